@@ -1,0 +1,119 @@
+"""Argument checks and the errors they raise; only public functions call them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+class LyapflowError(ValueError):
+    """Every error of a user's making: the rule, what was received, the way out."""
+
+
+class Diverged(LyapflowError):
+    """A computation met a state, block or gradient that it cannot go on from.
+
+    Attributes
+    ----------
+    epoch : int or None
+        Epoch in which it happened, counted from 0.
+    step : int or None
+        Time step in which it happened, counted from 0.
+    member : int or None
+        Member of the ensemble, or trajectory of the batch, in which it happened.
+    history : object or None
+        What was recorded before.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        member: int | None = None,
+        history: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.epoch, self.step, self.member, self.history = epoch, step, member, history
+
+
+def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, like: Any = None) -> np.ndarray:
+    """A C-contiguous, writable, finite float array of the wanted shape and dtype.
+
+    ``shape`` has a number where the length is fixed and a letter where it is free; ``...`` first allows any leading
+    axes. ``like`` is an array whose dtype must be met.
+    """
+    try:
+        result = np.asarray(value)
+    except ValueError as error:
+        raise LyapflowError(f"{name} must be an array, got {type(value).__name__} ({error})") from None
+    if result.dtype not in DTYPES:
+        raise LyapflowError(
+            f"{name} must be of dtype float64 or float32, got {result.dtype}; convert it with .astype(np.float64)"
+        )
+    if like is not None and result.dtype != like.dtype:
+        raise LyapflowError(
+            f"all arrays must be of one dtype, got {name} in {result.dtype} beside {like.dtype}; "
+            f"convert it with .astype(np.{like.dtype})"
+        )
+    if shape is not None and not _fits(result.shape, list(shape)):
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise LyapflowError(f"{name} must have shape ({wanted}), got {result.shape}")
+    if not np.isfinite(result).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
+        raise LyapflowError(f"{name} must be finite, got {result[index]} at index {index}")
+    return np.require(result, requirements=["C", "W", "A"])
+
+
+def _fits(actual: tuple[int, ...], wanted: list) -> bool:
+    if wanted and wanted[0] == "...":
+        wanted = wanted[1:]
+        actual = actual[max(0, len(actual) - len(wanted)) :]
+    return len(actual) == len(wanted) and all(w == a for w, a in zip(wanted, actual) if isinstance(w, int))
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
+    """An integer between two bounds, both included."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        rule = f"between {low} and {high}" if high is not None else f"at least {low}"
+        raise LyapflowError(f"{name} must be an integer {rule}{why}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
+    """A finite real number between two bounds."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not np.isfinite(value) or not low <= value <= high or (open_low and value == low):
+        rule = f"above {low}" if open_low else f"at least {low}"
+        rule += f" and at most {high}" if np.isfinite(high) else ""
+        raise LyapflowError(f"{name} must be a finite number {rule}, got {value!r}")
+    return float(value)
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One word out of a few."""
+    if value not in allowed:
+        raise LyapflowError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def dtype(value: Any) -> np.dtype:
+    """float64 or float32, by any name NumPy has for them."""
+    try:
+        result = np.dtype(value)
+    except TypeError:
+        result = None
+    if result not in DTYPES:
+        raise LyapflowError(f"dtype must be float64 or float32, got {value!r}")
+    return result
+
+
+def generator(name: str, value: Any) -> np.random.Generator:
+    """A NumPy random generator."""
+    if not isinstance(value, np.random.Generator):
+        raise LyapflowError(f"{name} must be a numpy.random.Generator, such as np.random.default_rng(0), got {value!r}")
+    return value

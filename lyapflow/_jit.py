@@ -1,0 +1,110 @@
+"""The one place that configures Numba: options, on-disk cache, BLAS threads.
+
+Numba keys its on-disk cache by the source file of the compiled function alone, and pickles the types of the
+arguments into it. Both are wrong for a package whose kernels are generic over cells:
+
+- a change in another file of the package would go unnoticed, so the stamp is a hash of *all* its sources;
+- a cell class from outside the package would be pickled by reference, and a process that cannot import it would
+  fail on every kernel. Kernels for such cells are compiled afresh in each process and never stored.
+"""
+
+import functools
+import hashlib
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from threadpoolctl import ThreadpoolController
+
+# The Python error model puts a branch behind every division, and loops with branches do not vectorise.
+# No fastmath: contraction may differ between a vector body and its tail.
+OPTIONS = {"error_model": "numpy"}
+
+
+@functools.cache
+def _package_stamp() -> str:
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for source in sorted(package.rglob("*.py")):
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _from_outside(argument: types.Type) -> bool:
+    """Whether a Numba type names a class that is defined outside the package."""
+    if isinstance(argument, types.BaseNamedTuple):
+        if argument.instance_class.__module__.partition(".")[0] != __package__:
+            return True
+    return isinstance(argument, types.BaseTuple) and any(map(_from_outside, argument))
+
+
+class _IndexFile(IndexDataCacheFile):
+    def _load_index(self) -> dict:
+        try:
+            return super()._load_index()
+        except (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError):
+            return {}  # damaged, or written by a version with other classes: compile anew
+
+
+class _PackageCache(FunctionCache):
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file = _IndexFile(self._cache_path, self._impl.filename_base, _package_stamp())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if any(map(_from_outside, sig)):
+            return None
+        return super().load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if not any(map(_from_outside, sig)):
+            super().save_overload(sig, data)
+
+
+def jit(function: Callable | None = None, **options: Any) -> Any:
+    """``numba.njit`` without the GIL, with the package's options and cache."""
+    if function is None:
+        return functools.partial(jit, **options)
+    dispatcher = numba.njit(nogil=True, **OPTIONS, **options)(function)
+    try:
+        dispatcher._cache = _PackageCache(function)
+    except RuntimeError:
+        pass  # no writable folder for a cache: every process compiles
+    return dispatcher
+
+
+_lock = threading.Lock()
+_callers = 0
+_limiter: Any = None
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS at one thread while any caller, in any thread, is inside; nested calls cost nothing.
+
+    BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a result.
+    """
+    global _callers, _limiter
+    with _lock:
+        if _callers == 0:
+            _limiter = _blas().limit(limits=1, user_api="blas")
+        _callers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _callers -= 1
+            if _callers == 0:
+                _limiter.restore_original_limits()

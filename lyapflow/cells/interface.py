@@ -1,0 +1,165 @@
+"""The generic functions that make something a cell.
+
+A cell is a ``NamedTuple`` class of arrays; a gradient is the same class holding gradients. What differs between
+cells is said by the functions below, one implementation per class, in the package or in a user's own module::
+
+    @sizes.register
+    def _(cell: MyCell) -> Sizes: ...
+
+    @implement(step, MyCell)
+    def my_step(cell, h, x, h_next, record): ...
+
+`sizes` is Python. The others are kernels: compiled by Numba in nopython mode, serial, given every array they write.
+Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a tangent block (k, n_state).
+`step` and `tangent` suffice for a spectrum; gradients take the two pullbacks and `accumulate`; `jacobian` is for
+tests, precision and people.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from lyapflow import _checks
+from lyapflow._checks import LyapflowError
+from lyapflow._jit import OPTIONS
+
+
+class Sizes(NamedTuple):
+    """What a cell needs to know before its first step.
+
+    Attributes
+    ----------
+    state, units, inputs : int
+        Length of the state, of its leading part that a readout sees, and of an input.
+    record : int
+        Numbers per state and step that `step` leaves for `tangent` and the pullbacks.
+    step_work, tangent_work : int
+        Numbers per state, and per tangent vector, that the pullbacks leave for `accumulate`.
+    shapes : mapping
+        The shape that each field of the cell must have.
+    """
+
+    state: int
+    units: int
+    inputs: int
+    record: int
+    step_work: int
+    tangent_work: int
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@functools.singledispatch
+def sizes(cell: Any) -> Sizes:
+    """The `Sizes` of a cell, from the shapes of its fields."""
+    raise LyapflowError(
+        f"a cell must be one of lyapflow's, or of a class with an implementation of "
+        f"lyapflow.cells.interface.sizes, got {type(cell).__name__}"
+    )
+
+
+def step(cell, h, x, h_next, record):
+    """Next states (B, n_state) of the states h under inputs x (B, m), and the linearisation record (B, n_record)."""
+
+
+def tangent(cell, record, Q, Q_next, work):
+    """``Q_next = D Q`` for k tangent vectors, rows of Q (k, n_state), at one state's record (n_record,).
+
+    work (k, tangent_work) is scratch.
+    """
+
+
+def step_pullback(cell, record, h_next_bar, h_bar, work):
+    """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`."""
+
+
+def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work):
+    """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
+
+    work (k, tangent_work) is left for `accumulate`.
+    """
+
+
+def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+    """Add the parameter gradient of C steps to gradient, a cell of the same class.
+
+    All arrays have the C steps as a first axis: x (C, B, m), h (C, B, n_state) before the step, h_next_bar after it,
+    and so on; Q, Q_next_bar (C', k, n_state) and tangent_work have C' = C, or C' = 0 where no tangent block moved.
+    """
+
+
+def jacobian(cell, h, x, D):
+    """``D_ij = ∂h_next_i / ∂h_j`` (n_state, n_state) at the state h (n_state,) and input x (m,)."""
+
+
+_IMPLEMENTED: dict[Callable, set[type]] = {}
+
+
+def implement(generic: Callable, cell_class: type) -> Callable:
+    """Register the decorated function as the kernel that `generic` runs for cells of `cell_class`.
+
+    Raises
+    ------
+    LyapflowError
+        If the parameters are not those of the generic function.
+    """
+
+    def register(function: Callable) -> Callable:
+        wanted, given = (list(inspect.signature(f).parameters) for f in (generic, function))
+        if wanted != given:
+            raise LyapflowError(
+                f"{generic.__name__} takes the parameters ({', '.join(wanted)}), "
+                f"got ({', '.join(given)}) for {cell_class.__name__}"
+            )
+
+        def dispatch(cell, *arguments):
+            if isinstance(cell, types.BaseNamedTuple) and cell.instance_class is cell_class:
+                return function
+            return None
+
+        overload(generic, jit_options=OPTIONS, strict=False)(dispatch)
+        _IMPLEMENTED.setdefault(generic, set()).add(cell_class)
+        return function
+
+    return register
+
+
+def checked(cell: Any, *generics: Callable) -> Any:
+    """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
+    for generic in generics:
+        if hasattr(cell, "_fields") and type(cell) not in _IMPLEMENTED.get(generic, ()):
+            raise LyapflowError(
+                f"this needs {generic.__name__} of {type(cell).__name__}, which has none; "
+                f"write one and register it with lyapflow.cells.interface.implement"
+            )
+    if not hasattr(cell, "_fields"):
+        sizes(cell)  # raises: not a cell
+    name = type(cell).__name__
+    arrays: dict[str, np.ndarray] = {}
+    for field, value in zip(cell._fields, cell):
+        first = next(iter(arrays.values()), None)
+        arrays[field] = _checks.array(f"{field} of {name}", value, like=first)
+    cell = type(cell)(**arrays)
+    try:
+        shapes = sizes(cell).shapes
+    except (IndexError, ValueError) as error:
+        if isinstance(error, LyapflowError):
+            raise
+        raise LyapflowError(
+            f"the shapes of {name} do not make a cell: {', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
+        ) from None
+    for field, shape in shapes.items():
+        if arrays[field].shape != shape:
+            raise LyapflowError(
+                f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
+            )
+    return cell
+
+
+def zeros_like(cell: Any) -> Any:
+    """A cell of the same class and shapes, all zero: a gradient to add to."""
+    return type(cell)(*map(np.zeros_like, cell))

@@ -1,0 +1,44 @@
+"""The Jacobian of one step, as a matrix."""
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow.cells import interface
+
+
+@jit
+def _jacobian(cell, h, x, D):
+    interface.jacobian(cell, h, x, D)
+
+
+def jacobian(cell, h, x):
+    """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
+
+    Parameters
+    ----------
+    cell : cell
+    h : array (n_state,)
+    x : array (m,)
+
+    Returns
+    -------
+    array (n_state, n_state)
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit the cell.
+
+    Notes
+    -----
+    Written out analytically for each cell. Paper, Eq. 2 and Eq. 9.
+    """
+    cell = interface.checked(cell, interface.jacobian)
+    n_state, m = (size := interface.sizes(cell)).state, size.inputs
+    h = _checks.array("h", h, (n_state,), like=cell[0])
+    x = _checks.array("x", x, (m,), like=cell[0])
+    D = np.empty((n_state, n_state), h.dtype)
+    with one_blas_thread():
+        _jacobian(cell, h, x, D)
+    return D

@@ -1,0 +1,1 @@
+"""Learning: tasks, losses and their gradients, Adam, flossing and training."""

@@ -1,0 +1,95 @@
+"""Adam, with gradients clipped array by array."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow._jit import jit
+from lyapflow.learning.parameters import arrays, like, map_arrays
+
+
+class AdamState(NamedTuple):
+    """Steps taken, and the running moments of the gradient, each a tree like the parameters."""
+
+    step: int
+    mean: Any
+    square: Any
+
+
+@jit
+def _update(p, g, mean, square, step, lr, beta1, beta2, eps, clip_norm):
+    total = 0.0
+    for i in range(g.size):
+        total += np.float64(g[i]) * np.float64(g[i])
+    norm = np.sqrt(total)
+    scale = clip_norm / norm if norm > clip_norm else 1.0
+    correction1 = 1.0 - beta1**step
+    correction2 = 1.0 - beta2**step
+    for i in range(g.size):
+        gradient = scale * g[i]
+        mean[i] = beta1 * mean[i] + (1.0 - beta1) * gradient
+        square[i] = beta2 * square[i] + (1.0 - beta2) * gradient * gradient
+        p[i] -= lr * (mean[i] / correction1) / (np.sqrt(square[i] / correction2) + eps)
+
+
+@dataclass(frozen=True)
+class Adam:
+    r"""Settings of Adam (Kingma and Ba, 2015).
+
+    .. math:: m \leftarrow \beta_1 m + (1-\beta_1) g, \quad v \leftarrow \beta_2 v + (1-\beta_2) g^2, \quad
+        \theta \leftarrow \theta - \eta\,\frac{m/(1-\beta_1^s)}{\sqrt{v/(1-\beta_2^s)} + \varepsilon}
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate η.
+    beta1, beta2 : float
+        Decay of the moments per step, in [0, 1).
+    eps : float
+        ε.
+    clip_norm : float, optional
+        Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no bound.
+
+    Raises
+    ------
+    LyapflowError
+        If a setting is out of its range.
+    """
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        _checks.number("lr", self.lr, 0.0)
+        for name in ("beta1", "beta2"):
+            if _checks.number(name, getattr(self, name), 0.0, 1.0) == 1.0:
+                raise _checks.LyapflowError(f"{name} must be below 1, got 1")
+        _checks.number("eps", self.eps, 0.0, open_low=True)
+        if self.clip_norm is not None:
+            _checks.number("clip_norm", self.clip_norm, 0.0, open_low=True)
+
+    def init(self, params: Any) -> AdamState:
+        """The state before the first update of params, a cell or Model."""
+        return AdamState(0, map_arrays(np.zeros_like, params), map_arrays(np.zeros_like, params))
+
+    def update(self, state: AdamState, params: Any, grads: Any) -> tuple[Any, AdamState]:
+        """One step: the new parameters and the new state; the old ones stay as they were."""
+        step = state.step + 1
+        clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
+        fresh = [np.array(p, order="C") for p in arrays(params)]
+        mean, square = ([m.copy() for m in arrays(moment)] for moment in (state.mean, state.square))
+        for p, g, m, v in zip(fresh, arrays(grads), mean, square, strict=True):
+            if g.shape != p.shape or g.dtype != p.dtype:
+                raise _checks.LyapflowError(
+                    f"a gradient must be like its parameter, {p.dtype} {p.shape}, got {g.dtype} {g.shape}"
+                )
+            flat = (p.reshape(-1), np.ascontiguousarray(g).reshape(-1), m.reshape(-1), v.reshape(-1))
+            _update(*flat, step, float(self.lr), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
+        return like(params, iter(fresh)), AdamState(
+            step, like(params, iter(mean)), like(params, iter(square))
+        )

@@ -1,0 +1,63 @@
+"""A Model: a cell with a linear readout and an initial state."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow.cells.interface import accumulate, checked, sizes, step, step_pullback, tangent, tangent_pullback
+
+
+class Model(NamedTuple):
+    """A cell, the readout ``y = W_out h + b_out`` of its units, and the state it starts from.
+
+    Attributes
+    ----------
+    cell : cell
+    W_out : array (o, n_units)
+        Readout of the first n_units entries of the state.
+    b_out : array (o,)
+    h0 : array (n_state,)
+        Initial state, one for a whole batch; trained.
+    """
+
+    cell: Any
+    W_out: np.ndarray
+    b_out: np.ndarray
+    h0: np.ndarray
+
+    @classmethod
+    def random(cls, cell: Any, n_outputs: int, *, rng: np.random.Generator) -> "Model":
+        """A random readout for a cell: W_out ~ N(0, 1), b_out = 0, h0 = 0 (paper, App. H).
+
+        Raises
+        ------
+        LyapflowError
+            If the cell is not sound or n_outputs is not positive.
+        """
+        cell = checked(cell)
+        n_outputs = _checks.integer("n_outputs", n_outputs, 1)
+        rng = _checks.generator("rng", rng)
+        size = sizes(cell)
+        dtype = cell[0].dtype
+        return cls(
+            cell,
+            rng.standard_normal((n_outputs, size.units)).astype(dtype),
+            np.zeros(n_outputs, dtype),
+            np.zeros(size.state, dtype),
+        )
+
+
+def checked_model(model: Any) -> Model:
+    """The Model with checked, C-contiguous arrays of one dtype."""
+    if not isinstance(model, Model):
+        raise _checks.LyapflowError(
+            f"model must be a lyapflow.Model, got {type(model).__name__}; "
+            f"make one of a cell with lyapflow.Model.random(cell, n_outputs, rng=rng)"
+        )
+    cell = checked(model.cell, step, tangent, step_pullback, tangent_pullback, accumulate)
+    size = sizes(cell)
+    W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=cell[0])
+    b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=cell[0])
+    h0 = _checks.array("h0", model.h0, (size.state,), like=cell[0])
+    return Model(cell, W_out, b_out, h0)

@@ -1,0 +1,137 @@
+"""The four delayed tasks of the paper (App. H)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from lyapflow import _checks
+
+
+class Task(Protocol):
+    """What `lyapflow.train` needs of a task; any object with these will do."""
+
+    n_inputs: int
+    n_outputs: int
+    loss: str
+
+    def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:
+        """Inputs x (T, batch, n_inputs) alone, of any length; flossing uses them."""
+
+    def sample(
+        self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """x (T, batch, n_inputs), y (T, batch, n_outputs), and the first scored step."""
+
+
+@dataclass(frozen=True)
+class _DelayedTask:
+    delay: int
+    n_streams: ClassVar[int] = 1
+    binary: ClassVar[bool] = False
+    halves: ClassVar[bool] = False  # the target compares lags delay/2 and delay
+    n_outputs: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        _checks.integer("delay", self.delay, 1)
+        if self.halves and self.delay % 2:
+            raise _checks.LyapflowError(
+                f"delay must be even for {name}, whose lags are delay/2 and delay, got {self.delay}"
+            )
+
+    @property
+    def n_inputs(self) -> int:
+        return self.n_streams
+
+    @property
+    def loss(self) -> str:
+        return "cross_entropy" if self.binary else "mse"
+
+    def _draw(self, rng: np.random.Generator, T: int, batch: int) -> np.ndarray:
+        shape = (_checks.integer("T", T, 1), _checks.integer("batch", batch, 1), self.n_streams)
+        return rng.integers(0, 2, shape, dtype=np.int8) if self.binary else rng.random(shape)
+
+    def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:
+        """Inputs (T, batch, n_streams) of any length: uniform on (0, 1), or bits of values 0 and 1/n_streams."""
+        return (self._draw(rng, T, batch) / self.n_streams).astype(_checks.dtype(dtype))
+
+    def sample(
+        self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Inputs, targets and the first scored step.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        T : int
+            Steps, more than the delay.
+        batch : int
+        dtype : float64 or float32
+
+        Returns
+        -------
+        x : array (T, batch, n_streams)
+        y : array (T, batch, 1)
+            Zero before the first scored step.
+        first : int
+            First step with a target, 0-based: the delay.
+
+        Raises
+        ------
+        LyapflowError
+            If T is not longer than the delay.
+        """
+        dtype = _checks.dtype(dtype)
+        streams = self._draw(rng, T, batch)
+        if T <= self.delay:
+            raise _checks.LyapflowError(f"T must be longer than the delay, got T={T} with a delay of {self.delay}")
+        y = np.zeros((T, batch, 1), dtype)
+        y[self.delay :] = self._target(streams)
+        return (streams / self.n_streams).astype(dtype), y, self.delay
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _lagged(self, streams: np.ndarray, lag: int) -> np.ndarray:
+        """The streams `lag` steps ago, at the scored steps."""
+        return streams[self.delay - lag : len(streams) - lag]
+
+
+class DelayedCopy(_DelayedTask):
+    """Target x_{t-d} of a stream uniform on (0, 1); mean squared error. Paper, App. H."""
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        return self._lagged(streams, self.delay)
+
+
+class TemporalXOR(_DelayedTask):
+    """Target abs(x_{t-d/2} - x_{t-d}) of a stream uniform on (0, 1); mean squared error. d even. Paper, App. H."""
+
+    halves = True
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        return np.abs(self._lagged(streams, self.delay // 2) - self._lagged(streams, self.delay))
+
+
+class BinaryTemporalXOR(_DelayedTask):
+    """Target x_{t-d/2} xor x_{t-d} of a stream of bits; cross-entropy of logits. d even. Paper, App. H."""
+
+    binary = True
+    halves = True
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        return self._lagged(streams, self.delay // 2) ^ self._lagged(streams, self.delay)
+
+
+class SpatialXOR(_DelayedTask):
+    """Target x¹_{t-d} xor x²_{t-d} xor x³_{t-d} of three streams of bits, given as 0 and 1/3; cross-entropy of logits.
+
+    Paper, App. H.
+    """
+
+    binary = True
+    n_streams = 3
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        return np.bitwise_xor.reduce(self._lagged(streams, self.delay), axis=-1, keepdims=True)

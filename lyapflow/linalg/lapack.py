@@ -1,0 +1,133 @@
+"""BLAS and LAPACK from nopython code, on row-major arrays.
+
+The addresses come from SciPy's Cython interface and are registered as LLVM symbols, so that compiled code stays
+cacheable on disk. Every wrapper takes row-major arrays whose rows may be strided (a slice of a wider array) but
+whose last axis is contiguous. The routines themselves are column-major: they see the transposed matrices, which is
+why factors and sides are swapped in the calls. Nothing is allocated.
+"""
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import get_cython_function_address, intrinsic
+
+from lyapflow._jit import jit
+
+_ROUTINES = {
+    "scipy.linalg.cython_blas": ("gemm", "trsm"),
+    "scipy.linalg.cython_lapack": ("geqrf", "orgqr"),
+}
+for _module, _names in _ROUTINES.items():
+    for _name in _names:
+        for _prefix in "sd":
+            _address = get_cython_function_address(_module, _prefix + _name)
+            llvmlite.binding.add_symbol(f"lyapflow_{_prefix}{_name}", _address)
+
+_PLAIN, _TRANSPOSED, _RIGHT, _UPPER = map(ord, "NTRU")
+_PREFIX = {types.float32: "s", types.float64: "d"}
+
+
+@intrinsic(prefer_literal=True)
+def _fortran(typingctx, name, *arguments):
+    """Call a routine: arrays pass their data, scalars the address of a copy."""
+    arrays = [a for a in arguments if isinstance(a, types.Array)]
+    dtypes = {a.dtype for a in arrays}
+    if len(dtypes) != 1 or not dtypes <= _PREFIX.keys():
+        raise TypeError(f"{name} takes arrays of float32 or of float64, got {arguments}")
+    symbol = f"lyapflow_{_PREFIX[arrays[0].dtype]}{name.literal_value}"
+
+    def codegen(context, builder, signature, values):
+        packed = values[1]
+        pointers = []
+        for index, kind in enumerate(arguments):
+            value = builder.extract_value(packed, index)
+            if isinstance(kind, types.Array):
+                pointer = context.make_array(kind)(context, builder, value).data
+            else:
+                pointer = cgutils.alloca_once_value(builder, value)
+            pointers.append(builder.bitcast(pointer, cgutils.voidptr_t))
+        routine_type = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] * len(pointers))
+        routine = cgutils.get_or_insert_function(builder.module, routine_type, symbol)
+        builder.call(routine, pointers)
+        return context.get_dummy_value()
+
+    return types.void(name, types.StarArgTuple(arguments)), codegen
+
+
+@jit
+def _flag(condition, if_true, if_false):
+    return np.uint8(if_true if condition else if_false)
+
+
+@jit
+def _leading(A):
+    # The stride of a single row is arbitrary (0 after np.newaxis), and BLAS insists on at least the row's length.
+    return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
+
+
+@jit
+def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
+    """``C = alpha op(A) op(B) + beta C``, in place on C."""
+    m, n = C.shape
+    inner = A.shape[0] if transpose_A else A.shape[1]
+    _fortran(
+        "gemm",
+        _flag(transpose_B, _TRANSPOSED, _PLAIN),
+        _flag(transpose_A, _TRANSPOSED, _PLAIN),
+        np.int32(n),
+        np.int32(m),
+        np.int32(inner),
+        C.dtype.type(alpha),
+        B,
+        _leading(B),
+        A,
+        _leading(A),
+        C.dtype.type(beta),
+        C,
+        _leading(C),
+    )
+
+
+@jit
+def solve_lower_transposed(L, B):
+    """``B = L^-T B`` in place, for L lower triangular with its diagonal."""
+    _fortran(
+        "trsm",
+        np.uint8(_RIGHT),
+        np.uint8(_UPPER),
+        np.uint8(_TRANSPOSED),
+        np.uint8(_PLAIN),  # not unit triangular
+        np.int32(B.shape[1]),
+        np.int32(B.shape[0]),
+        B.dtype.type(1.0),
+        L,
+        _leading(L),
+        B,
+        _leading(B),
+    )
+
+
+@jit
+def geqrf(A, tau, work):
+    """Householder QR of ``A.T``, in place: its R is the lower triangle of the first rows of A, transposed."""
+    _fortran(
+        "geqrf",
+        np.int32(A.shape[1]),
+        np.int32(A.shape[0]),
+        A,
+        _leading(A),
+        tau,
+        work,
+        np.int32(work.size),
+        np.int32(0),
+    )
+
+
+@jit
+def orgqr(A, tau, work):
+    """The orthonormal factor that ``geqrf`` left in A as reflectors: rows of A, in place."""
+    k = np.int32(A.shape[0])
+    _fortran(
+        "orgqr", np.int32(A.shape[1]), k, k, A, _leading(A), tau, work, np.int32(work.size), np.int32(0)
+    )

@@ -1,0 +1,99 @@
+"""QR with a positive diagonal of R, which makes the factors unique.
+
+Inside the package a block of k tangent vectors is stored as k *rows*, so that a block is a batch of states, and
+row-major memory is what column-major LAPACK expects. In that storage ``A = Q R`` reads ``A^T = L Q^T`` with
+``L = R^T`` lower triangular: the kernels speak of blocks and of L, the public functions of Q and R.
+"""
+
+import numpy as np
+from numba import prange
+
+from lyapflow import _checks
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow.linalg.lapack import geqrf, orgqr
+
+
+def workspace(k: int, dtype: np.dtype) -> np.ndarray:
+    """Scratch for `orthonormalise`: the reflectors' scalar factors, then LAPACK's blocks of 32 columns."""
+    return np.empty(k + 32 * max(k, 1), dtype)
+
+
+@jit
+def orthonormalise(block, L, work):
+    """Replace the rows of block (k, n) by orthonormal rows and set L (k, k) so that ``block_before = L block``.
+
+    Returns the number of leading rows that are independent in working precision: k, or the index of the first row
+    whose new direction ``L[j, j]`` is lost in the rounding error of that row, ``n ε max|L[j, :]|``. The error of
+    Householder's factorisation is of that size row by row, so the test does not depend on how rows are scaled.
+    """
+    k, n = block.shape
+    tau, scratch = work[:k], work[k:]
+    geqrf(block, tau, scratch)
+    rank = k
+    for j in range(k):
+        largest = block.dtype.type(0.0)
+        for i in range(j + 1):
+            L[j, i] = block[j, i]
+            largest = max(largest, abs(block[j, i]))
+        L[j, j + 1 :] = 0.0
+        if rank == k and not (abs(L[j, j]) > n * np.finfo(block.dtype).eps * largest):  # NaN fails too
+            rank = j
+    orgqr(block, tau, scratch)
+    for i in range(k):
+        if L[i, i] < 0:
+            for j in range(i, k):
+                L[j, i] = -L[j, i]
+            for j in range(n):
+                block[i, j] = -block[i, j]
+    return rank
+
+
+@jit(parallel=True)
+def _orthonormalise_stack(blocks, factors, work, ranks):
+    for s in prange(len(blocks)):
+        ranks[s] = orthonormalise(blocks[s], factors[s], work[s])
+
+
+def qr(A):
+    """QR factorisation ``A = Q R`` with ``R_ii > 0``, of one matrix or of a stack in parallel.
+
+    Parameters
+    ----------
+    A : array (..., n, k), n >= k
+        Matrices of full column rank, float64 or float32.
+
+    Returns
+    -------
+    Q : array (..., n, k)
+        Orthonormal columns.
+    R : array (..., k, k)
+        Upper triangular with positive diagonal.
+
+    Raises
+    ------
+    LyapflowError
+        If A is not such an array, or a column depends on those before it: ``R_jj <= n ε max_i |R_ij|``.
+
+    Notes
+    -----
+    Householder's method (LAPACK ``geqrf``, ``orgqr``), then the signs are turned.
+    """
+    A = _checks.array("A", A, ("...", "n", "k"))
+    *stack, n, k = A.shape
+    if not n >= k >= 1:
+        raise _checks.LyapflowError(f"A must have at least as many rows as columns, and a column, got shape {A.shape}")
+    blocks = np.array(A.reshape(-1, n, k).transpose(0, 2, 1), order="C")
+    factors = np.empty((len(blocks), k, k), A.dtype)
+    work = np.empty((len(blocks), workspace(k, A.dtype).size), A.dtype)
+    ranks = np.empty(len(blocks), np.int64)
+    with one_blas_thread():
+        _orthonormalise_stack(blocks, factors, work, ranks)
+    if (ranks < k).any():
+        first = int(np.argmax(ranks < k))
+        where = f" of matrix {np.unravel_index(first, stack)}" if stack else ""
+        raise _checks.LyapflowError(
+            f"A must have independent columns: column {ranks[first]}{where} is a combination of those before it"
+        )
+    Q = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(A.shape)
+    R = np.ascontiguousarray(factors.transpose(0, 2, 1)).reshape(*stack, k, k)
+    return Q, R

@@ -1,0 +1,87 @@
+r"""Pullback of QR (paper, Eq. 8), general in both cotangents, and for a loss of log R alone.
+
+.. math:: \bar A = [\bar Q + Q\,\mathrm{copyltu}(M)]\,R^{-T}, \qquad M = R \bar R^T - \bar Q^T Q,
+
+with :math:`\mathrm{copyltu}(M)_{ij} = M_{\max(i,j),\min(i,j)}`. Where the loss sees R only through
+:math:`\sum_i g_i \log R_{ii}`, the lower triangle of :math:`R \bar R^T` is diag(g): no division by R_ii is left but
+the triangular solve. Kernels work on blocks of rows and on ``L = R^T`` (see `lyapflow.linalg.qr`).
+"""
+
+import numpy as np
+from numba import prange
+
+from lyapflow import _checks
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow.linalg.lapack import gemm, solve_lower_transposed
+
+
+@jit
+def _pull_back(Q, L, Q_bar, M):
+    """``Q_bar`` (k, n) becomes ``A_bar``, with the lower triangle of ``R R_bar^T`` given in M (k, k)."""
+    gemm(Q_bar, False, Q, True, -1.0, 1.0, M)
+    for i in range(len(M)):
+        for j in range(i):
+            M[j, i] = M[i, j]
+    gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
+    solve_lower_transposed(L, Q_bar)
+
+
+@jit
+def pull_back_log(Q, L, g, Q_bar, M):
+    """Pullback for a loss with gradient g (k,) in log R_ii: ``Q_bar`` becomes ``A_bar`` in place; M (k, k) is scratch."""
+    M[:] = 0.0
+    for i in range(len(M)):
+        M[i, i] = g[i]
+    _pull_back(Q, L, Q_bar, M)
+
+
+@jit(parallel=True)
+def _pull_back_stack(Q, L, Q_bar, L_bar, M):
+    for s in prange(len(Q)):
+        gemm(L[s], True, L_bar[s], False, 1.0, 0.0, M[s])
+        _pull_back(Q[s], L[s], Q_bar[s], M[s])
+
+
+def qr_pullback(Q, R, Q_bar, R_bar):
+    r"""Cotangent of A from the cotangents of its QR factors.
+
+    .. math:: \bar A = [\bar Q + Q\,\mathrm{copyltu}(R \bar R^T - \bar Q^T Q)]\,R^{-T}
+
+    Parameters
+    ----------
+    Q : array (..., n, k)
+    R : array (..., k, k)
+        Factors as `qr` returns them.
+    Q_bar, R_bar : arrays of the same shapes
+        Derivatives of a loss in Q and in R; only the upper triangle of R_bar counts.
+
+    Returns
+    -------
+    A_bar : array (..., n, k)
+
+    Raises
+    ------
+    LyapflowError
+        If shapes or dtypes do not fit, or R has a diagonal that is not positive.
+
+    Notes
+    -----
+    Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions* (2018).
+    """
+    Q = _checks.array("Q", Q, ("...", "n", "k"))
+    *stack, n, k = Q.shape
+    R = _checks.array("R", R, (*stack, k, k), like=Q)
+    Q_bar = _checks.array("Q_bar", Q_bar, Q.shape, like=Q)
+    R_bar = _checks.array("R_bar", R_bar, R.shape, like=Q)
+    diagonal = np.diagonal(R, axis1=-2, axis2=-1)
+    if not (diagonal > 0).all():
+        raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
+    A_bar = _rows(Q_bar)
+    with one_blas_thread():
+        _pull_back_stack(_rows(Q), _rows(np.triu(R)), A_bar, _rows(np.triu(R_bar)), np.empty_like(_rows(R)))
+    return np.ascontiguousarray(A_bar.transpose(0, 2, 1)).reshape(Q.shape)
+
+
+def _rows(A):
+    """A stack of matrices as a stack of their transposes, copied."""
+    return np.array(A.reshape(-1, *A.shape[-2:]).transpose(0, 2, 1), order="C")

@@ -1,0 +1,216 @@
+"""The forward sweep: state, tangent block, log R, and the tape that the reverse sweep needs.
+
+Time: `transient` steps move the state alone, `q_transient` steps move state and block without counting, the rest is
+counted. The block is reorthonormalised every `t_ons` steps, on the last uncounted step and on the last step.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
+from lyapflow.linalg.qr import orthonormalise, workspace
+
+NOT_FINITE = -1
+
+
+class Schedule(NamedTuple):
+    """Which steps do what.
+
+    Attributes
+    ----------
+    steps, transient : int
+        All steps, and those that move the state alone.
+    factor_after : int64 array (steps,)
+        Number of the QR that follows a step, or -1.
+    ends : int64 array (n_qr_counted,)
+        Counted steps up to and including each counted QR.
+    uncounted : int
+        Number of QRs before counting starts.
+    """
+
+    steps: int
+    transient: int
+    factor_after: np.ndarray
+    ends: np.ndarray
+    uncounted: int
+
+    @property
+    def n_qr(self) -> int:
+        return self.uncounted + len(self.ends)
+
+
+def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:
+    """Lay out the reorthonormalisations of a sweep; raises LyapflowError where nothing is left to count."""
+    t_ons = _checks.integer("t_ons", t_ons, 1)
+    transient = _checks.integer("transient", transient, 0)
+    q_transient = _checks.integer("q_transient", q_transient, 0)
+    counting = transient + q_transient
+    if steps <= counting:
+        raise LyapflowError(
+            f"the input must be longer than its transients: got {steps} steps with transient={transient} "
+            f"and q_transient={q_transient}"
+        )
+
+    def ends(length: int) -> np.ndarray:
+        return np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)
+
+    before, counted = ends(q_transient), ends(steps - counting)
+    factor_after = np.full(steps, -1)
+    at = np.concatenate([transient + before, counting + counted]) - 1
+    factor_after[at] = np.arange(at.size)
+    return Schedule(steps, transient, factor_after, counted, before.size)
+
+
+class Tape(NamedTuple):
+    """Arrays that the sweep writes, each a ring over time: as long as time for a tape, short where none is kept."""
+
+    states: np.ndarray  # (steps + 1, B, n_state), the state entering each step, and the last
+    records: np.ndarray  # (steps, B, n_record)
+    blocks: np.ndarray  # (steps - transient + 1, k, n_state), the block entering each step, and the last
+    factors: np.ndarray  # (n_qr, k, k), L = R^T
+
+
+def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, full: bool) -> Tape:
+    """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state)."""
+    steps, tangent_steps, n_qr = (plan.steps, plan.steps - plan.transient, plan.n_qr) if full else (1, 1, 1)
+    k = len(q0)
+    tape = Tape(
+        np.empty((steps + 1, len(h0), size.state), h0.dtype),
+        np.empty((steps, len(h0), size.record), h0.dtype),
+        np.empty((tangent_steps + 1, k, size.state), h0.dtype),
+        np.empty((max(n_qr, 1), k, k), h0.dtype),
+    )
+    tape.states[0] = h0
+    tape.blocks[0] = q0
+    return tape
+
+
+@jit
+def advance(cell, x, start, stop, transient, factor_after, tape, log_R, work, qr_work):
+    """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
+
+    Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the rank that the block has left.
+    """
+    states, records, blocks, factors = tape
+    k = blocks.shape[1]
+    for t in range(start, stop):
+        h_next = states[(t + 1) % len(states)]
+        record = records[t % len(records)]
+        step(cell, states[t % len(states)], x[t], h_next, record)
+        total = h_next.dtype.type(0.0)
+        for i in range(h_next.shape[0]):
+            for j in range(h_next.shape[1]):
+                total += h_next[i, j] * h_next.dtype.type(0.0)
+        if total != 0.0:
+            return t, NOT_FINITE
+        if k > 0 and t >= transient:
+            s = t - transient
+            Q_next = blocks[(s + 1) % len(blocks)]
+            tangent(cell, record[0], blocks[s % len(blocks)], Q_next, work)
+            f = factor_after[t]
+            if f >= 0:
+                L = factors[f % len(factors)]
+                rank = orthonormalise(Q_next, L, qr_work)
+                if rank < k:
+                    return t, rank
+                for i in range(k):
+                    log_R[f, i] = np.log(L[i, i])
+    return stop, k
+
+
+def sweep(cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> np.ndarray:
+    """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second; log R (n_qr, k).
+
+    Raises
+    ------
+    Diverged
+        If a state stops being finite or the tangent block loses rank; it names the step.
+    """
+    k = tape.blocks.shape[1]
+    log_R = np.empty((plan.n_qr, k))
+    work = np.empty((k, size.tangent_work), x.dtype)
+    qr_work = workspace(k, x.dtype)
+    segment = steps_per_segment(size, k + x.shape[1])
+    with one_blas_thread():
+        for start in range(0, plan.steps, segment):
+            stop = min(start + segment, plan.steps)
+            t, rank = advance(
+                cell, x, start, stop, plan.transient, plan.factor_after, tape, log_R, work, qr_work
+            )
+            if rank == NOT_FINITE:
+                raise Diverged(
+                    f"the state stopped being finite at step {t}: use smaller weights or inputs", step=t
+                )
+            if rank < k:
+                raise Diverged(
+                    f"the tangent block lost rank at step {t}: {rank} of {k} exponents can be told from rounding "
+                    f"errors there; ask for k <= {rank}, or reorthonormalise more often (smaller t_ons)",
+                    step=t,
+                )
+    return log_R
+
+
+def steps_per_segment(size: Sizes, vectors: int) -> int:
+    """Steps that take about 0.1 s, so that Ctrl-C is heard."""
+    flops = 8.0 * size.state * (size.state + vectors) * vectors
+    return max(1, int(5e8 / flops))
+
+
+def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndarray:
+    """States (B, n_state) from None, one state, or a batch of states."""
+    if h0 is None:
+        return np.zeros((batch, size.state), like.dtype)
+    shape = (size.state,) if np.ndim(h0) == 1 else (batch, size.state)
+    return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
+
+
+def trajectory(cell, x, h0=None):
+    """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
+
+    Parameters
+    ----------
+    cell : cell
+    x : array (T, m) or (T, B, m)
+        Inputs of one trajectory or of B; m = 0 for an autonomous system.
+    h0 : array (n_state,) or (B, n_state), optional
+        State before the first input; zeros by default.
+
+    Returns
+    -------
+    array (T, n_state) or (T, B, n_state)
+        ``states[t]`` follows ``x[t]``; h0 is not among them.
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit the cell.
+    Diverged
+        If a state stops being finite.
+    """
+    cell = checked(cell, step, tangent)
+    size = sizes(cell)
+    x, batched = inputs(x, size, cell[0])
+    h0 = initial_state(h0, size, x.shape[1], cell[0])
+    plan = state_schedule(len(x))
+    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
+    sweep(cell, size, x, tape, plan)
+    states = tape.states[1:]
+    return states.copy() if batched else states[:, 0].copy()
+
+
+def state_schedule(steps: int) -> Schedule:
+    """A sweep of states alone."""
+    return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0)
+
+
+def inputs(x: Any, size: Sizes, like: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Inputs as (T, B, m), and whether they came as a batch."""
+    batched = np.ndim(x) == 3
+    x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
+    if len(x) == 0 or (batched and x.shape[1] == 0):
+        raise LyapflowError(f"x must have at least one step and one trajectory, got shape {x.shape}")
+    return (x if batched else x[:, None, :]), batched
