@@ -3,7 +3,36 @@
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.learning import tasks
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.bptt import bptt_value_and_grad
+from lyapflow.learning.flossing import Flossing, floss
+from lyapflow.learning.model import Model
+from lyapflow.learning.training import train
 from lyapflow.linalg.qr import qr
 from lyapflow.linalg.qr_pullback import qr_pullback
 from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import Spectrum, flossing_value_and_grad, lyapunov_spectrum
+from lyapflow.runs.weights import load, save
+
+__all__ = [
+    "Adam",
+    "Diverged",
+    "Flossing",
+    "LyapflowError",
+    "Model",
+    "Spectrum",
+    "TanhRNN",
+    "bptt_value_and_grad",
+    "floss",
+    "flossing_value_and_grad",
+    "jacobian",
+    "load",
+    "lyapunov_spectrum",
+    "qr",
+    "qr_pullback",
+    "save",
+    "tasks",
+    "train",
+    "trajectory",
+]

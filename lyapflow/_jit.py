@@ -80,6 +80,9 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     return dispatcher
 
 
+# Numba's threading layers abort on a parallel kernel that starts while another runs: whoever runs one holds this.
+parallel_kernel = threading.Lock()
+
 _lock = threading.Lock()
 _callers = 0
 _limiter: Any = None

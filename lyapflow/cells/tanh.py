@@ -159,9 +159,7 @@ def tanh_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, ta
     for i in range(states):
         gradient.b[:] += h_next_bar[i]
     vectors = Q.shape[0] * Q.shape[1]
-    gemm(
-        Q_next_bar.reshape(vectors, n), True, tangent_work.reshape(vectors, n), False, 1.0, 1.0, gradient.W
-    )
+    gemm(Q_next_bar.reshape(vectors, n), True, tangent_work.reshape(vectors, n), False, 1.0, 1.0, gradient.W)
 
 
 @implement(jacobian, TanhRNN)

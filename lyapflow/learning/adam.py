@@ -90,6 +90,4 @@ class Adam:
                 )
             flat = (p.reshape(-1), np.ascontiguousarray(g).reshape(-1), m.reshape(-1), v.reshape(-1))
             _update(*flat, step, float(self.lr), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
-        return like(params, iter(fresh)), AdamState(
-            step, like(params, iter(mean)), like(params, iter(square))
-        )
+        return like(params, iter(fresh)), AdamState(step, like(params, iter(mean)), like(params, iter(square)))

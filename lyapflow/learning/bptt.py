@@ -53,9 +53,7 @@ def bptt(
     with one_blas_thread():
         np.matmul(outputs_bar, model.W_out, out=states_bar[:, :, : size.units])
         W_out_bar = rows.T @ tape.states[first + 1 :, :, : size.units].reshape(-1, size.units)
-    cell_bar, h0_bar = retreat(
-        model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar
-    )
+    cell_bar, h0_bar = retreat(model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)
     gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
     value = float(values.mean(dtype=float))
     if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):

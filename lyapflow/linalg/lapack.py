@@ -128,6 +128,4 @@ def geqrf(A, tau, work):
 def orgqr(A, tau, work):
     """The orthonormal factor that ``geqrf`` left in A as reflectors: rows of A, in place."""
     k = np.int32(A.shape[0])
-    _fortran(
-        "orgqr", np.int32(A.shape[1]), k, k, A, _leading(A), tau, work, np.int32(work.size), np.int32(0)
-    )
+    _fortran("orgqr", np.int32(A.shape[1]), k, k, A, _leading(A), tau, work, np.int32(work.size), np.int32(0))

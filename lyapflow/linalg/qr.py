@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from lyapflow import _checks
-from lyapflow._jit import jit, one_blas_thread
+from lyapflow._jit import jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.lapack import geqrf, orgqr
 
 
@@ -87,7 +87,11 @@ def qr(A):
     work = np.empty((len(blocks), workspace(k, A.dtype).size), A.dtype)
     ranks = np.empty(len(blocks), np.int64)
     with one_blas_thread():
-        _orthonormalise_stack(blocks, factors, work, ranks)
+        if len(blocks) == 1:  # no threads: safe in a forked process, too
+            ranks[0] = orthonormalise(blocks[0], factors[0], work[0])
+        else:
+            with parallel_kernel:
+                _orthonormalise_stack(blocks, factors, work, ranks)
     if (ranks < k).any():
         first = int(np.argmax(ranks < k))
         where = f" of matrix {np.unravel_index(first, stack)}" if stack else ""

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from lyapflow import _checks
-from lyapflow._jit import jit, one_blas_thread
+from lyapflow._jit import jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.lapack import gemm, solve_lower_transposed
 
 
@@ -77,7 +77,7 @@ def qr_pullback(Q, R, Q_bar, R_bar):
     if not (diagonal > 0).all():
         raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
     A_bar = _rows(Q_bar)
-    with one_blas_thread():
+    with one_blas_thread(), parallel_kernel:
         _pull_back_stack(_rows(Q), _rows(np.triu(R)), A_bar, _rows(np.triu(R_bar)), np.empty_like(_rows(R)))
     return np.ascontiguousarray(A_bar.transpose(0, 2, 1)).reshape(Q.shape)
 

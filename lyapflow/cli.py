@@ -1,0 +1,438 @@
+"""The command line: parse, call the library, show."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.interface import sizes
+from lyapflow.cells.tanh import TanhRNN
+from lyapflow.learning import tasks
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.flossing import Flossing
+from lyapflow.learning.history import History
+from lyapflow.learning.model import Model
+from lyapflow.learning.streams import stream
+from lyapflow.learning.training import train as train_model
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+
+TASKS: dict[str, Callable[[int], tasks.Task]] = {
+    "copy": tasks.DelayedCopy,
+    "temporal-xor": tasks.TemporalXOR,
+    "binary-xor": tasks.BinaryTemporalXOR,
+    "spatial-xor": tasks.SpatialXOR,
+}
+TaskName = Enum("TaskName", {name: name for name in TASKS}, type=str)
+InputName = Enum("InputName", {name: name for name in (*TASKS, "gaussian", "none")}, type=str)
+Weights = Enum("Weights", {name: name for name in ("gaussian", "orthogonal")}, type=str)
+Precision = Enum("Precision", {name: name for name in ("float64", "float32")}, type=str)
+When = Enum("When", {name: name for name in ("none", "before", "during", "throughout")}, type=str)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
+)
+console = Console(highlight=False)
+
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
+Units = Annotated[int, typer.Option(min=1, help="Units of the tanh network.")]
+Gain = Annotated[float, typer.Option(min=0.0, help="Gain g of the recurrent weights, whose variance is g²/units.")]
+Kind = Annotated[Weights, typer.Option(help="Recurrent weights: gaussian, or g times a random orthogonal matrix.")]
+Dtype = Annotated[Precision, typer.Option(help="Floating-point numbers of the whole computation.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
+
+
+class Display:
+    """Progress of several runs: a live table in a terminal, a line every 100 epochs anywhere else."""
+
+    def __init__(self, work: Mapping[str, int], epochs: int) -> None:
+        self.epochs = epochs
+        self.work = work
+        self.rows: dict[str, dict[str, str]] = {label: {} for label in work}
+        self.done = dict.fromkeys(work, 0)
+        self.start = time.monotonic()
+        self.live = Live(get_renderable=self.table, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Display":
+        if console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.is_terminal:
+            self.live.stop()
+
+    def table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("network", "epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left"):
+            table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+        for label, row in list(self.rows.items()):
+            cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
+            table.add_row(label, *cells, self.time_left(label))
+        return table
+
+    def time_left(self, label: str) -> str:
+        done = self.done[label]
+        if done < 10:
+            return ""
+        seconds = (time.monotonic() - self.start) * (self.work[label] - done) / done
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+    def callback(self, label: str) -> Callable[[Any], None]:
+        row = self.rows[label]
+
+        def show(record: Any) -> None:
+            if record.kind == "flossing":
+                self.done[label] += 1
+                row.update(epoch=f"{record.training_epoch} + floss {record.epoch + 1}", loss=f"{record.loss:.3f}")
+                row["λ₁"] = f"{record.exponents[0]:.3f}"
+                milestone = (record.epoch + 1) % 250 == 0
+            elif record.kind == "measurement":
+                row["λ₁"] = f"{record.exponents[0]:.3f}"
+                milestone = False
+            else:
+                self.done[label] += 1
+                row.update(epoch=f"{record.epoch + 1}/{self.epochs}", loss=f"{record.loss:.3f}")
+                row["norm"] = f"{record.h0_gradient_norm:.1e}"
+                row["accuracy"] = "" if np.isnan(record.accuracy) else f"{100 * record.accuracy:.1f} %"
+                milestone = (record.epoch + 1) % 100 == 0 or record.epoch + 1 == self.epochs
+            if milestone and not console.is_terminal:
+                norm = f"  ‖dL/dh₀‖ {row['norm']}" if record.kind == "training" else ""
+                score = f"  accuracy {row['accuracy']}" if record.kind == "training" and row["accuracy"] else ""
+                print(
+                    f"{label:18s} epoch {row['epoch']:>15s}  loss {row['loss']}{score}"
+                    f"  λ₁ {row.get('λ₁', '')}{norm}  {self.time_left(label)} left",
+                    flush=True,
+                )
+
+        return show
+
+
+def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
+    """The whole spectrum under the task's input; NaN where the tangent block loses rank."""
+    x = task.inputs(stream(seed, "picture"), 1000, 1, model.h0.dtype)[:, 0]
+    try:
+        return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
+    except Diverged:
+        return np.full(sizes(model.cell).state, np.nan)
+
+
+def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray) -> Table:
+    from lyapflow.plotting import WINDOW, smooth
+
+    table = Table(box=None, pad_edge=False)
+    names = ("network", "loss", "accuracy", "reached 95 % in epoch", "λ₁ before", "λ₁ after", "median ‖dL/dh₀‖")
+    for name in names:
+        table.add_column(name, justify="left" if name == "network" else "right")
+    for label, (history, exponents) in runs.items():
+        log = history.training
+        score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
+        reached = np.flatnonzero(score >= 0.95)
+        table.add_row(
+            label,
+            f"{smooth(log['loss'])[-1]:.4f}" if len(log) else "",
+            "" if np.isnan(score[-1]) else f"{100 * score[-1]:.1f} %",
+            str(reached[0] + 1) if reached.size else "never",
+            f"{before[0]:.3f}",
+            f"{exponents[0]:.3f}",
+            f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
+        )
+    table.caption = f"loss and accuracy: means over the last {WINDOW} epochs; λ in nats per step"
+    table.caption_justify = "left"
+    return table
+
+
+def _writable(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise LyapflowError(f"the picture's folder must exist, got {path.parent}")
+    if path.is_dir():
+        raise LyapflowError(f"the picture must be a file, {path} is a folder")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("lyapflow-demo.png"),
+    seed: Seed = 0,
+) -> None:
+    """Train two networks from the same seed, one flossed and one not, and show the difference.
+
+    Binary temporal XOR with a delay of 40 steps; 80 tanh units, float64, 800 epochs; flossing at epochs 0, 100, …,
+    400. About a minute on two cores.
+    """
+    from lyapflow.plotting import Shown, training_figure, write_figure
+
+    _writable(out)
+    epochs, delay = 800, 40
+    task = tasks.BinaryTemporalXOR(delay)
+    rng = stream(seed, "weights")
+    model = Model.random(TanhRNN.random(80, task.n_inputs, rng=rng), task.n_outputs, rng=rng)
+    flossings = {"with flossing": Flossing(), "without flossing": None}
+    work = {name: epochs + (len(f.at) * f.epochs if f else 0) for name, f in flossings.items()}
+    console.print(f"Binary temporal XOR, delay {delay}: is bit t-{delay // 2} different from bit t-{delay}?")
+    console.print("Compiling, where no earlier run has …" if not console.is_terminal else "", end="\n")
+    stop = threading.Event()
+    with Display(work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
+
+        def run(name: str) -> tuple[History, np.ndarray]:
+            trained, history = train_model(
+                model,
+                task,
+                epochs=epochs,
+                seed=seed,
+                flossing=flossings[name],
+                measure_every=50,
+                callbacks=(display.callback(name), lambda record: stop.is_set()),
+            )
+            return history, _exponents(trained, task, seed)
+
+        try:
+            futures = {name: pool.submit(run, name) for name in flossings}
+            runs = {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            stop.set()
+            raise
+    before = _exponents(model, task, seed)
+    console.print(_summary(runs, before))
+    shown = {name: Shown(*run) for name, run in runs.items()}
+    title = f"Binary temporal XOR over {delay} steps: the same tanh network (80 units), with and without flossing"
+    write_figure(training_figure(shown, before, title), out)
+    console.print(f"picture: {out}   ({time.monotonic() - display.start:.0f} s)")
+
+
+@app.command()
+def train(
+    run: Annotated[Path, typer.Argument(help="Run folder to write: settings, history, weights, picture.")],
+    task: Annotated[TaskName, typer.Option(help="Task.")] = TaskName["binary-xor"],
+    delay: Annotated[int, typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs.")] = 40,
+    units: Units = 80,
+    gain: Gain = 1.0,
+    weights: Kind = Weights.gaussian,
+    dtype: Dtype = Precision.float64,
+    seed: Seed = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")] = 300,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences per training epoch.")] = 16,
+    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for training.")] = 1e-3,
+    clip: Annotated[float, typer.Option(min=0.0, help="Bound on the norm of each array's gradient; 0: none.")] = 0.03,
+    floss: Annotated[
+        When,
+        typer.Option(
+            help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
+            "throughout, every 100 epochs."
+        ),
+    ] = When.during,
+    floss_at: Annotated[
+        str | None, typer.Option(help="Epochs to floss before, instead of --floss, such as 0,500.", show_default=False)
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k", min=1, help="Exponents to floss.  [default: 75, or all of a smaller network]", show_default=False
+        ),
+    ] = None,
+    floss_epochs: Annotated[int, typer.Option(min=1, help="Flossing epochs of an episode.")] = 500,
+    floss_steps: Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")] = 55,
+    floss_transient: Annotated[int, typer.Option(min=0, help="First steps of these, not counted.")] = 16,
+    floss_lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")] = 1e-3,
+    target: Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")] = 0.0,
+    t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
+    measure_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.  "
+            "[default: at the start and the end]",
+            show_default=False,
+        ),
+    ] = None,
+    stop_at: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Stop when the mean accuracy of 20 epochs reaches this, a share of 1.  [default: never]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Train a tanh network on a task, with flossing, and write a run folder."""
+    from lyapflow.plotting import WINDOW, Shown, training_figure, write_figure
+    from lyapflow.runs.folder import RunFolder
+
+    settings = {name: v.value if isinstance(v, Enum) else v for name, v in locals().items() if name in _TRAIN}
+    chosen = TASKS[task.value](delay)
+    if steps <= delay:
+        raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
+    rng = stream(seed, "weights")
+    cell = TanhRNN.random(units, chosen.n_inputs, rng=rng, g=gain, weights=weights.value, dtype=dtype.value)
+    model = Model.random(cell, chosen.n_outputs, rng=rng)
+    episodes = _episodes(floss, floss_at, epochs)
+    schedule = None
+    if episodes:
+        k = min(75, units) if k is None else k
+        if k > units:
+            raise LyapflowError(f"--k must be between 1 and {units}, the units of the network, got {k}")
+        schedule = Flossing(
+            k=k,
+            epochs=floss_epochs,
+            steps=floss_steps,
+            q_transient=floss_transient,
+            at=episodes,
+            optimizer=Adam(floss_lr),
+            target=target,
+            t_ons=t_ons,
+        )
+        settings.update(k=k, floss_at=list(episodes))
+    folder = RunFolder.create(run, settings, force=force)
+    before = _exponents(model, chosen, seed)
+    work = epochs + len(episodes) * floss_epochs
+    accuracies: list[float] = []
+
+    def good_enough(record: Any) -> bool:
+        if stop_at is None or record.kind != "training":
+            return False
+        accuracies.append(record.accuracy)
+        return len(accuracies) >= WINDOW and float(np.mean(accuracies[-WINDOW:])) >= stop_at
+
+    with Display({str(run): work}, epochs) as display:
+        try:
+            trained, history = train_model(
+                model,
+                chosen,
+                epochs=epochs,
+                seed=seed,
+                flossing=schedule,
+                T=steps,
+                batch=batch,
+                optimizer=Adam(lr, clip_norm=clip or None),
+                measure_every=measure_every or epochs,
+                callbacks=(display.callback(str(run)), good_enough),
+            )
+        except Diverged as error:
+            folder.write_history(error.history)
+            raise Diverged(f"{error}; the history so far is in {run}", epoch=error.epoch, step=error.step) from None
+    folder.write_history(history)
+    folder.write_model(trained)
+    shown = Shown(history, _exponents(trained, chosen, seed))
+    title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
+    write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
+    console.print(_summary({str(run): (history, shown.exponents)}, before))
+    console.print(f"run folder: {run}   ({time.monotonic() - display.start:.0f} s)")
+
+
+_TRAIN = frozenset(train.__annotations__) - {"return", "run", "force"}
+
+
+def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]:
+    if floss_at is not None:
+        try:
+            return tuple(int(word) for word in floss_at.split(","))
+        except ValueError:
+            raise LyapflowError(f"--floss-at must be epochs separated by commas, got {floss_at!r}") from None
+    every = {"none": (), "before": (0,), "during": range(0, 500, 100), "throughout": range(0, epochs, 100)}
+    return tuple(every[floss.value])
+
+
+@app.command()
+def spectrum(
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a network; a random one by default.")] = None,
+    units: Units = 80,
+    gain: Gain = 1.0,
+    weights: Kind = Weights.gaussian,
+    dtype: Dtype = Precision.float64,
+    seed: Seed = 0,
+    source: Annotated[
+        InputName | None,
+        typer.Option(
+            "--input",
+            help="Input: that of a task, gaussian with unit variance, or none.  "
+            "[default: the run's task; binary-xor for a random network]",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")] = 2000,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Number of exponents.  [default: all]", show_default=False)] = None,
+    transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
+    q_transient: Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")] = 100,
+    t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("lyapflow-spectrum.png"),
+) -> None:
+    """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
+
+    The options of a random network (--units, --gain, --weights, --dtype) are not used with a run folder.
+    """
+    from lyapflow.plotting import spectrum_figure, write_figure
+    from lyapflow.runs.folder import RunFolder
+
+    _writable(out)
+    if run is None:
+        name = source.value if source else "binary-xor"
+        inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
+        cell = TanhRNN.random(
+            units, inputs, rng=stream(seed, "weights"), g=gain, weights=weights.value, dtype=dtype.value
+        )
+        h0 = stream(seed, "state").standard_normal(units).astype(cell.b.dtype)
+        what = f"random tanh network, {units} units, g = {gain:g}, {weights.value} weights"
+    else:
+        folder = RunFolder(run)
+        model = folder.model()
+        cell, h0 = model.cell, model.h0
+        name = source.value if source else str(folder.settings().get("task"))
+        what = f"network of {run}"
+    x = _input(name, steps, sizes(cell).inputs, cell[0].dtype, seed)
+    result = lyapunov_spectrum(
+        cell, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("i", "λᵢ (nats/step)", "standard error"):
+        table.add_column(column, justify="right")
+    for i, (value, error) in enumerate(zip(result.exponents, result.stderr), 1):
+        table.add_row(str(i), f"{value:.5f}", f"{error:.5f}")
+    title = f"Lyapunov spectrum: {what}, input {name}"
+    console.print(title)
+    console.print(table)
+    console.print(f"steps counted          {result.steps_counted}")
+    console.print(f"Kaplan-Yorke dimension {result.kaplan_yorke_dimension:.3f}")
+    console.print(f"entropy rate           {result.entropy_rate:.5f} nats per step")
+    write_figure(spectrum_figure(result, title), out)
+    console.print(f"picture: {out}")
+
+
+def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndarray:
+    if name == "none":
+        return np.zeros((steps, m), dtype)
+    rng = stream(seed, "input")
+    if name == "gaussian":
+        return rng.standard_normal((steps, m)).astype(dtype)
+    if name not in TASKS:
+        raise LyapflowError(f"the run's task must be one of {', '.join(TASKS)}, got {name!r}; choose one with --input")
+    return TASKS[name](2).inputs(rng, steps, 1, dtype)[:, 0]
+
+
+def main() -> None:
+    """Run a command; errors of the user's making are one line and exit code 2, a run that diverged exits with 1."""
+    try:
+        app()
+    except Diverged as error:
+        sys.exit(_complain(error, 1))
+    except LyapflowError as error:
+        sys.exit(_complain(error, 2))
+
+
+def _complain(error: LyapflowError, code: int) -> int:
+    print(f"lyapflow: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,86 @@
+"""What a run records."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lyapflow._checks import LyapflowError
+
+
+@dataclass(frozen=True)
+class FlossingRecord:
+    """One flossing epoch: the loss and the exponents (nats per step) before its update.
+
+    ``training_epoch`` is the training epoch that the episode precedes; 0 outside of training.
+    """
+
+    kind: ClassVar[str] = "flossing"
+    training_epoch: int
+    epoch: int
+    loss: float
+    exponents: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """One training epoch, before its update: loss, accuracy (NaN for squared errors), and the norm of dL/dh0."""
+
+    kind: ClassVar[str] = "training"
+    epoch: int
+    loss: float
+    accuracy: float
+    h0_gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The network as it enters an epoch, on inputs held back for the purpose.
+
+    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum (nats per step,
+    NaN where the tangent block lost rank).
+    """
+
+    kind: ClassVar[str] = "measurement"
+    epoch: int
+    loss: float
+    accuracy: float
+    singular_values: np.ndarray
+    exponents: np.ndarray
+
+
+class Log(list):
+    """Records of one kind in order; ``log["loss"]`` is a column of them as an array."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            return np.array([getattr(record, index) for record in self])
+        return super().__getitem__(index)
+
+
+@dataclass
+class History:
+    """The records of a training run, one `Log` a kind."""
+
+    training: Log = field(default_factory=Log)
+    flossing: Log = field(default_factory=Log)
+    measurement: Log = field(default_factory=Log)
+
+
+Callback = Callable[[Any], Any]
+
+
+def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """A tuple of callables."""
+    given = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in given:
+        if not callable(callback):
+            raise LyapflowError(f"callbacks must be functions of a record, got {callback!r}")
+    return given
+
+
+def announce(record: Any, log: Log, callbacks: tuple[Callback, ...]) -> bool:
+    """Log a record and tell every callback; whether one of them asked to stop by returning True."""
+    log.append(record)
+    return any([callback(record) is True for callback in callbacks])

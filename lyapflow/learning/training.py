@@ -1,0 +1,168 @@
+"""Training on a task, with flossing episodes between training epochs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.bptt import accuracy, bptt, checked_data
+from lyapflow.learning.flossing import Flossing, checked_optimizer
+from lyapflow.learning.history import (
+    Callback,
+    FlossingRecord,
+    History,
+    Measurement,
+    TrainingRecord,
+    announce,
+    checked_callbacks,
+)
+from lyapflow.learning.model import Model, checked_model
+from lyapflow.learning.streams import stream
+from lyapflow.learning.tasks import Task
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+
+
+def train(
+    model: Model,
+    task: Task,
+    *,
+    epochs: int,
+    seed: int,
+    flossing: Flossing | None = None,
+    T: int = 300,
+    batch: int = 16,
+    optimizer: Adam = Adam(1e-3, clip_norm=0.03),
+    measure_every: int | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> tuple[Model, History]:
+    """Train a Model on a task, flossing its cell by a schedule.
+
+    All arrays of the Model are trained on the task; an episode of flossing changes the cell's alone. Every epoch
+    draws fresh inputs, from a random stream of its own that seed and epoch determine.
+
+    Parameters
+    ----------
+    model : Model
+        It stays as it is; the trained Model is returned.
+    task : Task
+        One of `lyapflow.tasks`, or any object with their methods.
+    epochs : int
+        Training epochs, one update each.
+    seed : int
+    flossing : Flossing, optional
+        The schedule; none by default.
+    T, batch : int
+        Steps and sequences of a training epoch.
+    optimizer : Adam
+    measure_every : int, optional
+        Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
+    callbacks : iterable of callables, or one
+        Each receives every record as it comes; one that returns True ends the run after that epoch.
+
+    Returns
+    -------
+    model : Model
+    history : History
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit.
+    Diverged
+        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step and history.
+
+    Examples
+    --------
+    An early stop::
+
+        lf.train(model, task, epochs=10_000, seed=0,
+                 callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
+    """
+    model = checked_model(model)
+    size = sizes(model.cell)
+    epochs = _checks.integer("epochs", epochs, 0)
+    seed = _checks.integer("seed", seed, 0)
+    measure_every = None if measure_every is None else _checks.integer("measure_every", measure_every, 1)
+    callbacks = checked_callbacks(callbacks)
+    checked_optimizer(optimizer)
+    if flossing is not None and not isinstance(flossing, Flossing):
+        raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {flossing!r}")
+    if flossing is not None:
+        _checks.integer(
+            "k of flossing", flossing.k, 1, size.state, why=f" = n_state of this {type(model.cell).__name__}"
+        )
+    held_back = _sample(model, size, task, stream(seed, "test"), T, batch)
+
+    history = History()
+    dtype = model.h0.dtype
+    state = optimizer.init(model)
+    for epoch in range(epochs + 1):
+        try:
+            if flossing is not None and epoch < epochs and epoch in flossing.at:
+
+                def inputs(floss_epoch: int, epoch: int = epoch) -> np.ndarray:
+                    rng = stream(seed, f"flossing before {epoch}", floss_epoch)
+                    return task.inputs(rng, flossing.steps, flossing.batch, dtype)
+
+                stopped = []  # callbacks may end the run from within an episode, too
+
+                def log(record: FlossingRecord) -> bool:
+                    stop = announce(record, history.flossing, callbacks)
+                    stopped.append(stop)
+                    return stop
+
+                cell, _ = flossing.episode(model.cell, inputs, model.h0, epoch, log)
+                model = model._replace(cell=cell)
+                if any(stopped):
+                    break
+            if measure_every is not None and (epoch % measure_every == 0 or epoch == epochs):
+                if announce(_measure(model, size, held_back, task.loss, epoch), history.measurement, callbacks):
+                    break
+            if epoch == epochs:
+                break
+            x, y, first = task.sample(stream(seed, "data", epoch), T, batch, dtype)
+            loss, gradient, outputs = bptt(model, size, x, y, first, task.loss)
+        except Diverged as error:
+            raise Diverged(
+                f"epoch {epoch}: {error}", epoch=epoch, step=error.step, member=error.member, history=history
+            ) from None
+        model, state = optimizer.update(state, model, gradient)
+        record = TrainingRecord(
+            epoch, loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0))
+        )
+        if announce(record, history.training, callbacks):
+            break
+    return model, history
+
+
+def _sample(
+    model: Model, size: Sizes, task: Task, rng: np.random.Generator, T: int, batch: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """A sample of the task, checked against the Model."""
+    for name in ("inputs", "sample", "loss"):
+        if not hasattr(task, name):
+            raise LyapflowError(f"task must be one of lyapflow.tasks, or have their methods, got {task!r}")
+    x, y, first = task.sample(rng, T, batch, model.h0.dtype)
+    return checked_data(model, size, x, y, first, task.loss)
+
+
+def _measure(model: Model, size: Sizes, data: tuple[np.ndarray, np.ndarray, int], loss: str, epoch: int) -> Measurement:
+    x, y, first = data
+    value, gradient, outputs = bptt(model, size, x, y, first, loss)
+    W_bar = gradient.cell[0]
+    try:
+        spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)
+        exponents = spectrum.exponents
+    except Diverged:
+        exponents = np.full(size.state, np.nan, x.dtype)
+    return Measurement(
+        epoch,
+        value,
+        accuracy(outputs, y[first:], loss),
+        np.linalg.svd(W_bar.reshape(-1, W_bar.shape[-1]), compute_uv=False),
+        exponents,
+    )

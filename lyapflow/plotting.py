@@ -1,0 +1,118 @@
+"""Pictures of spectra and of training runs."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lyapflow._checks import LyapflowError
+from lyapflow.learning.history import History
+from lyapflow.lyapunov.spectrum import Spectrum
+from lyapflow.runs.weights import write_atomically
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
+WINDOW = 20
+
+
+class Shown(NamedTuple):
+    """One run in a picture: its history, and the exponents of its network at the end."""
+
+    history: History
+    exponents: np.ndarray
+
+
+def smooth(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
+    """Running mean over the last `window` values, or as many as there are."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -> Figure:
+    """Accuracy or loss over epochs, ‖dL/dh0‖ over epochs, and Lyapunov spectra before and after.
+
+    Parameters
+    ----------
+    runs : mapping from label to Shown
+    before : array (n_state,)
+        Exponents of the untrained network that the runs start from.
+    title : str
+    """
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    figure.suptitle(title)
+    score, norm, spectra = figure.subplots(1, 3)
+    graded = all(np.isfinite(shown.history.training["accuracy"]).all() for shown in runs.values())
+    for (label, shown), colour in zip(runs.items(), COLOURS):
+        log = shown.history.training
+        style = {"color": colour, "label": label}
+        epochs = log["epoch"]
+        column = log["accuracy"] if graded else log["loss"]
+        score.plot(epochs, column, color=colour, alpha=0.2, linewidth=0.6)
+        score.plot(epochs, smooth(column), **style)
+        norm.semilogy(epochs, np.maximum(log["h0_gradient_norm"], 1e-300), color=colour, linewidth=0.8, label=label)
+        index = np.arange(1, len(shown.exponents) + 1)
+        spectra.plot(index, shown.exponents, ".-", markersize=3, color=colour, label=f"{label}, trained")
+    spectra.plot(np.arange(1, len(before) + 1), before, "--", color="black", linewidth=1.2, label="both, untrained"
+                 if len(runs) > 1 else "untrained", zorder=3)
+    spectra.axhline(0.0, color="grey", linewidth=0.8)
+    score.set(
+        xlabel="training epoch",
+        ylabel="accuracy" if graded else "loss",
+        title="Does it learn the task?",
+    )
+    if graded:
+        score.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+        score.text(0.99, 0.505, "chance", ha="right", va="bottom", color="grey", transform=score.get_yaxis_transform())
+        score.set_ylim(min(0.4, score.get_ylim()[0]), 1.02)
+    norm.set(
+        xlabel="training epoch",
+        ylabel="‖dL/dh₀‖",
+        title="Does the gradient reach the first step?",
+    )
+    spectra.set(
+        xlabel="exponent i",
+        ylabel="λᵢ  (nats per step)",
+        title="How fast does it forget?  (0: it does not)",
+    )
+    spectra.set_ylim(bottom=max(spectra.get_ylim()[0], -6.0))
+    episodes = sorted({e for shown in runs.values() for e in np.unique(shown.history.flossing["training_epoch"])})
+    for axes in (score, norm):
+        for number, epoch in enumerate(episodes):
+            label = "flossing episode" if number == 0 else None
+            axes.axvline(epoch, color="#009E73", linewidth=1.2, linestyle="--", alpha=0.8, label=label, zorder=0)
+    score.legend(loc="center right", fontsize=8)
+    norm.legend(loc="best", fontsize=8)
+    spectra.legend(loc="lower left", fontsize=8)
+    return figure
+
+
+def spectrum_figure(spectrum: Spectrum, title: str) -> Figure:
+    """The exponents with error bars, and their running means."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure.suptitle(title)
+    final, running = figure.subplots(1, 2)
+    k = len(spectrum.exponents)
+    final.errorbar(np.arange(1, k + 1), spectrum.exponents, 2 * spectrum.stderr, fmt=".", capsize=2, color=COLOURS[0])
+    final.axhline(0.0, color="grey", linewidth=0.8)
+    final.set(xlabel="exponent i", ylabel="λᵢ ± 2 standard errors  (nats per step)", title="Lyapunov spectrum")
+    n_qr = len(spectrum.history)
+    steps = np.arange(1, n_qr + 1) * spectrum.steps_counted / n_qr
+    for number, i in enumerate(sorted({0, k // 4, k // 2, k - 1})):
+        running.semilogx(steps, spectrum.history[:, i], color=COLOURS[number], label=f"λ{i + 1}")
+    running.set(xlabel="steps counted", ylabel="running mean  (nats per step)", title="Convergence")
+    running.legend(fontsize=8)
+    return figure
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, atomically."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise LyapflowError(f"cannot write the picture {path}: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Files: weights on disk and run folders."""

@@ -1,0 +1,82 @@
+"""Cells and Models as safetensors files: arrays and names, nothing that could be executed."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from lyapflow._checks import LyapflowError
+from lyapflow.cells.interface import checked
+from lyapflow.cells.tanh import TanhRNN
+from lyapflow.learning.model import Model, checked_model
+from lyapflow.learning.parameters import named_arrays
+
+CELLS = {cls.__name__: cls for cls in (TanhRNN,)}
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, whole."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def save(path: str | os.PathLike, obj: Any) -> None:
+    """Write a cell or a Model as a safetensors file, atomically.
+
+    Raises
+    ------
+    LyapflowError
+        If obj is neither a sound cell of the package nor a Model of one, or the file cannot be written.
+    """
+    obj = checked_model(obj) if isinstance(obj, Model) else checked(obj)
+    cell = obj.cell if isinstance(obj, Model) else obj
+    name = type(cell).__name__
+    if CELLS.get(name) is not type(cell):
+        raise LyapflowError(f"lyapflow saves its own cells ({', '.join(CELLS)}), got {name}; save its arrays yourself")
+    metadata = {"lyapflow": "Model" if isinstance(obj, Model) else "cell", "cell": name}
+    try:
+        write_atomically(Path(path), safetensors.numpy.save(dict(named_arrays(obj)), metadata))
+    except OSError as error:
+        raise LyapflowError(f"cannot write {path}: {error.strerror}") from None
+
+
+def load(path: str | os.PathLike) -> Any:
+    """Read a cell or a Model that `save` wrote.
+
+    Raises
+    ------
+    LyapflowError
+        If the file is missing, damaged, or something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise LyapflowError(f"cannot read {path} as weights: {error}") from None
+    cell_class = CELLS.get(metadata.get("cell", ""))
+    if cell_class is None or metadata.get("lyapflow") not in ("Model", "cell"):
+        raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata}")
+    is_model = metadata["lyapflow"] == "Model"
+    prefix = "cell." if is_model else ""
+    try:
+        cell = cell_class(*(arrays.pop(prefix + field) for field in cell_class._fields))
+        obj = Model(cell, *(arrays.pop(field) for field in Model._fields[1:])) if is_model else cell
+    except KeyError as error:
+        raise LyapflowError(f"{path} lacks the array {error}") from None
+    if arrays:
+        raise LyapflowError(f"{path} has arrays that are no part of a {metadata['lyapflow']}: {', '.join(arrays)}")
+    return checked_model(obj) if is_model else checked(obj)

@@ -1,0 +1,1 @@
+"""What a sceptic runs: one script per claim. Each prints its table and fails if the claim fails."""
