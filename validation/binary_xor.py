@@ -116,6 +116,8 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     options = parser.parse_args()
+    if options.epochs < WINDOW:
+        parser.error(f"--epochs must be at least {WINDOW}")
 
     jobs = [
         (delay, condition, seed, options.epochs, options.dtype)
@@ -123,7 +125,7 @@ def main() -> int:
         for condition in options.conditions
         for seed in range(options.seeds)
     ]
-    run(20, "before", 0, 1, options.dtype)  # compiles once, before the workers read the cache
+    run(20, "before", 0, WINDOW, options.dtype)  # compiles once, before the workers read the cache
     results = []
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(run, *job) for job in jobs]):
