@@ -1,0 +1,101 @@
+"""Task gradients against finite differences, 256-bit arithmetic, and NumPy's formulas."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+import lyapflow as lf
+from lyapflow.learning.parameters import arrays, map_arrays, named_arrays
+from tests import high_precision
+from tests.gradcheck import norm, relative_error
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "n": st.integers(1, 7),
+        "m": st.integers(0, 3),
+        "o": st.integers(1, 3),
+        "T": st.integers(1, 40),
+        "batch": st.integers(1, 20),
+        "first": st.integers(0, 39),
+        "loss": st.sampled_from(["cross_entropy", "mse"]),
+        "g": st.floats(0.2, 1.5),
+        "seed": st.integers(0, 2**32),
+    }
+)
+BASE = {"n": 4, "m": 2, "o": 2, "T": 30, "batch": 20, "first": 3, "loss": "mse", "g": 1.0, "seed": 0}
+
+
+def problem(drawn):
+    rng = np.random.default_rng(drawn["seed"])
+    cell = lf.TanhRNN.random(drawn["n"], drawn["m"], rng=rng, g=drawn["g"])
+    model = lf.Model.random(cell, drawn["o"], rng=rng)
+    model = map_arrays(lambda a: a + 0.3 * rng.standard_normal(a.shape), model)
+    x = rng.standard_normal((drawn["T"], drawn["batch"], drawn["m"]))
+    y = rng.random((drawn["T"], drawn["batch"], drawn["o"]))
+    return model, x, y, {"first": min(drawn["first"], drawn["T"] - 1), "loss": drawn["loss"]}, rng
+
+
+@given(SETTINGS)
+@example(BASE)
+@example(BASE | {"loss": "cross_entropy"})
+@settings(max_examples=80)
+def test_against_finite_differences(drawn):
+    model, x, y, options, rng = problem(drawn)
+    _, gradient = lf.bptt_value_and_grad(model, x, y, **options)
+    assume(norm(gradient) > 1e-4)
+
+    def value(moved):
+        return lf.bptt_value_and_grad(moved, x, y, **options)[0]
+
+    errors = [relative_error(value, gradient, model, rng, distance) for distance in (1e-3, 1e-4)]
+    assert min(errors) < 1e-6
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_every_array_against_256_bits(loss):
+    model, x, y, options, _ = problem(BASE | {"n": 3, "T": 5, "batch": 2, "first": 1, "loss": loss})
+    value, gradient = lf.bptt_value_and_grad(model, x, y, **options)
+    with mpmath.workprec(high_precision.PRECISION):
+        columns_x, columns_y = ([[high_precision.matrix(v[:, None]) for v in step] for step in a] for a in (x, y))
+
+        def exact_loss(W, V, b, W_out, b_out, h0):
+            return high_precision.task_loss(W, V, b, W_out, b_out, h0, columns_x, columns_y, options["first"], loss)
+
+        exact = high_precision.gradients(exact_loss, arrays(model))
+        at = float(exact_loss(*(high_precision.matrix(a if a.ndim == 2 else a[:, None]) for a in arrays(model))))
+    assert value == pytest.approx(at, rel=1e-14)
+    for (name, a), b in zip(named_arrays(gradient), exact):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13, err_msg=name)
+
+
+def test_large_logits_neither_overflow_nor_lose_their_gradient():
+    cell = lf.TanhRNN(np.zeros((1, 1)), np.eye(1), np.zeros(1))
+    model = lf.Model(cell, np.array([[1000.0]]), np.zeros(1), np.zeros(1))
+    x, y = np.array([1.0, -1.0]).reshape(1, 2, 1), np.array([0.0, 1.0]).reshape(1, 2, 1)
+    loss, gradient = lf.bptt_value_and_grad(model, x, y)
+    assert loss == 1000.0
+    assert gradient.b_out[0] == 0.0
+    assert gradient.W_out[0, 0] == pytest.approx(1.0)
+
+
+def test_steps_before_the_first_scored_one_are_not_read():
+    model, x, y, _, _ = problem(BASE)
+    a = lf.bptt_value_and_grad(model, x, y, first=10, loss="mse")
+    y[:10] = 99.0
+    b = lf.bptt_value_and_grad(model, x, y, first=10, loss="mse")
+    assert a[0] == b[0]
+    for p, q in zip(arrays(a[1]), arrays(b[1])):
+        np.testing.assert_array_equal(p, q)
+
+
+def test_float32_follows_float64():
+    model, x, y, options, _ = problem(BASE | {"n": 7})
+    single = map_arrays(lambda a: a.astype(np.float32), model)
+    a = lf.bptt_value_and_grad(model, x, y, **options)
+    b = lf.bptt_value_and_grad(single, x.astype(np.float32), y.astype(np.float32), **options)
+    assert b[0] == pytest.approx(a[0], rel=1e-5)
+    for p, q in zip(arrays(a[1]), arrays(b[1])):
+        assert q.dtype == np.float32
+        np.testing.assert_allclose(q, p, atol=1e-4 * np.abs(p).max())

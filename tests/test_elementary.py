@@ -1,0 +1,73 @@
+"""tanh and sech² against mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lyapflow.linalg.elementary import tanh_sech2
+
+LARGEST = {np.float64: 354.8, np.float32: 44.3}  # sech² is a normal number up to here
+TINY = {np.float64: 1e-307, np.float32: 1e-37}
+
+
+def errors(x):
+    """Relative errors of tanh and of sech², in units of ε."""
+    t, s = np.empty_like(x), np.empty_like(x)
+    tanh_sech2(x, t, s)
+    with mpmath.workprec(160):
+        exact = [mpmath.mpf(float(v)) for v in x]
+        error_t = [abs(mpmath.mpf(float(a)) / mpmath.tanh(v) - 1) for a, v in zip(t, exact) if v]
+        error_s = [abs(mpmath.mpf(float(a)) * mpmath.cosh(v) ** 2 - 1) for a, v in zip(s, exact)]
+    eps = float(np.finfo(x.dtype).eps)
+    return float(max(error_t, default=0)) / eps, float(max(error_s)) / eps
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_relative_error_below_four_ulp(dtype):
+    rng = np.random.default_rng(0)
+    largest = LARGEST[dtype]
+    x = np.concatenate(
+        [
+            rng.uniform(-largest, largest, 2000),
+            rng.standard_normal(2000),
+            np.copysign(10 ** rng.uniform(np.log10(TINY[dtype]), 1, 2000), rng.standard_normal(2000)),
+            np.arange(1, 2 * largest / np.log(2)) * np.log(2) / 4,  # where the range reduction switches
+            [largest, -largest],
+        ]
+    ).astype(dtype)
+    # an error of ε relative is between one half and one ulp
+    assert max(errors(x)) < 3
+
+
+@given(st.floats(-354.8, 354.8))
+@example(19.0)
+@example(354.8)
+def test_relative_error_anywhere(x):
+    if abs(x) > TINY[np.float64]:
+        assert max(errors(np.array([x]))) < 3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_ends_of_the_range(dtype):
+    x = np.array([0.0, -0.0, np.inf, -np.inf, 1e30, np.nan], dtype)
+    t, s = np.empty_like(x), np.empty_like(x)
+    tanh_sech2(x, t, s)
+    np.testing.assert_array_equal(t, np.array([0, -0.0, 1, -1, 1, np.nan], dtype))
+    assert np.signbit(t[1])
+    assert s[0] == s[1] == 1
+    assert (s[2:5] < 1.001 * np.finfo(dtype).tiny).all()
+    assert np.isnan(s[5])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_tail_of_a_vector_has_the_bits_of_its_body(dtype):
+    x = np.random.default_rng(0).standard_normal(67).astype(dtype)
+    t, s = np.empty_like(x), np.empty_like(x)
+    tanh_sech2(x, t, s)
+    for i in range(x.size):
+        ti, si = np.empty_like(x[:1]), np.empty_like(x[:1])
+        tanh_sech2(x[i : i + 1], ti, si)
+        assert ti[0] == t[i]
+        assert si[0] == s[i]

@@ -1,0 +1,146 @@
+"""The flossing gradient against finite differences, 256-bit arithmetic, and exact cases."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+import lyapflow as lf
+from lyapflow.learning.parameters import arrays, map_arrays
+from tests import high_precision
+from tests.exact_systems import CatMap, HenonMap
+from tests.gradcheck import norm, relative_error
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "n": st.integers(1, 7),
+        "m": st.integers(0, 3),
+        "k": st.integers(1, 7),
+        "t_ons": st.integers(1, 4),
+        "transient": st.integers(0, 4),
+        "q_transient": st.integers(0, 5),
+        "counted": st.integers(1, 12),
+        "batch": st.sampled_from([None, 1, 3]),
+        "one_target": st.booleans(),
+        "g": st.floats(0.2, 1.5),
+        "seed": st.integers(0, 2**32),
+    }
+)
+
+
+def problem(drawn):
+    """A random cell, its input, and the options of the call."""
+    rng = np.random.default_rng(drawn["seed"])
+    n, k = drawn["n"], min(drawn["k"], drawn["n"])
+    cell = lf.TanhRNN.random(n, drawn["m"], rng=rng, g=drawn["g"])._replace(b=0.3 * rng.standard_normal(n))
+    steps = drawn["transient"] + drawn["q_transient"] + drawn["counted"]
+    batch = () if drawn["batch"] is None else (drawn["batch"],)
+    options = {
+        "target": 0.3 if drawn["one_target"] else rng.standard_normal(k),
+        "h0": rng.standard_normal(n),
+        "q0": np.linalg.qr(rng.standard_normal((n, k)))[0],
+        **{name: drawn[name] for name in ("t_ons", "transient", "q_transient")},
+    }
+    return cell, 0.5 * rng.standard_normal((steps, *batch, drawn["m"])), k, options, rng
+
+
+BASE = {"n": 5, "m": 2, "k": 3, "t_ons": 1, "transient": 0, "q_transient": 0, "counted": 10, "batch": None}
+BASE |= {"one_target": True, "g": 1.0, "seed": 0}
+
+
+@given(SETTINGS)
+@example(BASE)
+@example(BASE | {"t_ons": 3, "transient": 2, "q_transient": 4})
+@example(BASE | {"k": 5, "batch": 3, "one_target": False})
+@settings(max_examples=100)
+def test_against_finite_differences(drawn):
+    cell, x, k, options, rng = problem(drawn)
+    loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, k, **options)
+    assert loss == pytest.approx(((exponents - options["target"]) ** 2).sum(), rel=1e-12)
+    assume(norm(gradient) > 1e-4 * loss)
+
+    def value(c):
+        return lf.flossing_value_and_grad(c, x, k, **options)[0]
+
+    # nearly dependent columns bend the loss within any step that rounding allows
+    errors = [relative_error(value, gradient, cell, rng, distance) for distance in (1e-3, 1e-4, 1e-5)]
+    assert min(errors) < 1e-6
+
+
+@given(SETTINGS)
+@example(BASE)
+@example(BASE | {"t_ons": 3, "transient": 2, "q_transient": 4})
+@settings(max_examples=10)
+def test_against_256_bits(drawn):
+    drawn = drawn | {"n": min(drawn["n"], 3), "m": min(drawn["m"], 1), "counted": min(drawn["counted"], 5), "batch": None}
+    cell, x, k, options, _ = problem(drawn)
+    target = np.broadcast_to(options["target"], (k,))
+    _, gradient, exponents = lf.flossing_value_and_grad(cell, x, k, **options)
+    with mpmath.workprec(high_precision.PRECISION):
+        driven = [high_precision.matrix(row[:, None]) if row.size else None for row in x]
+        h0, q0 = high_precision.matrix(options["h0"][:, None]), high_precision.matrix(options["q0"])
+        timing = (options["t_ons"], options["transient"], options["q_transient"])
+
+        def value(W, V, b):
+            found = high_precision.mean_log_R(W, V, b, driven, h0, q0, *timing)
+            return sum((a - mpmath.mpf(float(t))) ** 2 for a, t in zip(found, target))
+
+        exact = high_precision.gradients(value, list(cell))
+    scale = norm(gradient)
+    for name, a, b in zip(cell._fields, gradient, exact):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * scale, err_msg=name)
+
+
+def test_a_target_that_is_met_has_no_gradient():
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(5, 1, rng=rng), rng.standard_normal((20, 1))
+    exponents = lf.lyapunov_spectrum(cell, x, 3).exponents
+    loss, gradient, _ = lf.flossing_value_and_grad(cell, x, 3, target=exponents)
+    assert loss < 1e-25
+    assert norm(gradient) < 1e-12
+
+
+def test_linear_regime_in_closed_form():
+    # at the fixed point h = 0 of an autonomous network λ_1 = ln |w| for n = 1, so dL/dw = 2 ln|w| / w
+    cell = lf.TanhRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
+    loss, gradient, exponents = lf.flossing_value_and_grad(cell, np.empty((50, 0)), 1)
+    assert exponents[0] == pytest.approx(np.log(0.5))
+    assert loss == pytest.approx(np.log(0.5) ** 2)
+    assert gradient.W[0, 0] == pytest.approx(2 * np.log(0.5) / 0.5)
+
+
+def test_outside_cells():
+    henon, steps = HenonMap(np.array([1.2]), np.array([0.3])), np.empty((20, 0))
+    cat = CatMap(np.array([[2.0, 1.0], [1.0, 1.0]]))
+    for cell, k, h0 in ((henon, 2, np.array([0.1, 0.2])), (cat, 1, np.array([0.4, 0.3])), (henon, 1, None)):
+        steps = np.empty((6 if cell is cat else 20, 0))
+
+        def value(c, k=k, h0=h0, steps=steps):
+            return lf.flossing_value_and_grad(c, steps, k, h0=h0, t_ons=2, q_transient=3)[0]
+
+        gradient = lf.flossing_value_and_grad(cell, steps, k, h0=h0, t_ons=2, q_transient=3)[1]
+        assert type(gradient) is type(cell)
+        assert relative_error(value, gradient, cell, np.random.default_rng(0), 1e-6) < 1e-6
+
+
+def test_float32_follows_float64():
+    rng = np.random.default_rng(0)
+    double = lf.TanhRNN.random(20, 1, rng=rng)
+    x = rng.standard_normal((40, 1))
+    single = map_arrays(lambda a: a.astype(np.float32), double)
+    a = lf.flossing_value_and_grad(double, x, 10)
+    b = lf.flossing_value_and_grad(single, x.astype(np.float32), 10)
+    assert b[0] == pytest.approx(a[0], rel=1e-4)
+    for p, q in zip(arrays(a[1]), arrays(b[1])):
+        assert q.dtype == np.float32
+        np.testing.assert_allclose(q, p, atol=1e-3 * np.abs(p).max())
+
+
+def test_a_batch_averages_exponents_before_the_loss():
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(6, 1, rng=rng), rng.standard_normal((25, 3, 1))
+    h0 = rng.standard_normal((3, 6))
+    _, _, together = lf.flossing_value_and_grad(cell, x, 4, h0=h0)
+    alone = [lf.lyapunov_spectrum(cell, x[:, b], 4, h0=h0[b]).exponents for b in range(3)]
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-14)

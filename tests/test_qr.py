@@ -1,0 +1,136 @@
+"""QR with a positive diagonal, and its pullback."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import lyapflow as lf
+from lyapflow.linalg.qr import orthonormalise, workspace
+from lyapflow.linalg.qr_pullback import pull_back_log
+from tests.exact_systems import gaussian_product
+from tests.gradcheck import derivative
+
+EPS = {np.dtype(np.float64): 2.3e-16, np.dtype(np.float32): 1.2e-7}
+
+
+@st.composite
+def matrices(draw, stack=True):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n = draw(st.integers(1, 9))
+    k = draw(st.integers(1, n))
+    shape = draw(st.sampled_from([(), (1,), (3,), (2, 2)])) if stack else ()
+    scale = 10.0 ** draw(st.integers(-5, 5))
+    A = scale * rng.standard_normal((*shape, n, k))
+    assume(np.linalg.cond(A).max() < 1e3)
+    return A
+
+
+@given(matrices(), st.sampled_from([np.float64, np.float32]))
+def test_factors(A, dtype):
+    A = A.astype(dtype)
+    Q, R = lf.qr(A)
+    eps = EPS[A.dtype]
+    assert Q.dtype == R.dtype == A.dtype
+    np.testing.assert_allclose(Q @ R, A, rtol=0, atol=20 * eps * np.abs(A).max())
+    np.testing.assert_allclose(np.swapaxes(Q, -1, -2) @ Q, np.broadcast_to(np.eye(A.shape[-1]), R.shape), atol=40 * eps)
+    assert (np.diagonal(R, axis1=-2, axis2=-1) > 0).all()
+    assert (R == np.triu(R)).all()
+
+
+def test_a_stack_has_the_bits_of_its_members():
+    A = np.random.default_rng(0).standard_normal((5, 6, 4))
+    Q, R = lf.qr(A)
+    for s in range(5):
+        alone = lf.qr(A[s])
+        np.testing.assert_array_equal(alone[0], Q[s])
+        np.testing.assert_array_equal(alone[1], R[s])
+
+
+def test_rank_is_counted_whatever_the_scale_of_the_vectors():
+    rng = np.random.default_rng(1)
+    block = rng.standard_normal((4, 6)) * np.array([[1.0], [1e-150], [1e100], [1.0]])
+    L, work = np.empty((4, 4)), workspace(4, np.dtype(float))
+    assert orthonormalise(block.copy(), L, work) == 4
+    block[2] = 3 * block[0] + 1e150 * block[1]
+    assert orthonormalise(block.copy(), L, work) == 2
+    block[1] = 0
+    assert orthonormalise(block.copy(), L, work) == 1
+    block[0, 0] = np.nan
+    assert orthonormalise(block.copy(), L, work) == 0
+
+
+def loss(Q_bar, R_bar):
+    """A function of A whose cotangents in Q and R are the given ones."""
+
+    def value(A):
+        Q, R = lf.qr(A)
+        return float((Q * Q_bar).sum() + (R * R_bar).sum())
+
+    return value
+
+
+@given(matrices(), st.sampled_from(["Q", "R", "both"]), st.integers(0, 99))
+def test_pullback_against_finite_differences(A, which, seed):
+    A = A / np.abs(A).max()
+    assume(np.linalg.cond(A).max() < 30)
+    rng = np.random.default_rng(seed)
+    Q, R = lf.qr(A)
+    Q_bar, R_bar = rng.standard_normal(Q.shape), np.triu(rng.standard_normal(R.shape))
+    Q_bar, R_bar = Q_bar * (which != "R"), R_bar * (which != "Q")
+    A_bar = lf.qr_pullback(Q, R, Q_bar, R_bar)
+    along = rng.standard_normal(A.shape)
+    numeric = derivative(lambda s: loss(Q_bar, R_bar)(A + s * along), 1e-4)
+    scale = np.abs(A_bar).max() * np.abs(along).sum() + 1
+    assert abs(numeric - (A_bar * along).sum()) < 1e-8 * scale
+
+
+@given(matrices(), st.integers(0, 99))
+def test_pullback_of_the_product_is_the_identity(A, seed):
+    # L = <C, Q R> = <C, A>, so A_bar = C: exact, but blind to some errors, hence the test above
+    C = np.random.default_rng(seed).standard_normal(A.shape)
+    Q, R = lf.qr(A)
+    A_bar = lf.qr_pullback(Q, R, C @ np.swapaxes(R, -1, -2), np.triu(np.swapaxes(Q, -1, -2) @ C))
+    np.testing.assert_allclose(A_bar, C, atol=1e-11)
+
+
+@given(matrices(stack=False), st.integers(0, 99))
+def test_the_form_for_log_R_is_the_general_one(A, seed):
+    rng = np.random.default_rng(seed)
+    Q, R = lf.qr(A)
+    g, Q_bar = rng.standard_normal(len(R)), rng.standard_normal(Q.shape)
+    block_bar = np.array(Q_bar.T, order="C")
+    pull_back_log(np.ascontiguousarray(Q.T), np.ascontiguousarray(R.T), g, block_bar, np.empty_like(R))
+    general = lf.qr_pullback(Q, R, Q_bar, np.diag(g / np.diag(R)))
+    np.testing.assert_allclose(block_bar.T, general, atol=1e-11 * np.abs(general).max())
+
+
+def test_only_the_upper_triangle_of_R_bar_counts():
+    rng = np.random.default_rng(0)
+    Q, R = lf.qr(rng.standard_normal((5, 3)))
+    R_bar = rng.standard_normal((3, 3))
+    full = lf.qr_pullback(Q, R, np.zeros_like(Q), R_bar)
+    np.testing.assert_array_equal(full, lf.qr_pullback(Q, R, np.zeros_like(Q), np.triu(R_bar)))
+
+
+@pytest.mark.parametrize(("n", "sigma"), [(2, 1.0), (4, 0.5), (8, 0.3)])
+def test_products_of_gaussian_matrices(n, sigma):
+    steps, stack = 500, 40
+    rng = np.random.default_rng(n)
+    Q = np.broadcast_to(np.eye(n), (stack, n, n))
+    total = np.zeros((stack, n))
+    for _ in range(steps):
+        Q, R = lf.qr(sigma * rng.standard_normal((stack, n, n)) @ Q)
+        total += np.log(np.diagonal(R, axis1=1, axis2=2))
+    exact, variance = gaussian_product(n, sigma)
+    assert (np.abs(total.mean(axis=0) / steps - exact) < 5 * np.sqrt(variance / (steps * stack))).all()
+    # the scatter over the stack is that of independent steps: ratio of variances, chi-squared with 39 degrees
+    assert (np.abs(total.var(axis=0, ddof=1) / (steps * variance) - 1) < 5 * np.sqrt(2 / (stack - 1))).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "exact"),
+    [(2, [0.0579658, -0.6351814]), (4, [-0.1351814, -0.3283286, -0.6351814, -1.3283286])],
+)
+def test_the_closed_form_itself(n, exact):
+    np.testing.assert_allclose(gaussian_product(n, 1.0 if n == 2 else 0.5)[0], exact, atol=1e-6)
