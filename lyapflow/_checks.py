@@ -106,7 +106,7 @@ def dtype(value: Any) -> np.dtype:
     try:
         result = np.dtype(value)
     except TypeError:
-        result = None
+        result = np.dtype(object)
     if result not in DTYPES:
         raise LyapflowError(f"dtype must be float64 or float32, got {value!r}")
     return result

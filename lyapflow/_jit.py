@@ -13,7 +13,7 @@ import hashlib
 import pickle
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from threadpoolctl import ThreadpoolController
 
 # The Python error model puts a branch behind every division, and loops with branches do not vectorise.
 # No fastmath: contraction may differ between a vector body and its tail.
-OPTIONS = {"error_model": "numpy"}
+OPTIONS: Any = {"error_model": "numpy"}
 
 
 @functools.cache
@@ -37,12 +37,12 @@ def _package_stamp() -> str:
     return digest.hexdigest()
 
 
-def _from_outside(argument: types.Type) -> bool:
+def _from_outside(argument: Any) -> bool:
     """Whether a Numba type names a class that is defined outside the package."""
-    if isinstance(argument, types.BaseNamedTuple):
+    if isinstance(argument, (types.NamedTuple, types.NamedUniTuple)):
         if argument.instance_class.__module__.partition(".")[0] != __package__:
             return True
-    return isinstance(argument, types.BaseTuple) and any(map(_from_outside, argument))
+    return isinstance(argument, types.BaseTuple) and any(map(_from_outside, argument.types))
 
 
 class _IndexFile(IndexDataCacheFile):
@@ -73,10 +73,8 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(jit, **options)
     dispatcher = numba.njit(nogil=True, **OPTIONS, **options)(function)
-    try:
+    with suppress(RuntimeError):  # no writable folder for a cache: every process compiles
         dispatcher._cache = _PackageCache(function)
-    except RuntimeError:
-        pass  # no writable folder for a cache: every process compiles
     return dispatcher
 
 
@@ -93,6 +91,13 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _take_control() -> None:
+    # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS at one thread while any caller, in any thread, is inside; nested calls cost nothing.
@@ -102,6 +107,7 @@ def one_blas_thread() -> Iterator[None]:
     global _callers, _limiter
     with _lock:
         if _callers == 0:
+            _take_control()
             _limiter = _blas().limit(limits=1, user_api="blas")
         _callers += 1
     try:
@@ -110,4 +116,5 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _callers -= 1
             if _callers == 0:
+                _take_control()
                 _limiter.restore_original_limits()

@@ -2,17 +2,14 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from lyapflow._checks import Diverged, LyapflowError
@@ -26,6 +23,7 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import train as train_model
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.progress import Progress
 
 TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "copy": tasks.DelayedCopy,
@@ -33,11 +31,11 @@ TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "binary-xor": tasks.BinaryTemporalXOR,
     "spatial-xor": tasks.SpatialXOR,
 }
-TaskName = Enum("TaskName", {name: name for name in TASKS}, type=str)
-InputName = Enum("InputName", {name: name for name in (*TASKS, "gaussian", "none")}, type=str)
-Weights = Enum("Weights", {name: name for name in ("gaussian", "orthogonal")}, type=str)
-Precision = Enum("Precision", {name: name for name in ("float64", "float32")}, type=str)
-When = Enum("When", {name: name for name in ("none", "before", "during", "throughout")}, type=str)
+TaskName = Literal["copy", "temporal-xor", "binary-xor", "spatial-xor"]
+InputName = Literal["copy", "temporal-xor", "binary-xor", "spatial-xor", "gaussian", "none"]
+Weights = Literal["gaussian", "orthogonal"]
+Precision = Literal["float64", "float32"]
+When = Literal["none", "before", "during", "throughout"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,72 +53,6 @@ Dtype = Annotated[Precision, typer.Option(help="Floating-point numbers of the wh
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
 
 
-class Display:
-    """Progress of several runs: a live table in a terminal, a line every 100 epochs anywhere else."""
-
-    def __init__(self, work: Mapping[str, int], epochs: int) -> None:
-        self.epochs = epochs
-        self.work = work
-        self.rows: dict[str, dict[str, str]] = {label: {} for label in work}
-        self.done = dict.fromkeys(work, 0)
-        self.start = time.monotonic()
-        self.live = Live(get_renderable=self.table, console=console, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> "Display":
-        if console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if console.is_terminal:
-            self.live.stop()
-
-    def table(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for name in ("network", "epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left"):
-            table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
-        for label, row in list(self.rows.items()):
-            cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
-            table.add_row(label, *cells, self.time_left(label))
-        return table
-
-    def time_left(self, label: str) -> str:
-        done = self.done[label]
-        if done < 10:
-            return ""
-        seconds = (time.monotonic() - self.start) * (self.work[label] - done) / done
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-    def callback(self, label: str) -> Callable[[Any], None]:
-        row = self.rows[label]
-
-        def show(record: Any) -> None:
-            if record.kind == "flossing":
-                self.done[label] += 1
-                row.update(epoch=f"{record.training_epoch} + floss {record.epoch + 1}", loss=f"{record.loss:.3f}")
-                row["λ₁"] = f"{record.exponents[0]:.3f}"
-                milestone = (record.epoch + 1) % 250 == 0
-            elif record.kind == "measurement":
-                row["λ₁"] = f"{record.exponents[0]:.3f}"
-                milestone = False
-            else:
-                self.done[label] += 1
-                row.update(epoch=f"{record.epoch + 1}/{self.epochs}", loss=f"{record.loss:.3f}")
-                row["norm"] = f"{record.h0_gradient_norm:.1e}"
-                row["accuracy"] = "" if np.isnan(record.accuracy) else f"{100 * record.accuracy:.1f} %"
-                milestone = (record.epoch + 1) % 100 == 0 or record.epoch + 1 == self.epochs
-            if milestone and not console.is_terminal:
-                norm = f"  ‖dL/dh₀‖ {row['norm']}" if record.kind == "training" else ""
-                score = f"  accuracy {row['accuracy']}" if record.kind == "training" and row["accuracy"] else ""
-                print(
-                    f"{label:18s} epoch {row['epoch']:>15s}  loss {row['loss']}{score}"
-                    f"  λ₁ {row.get('λ₁', '')}{norm}  {self.time_left(label)} left",
-                    flush=True,
-                )
-
-        return show
-
-
 def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
     """The whole spectrum under the task's input; NaN where the tangent block loses rank."""
     x = task.inputs(stream(seed, "picture"), 1000, 1, model.h0.dtype)[:, 0]
@@ -134,9 +66,8 @@ def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray)
     from lyapflow.plotting import WINDOW, smooth
 
     table = Table(box=None, pad_edge=False)
-    names = ("network", "loss", "accuracy", "reached 95 % in epoch", "λ₁ before", "λ₁ after", "median ‖dL/dh₀‖")
-    for name in names:
-        table.add_column(name, justify="left" if name == "network" else "right")
+    for name in ("network", "loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖"):
+        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=name == "network")
     for label, (history, exponents) in runs.items():
         log = history.training
         score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
@@ -150,7 +81,7 @@ def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray)
             f"{exponents[0]:.3f}",
             f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
         )
-    table.caption = f"loss and accuracy: means over the last {WINDOW} epochs; λ in nats per step"
+    table.caption = f"loss, accuracy: means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median"
     table.caption_justify = "left"
     return table
 
@@ -182,9 +113,9 @@ def demo(
     flossings = {"with flossing": Flossing(), "without flossing": None}
     work = {name: epochs + (len(f.at) * f.epochs if f else 0) for name, f in flossings.items()}
     console.print(f"Binary temporal XOR, delay {delay}: is bit t-{delay // 2} different from bit t-{delay}?")
-    console.print("Compiling, where no earlier run has …" if not console.is_terminal else "", end="\n")
+    console.print("The first run compiles for about ten seconds before the first line.")
     stop = threading.Event()
-    with Display(work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
+    with Progress(console, work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
 
         def run(name: str) -> tuple[History, np.ndarray]:
             trained, history = train_model(
@@ -209,18 +140,20 @@ def demo(
     shown = {name: Shown(*run) for name, run in runs.items()}
     title = f"Binary temporal XOR over {delay} steps: the same tanh network (80 units), with and without flossing"
     write_figure(training_figure(shown, before, title), out)
-    console.print(f"picture: {out}   ({time.monotonic() - display.start:.0f} s)")
+    console.print(f"picture: {out}   ({display.seconds():.0f} s)")
 
 
 @app.command()
 def train(
     run: Annotated[Path, typer.Argument(help="Run folder to write: settings, history, weights, picture.")],
-    task: Annotated[TaskName, typer.Option(help="Task.")] = TaskName["binary-xor"],
-    delay: Annotated[int, typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs.")] = 40,
+    task: Annotated[TaskName, typer.Option(help="Task.")] = "binary-xor",
+    delay: Annotated[
+        int, typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs.")
+    ] = 40,
     units: Units = 80,
     gain: Gain = 1.0,
-    weights: Kind = Weights.gaussian,
-    dtype: Dtype = Precision.float64,
+    weights: Kind = "gaussian",
+    dtype: Dtype = "float64",
     seed: Seed = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")] = 300,
@@ -233,15 +166,13 @@ def train(
             help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
             "throughout, every 100 epochs."
         ),
-    ] = When.during,
+    ] = "during",
     floss_at: Annotated[
-        str | None, typer.Option(help="Epochs to floss before, instead of --floss, such as 0,500.", show_default=False)
+        str | None, typer.Option(help="Epochs to floss before, such as 0,500.", show_default="by --floss")
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option(
-            "--k", min=1, help="Exponents to floss.  [default: 75, or all of a smaller network]", show_default=False
-        ),
+        typer.Option("--k", min=1, help="Exponents to floss.", show_default="75, or all of a smaller network"),
     ] = None,
     floss_epochs: Annotated[int, typer.Option(min=1, help="Flossing epochs of an episode.")] = 500,
     floss_steps: Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")] = 55,
@@ -253,9 +184,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.  "
-            "[default: at the start and the end]",
-            show_default=False,
+            help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
+            show_default="at the start and the end",
         ),
     ] = None,
     stop_at: Annotated[
@@ -263,8 +193,8 @@ def train(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Stop when the mean accuracy of 20 epochs reaches this, a share of 1.  [default: never]",
-            show_default=False,
+            help="Stop when the mean accuracy of 20 epochs reaches this, a share of 1.",
+            show_default="never",
         ),
     ] = None,
     force: Force = False,
@@ -273,12 +203,12 @@ def train(
     from lyapflow.plotting import WINDOW, Shown, training_figure, write_figure
     from lyapflow.runs.folder import RunFolder
 
-    settings = {name: v.value if isinstance(v, Enum) else v for name, v in locals().items() if name in _TRAIN}
-    chosen = TASKS[task.value](delay)
+    settings = {name: value for name, value in locals().items() if name in _SETTINGS}
+    chosen = TASKS[task](delay)
     if steps <= delay:
         raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
     rng = stream(seed, "weights")
-    cell = TanhRNN.random(units, chosen.n_inputs, rng=rng, g=gain, weights=weights.value, dtype=dtype.value)
+    cell = TanhRNN.random(units, chosen.n_inputs, rng=rng, g=gain, weights=weights, dtype=dtype)
     model = Model.random(cell, chosen.n_outputs, rng=rng)
     episodes = _episodes(floss, floss_at, epochs)
     schedule = None
@@ -299,7 +229,7 @@ def train(
         settings.update(k=k, floss_at=list(episodes))
     folder = RunFolder.create(run, settings, force=force)
     before = _exponents(model, chosen, seed)
-    work = epochs + len(episodes) * floss_epochs
+    work = epochs + sum(episode < epochs for episode in episodes) * floss_epochs
     accuracies: list[float] = []
 
     def good_enough(record: Any) -> bool:
@@ -308,7 +238,7 @@ def train(
         accuracies.append(record.accuracy)
         return len(accuracies) >= WINDOW and float(np.mean(accuracies[-WINDOW:])) >= stop_at
 
-    with Display({str(run): work}, epochs) as display:
+    with Progress(console, {str(run): work}, epochs) as display:
         try:
             trained, history = train_model(
                 model,
@@ -331,10 +261,10 @@ def train(
     title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
     write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
     console.print(_summary({str(run): (history, shown.exponents)}, before))
-    console.print(f"run folder: {run}   ({time.monotonic() - display.start:.0f} s)")
+    console.print(f"run folder: {run}   ({display.seconds():.0f} s)")
 
 
-_TRAIN = frozenset(train.__annotations__) - {"return", "run", "force"}
+_SETTINGS = frozenset(train.__annotations__) - {"return", "run", "force"}
 
 
 def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]:
@@ -344,28 +274,29 @@ def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]
         except ValueError:
             raise LyapflowError(f"--floss-at must be epochs separated by commas, got {floss_at!r}") from None
     every = {"none": (), "before": (0,), "during": range(0, 500, 100), "throughout": range(0, epochs, 100)}
-    return tuple(every[floss.value])
+    return tuple(every[floss])
 
 
 @app.command()
 def spectrum(
-    run: Annotated[Path | None, typer.Argument(help="Run folder of a network; a random one by default.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")
+    ] = None,
     units: Units = 80,
     gain: Gain = 1.0,
-    weights: Kind = Weights.gaussian,
-    dtype: Dtype = Precision.float64,
+    weights: Kind = "gaussian",
+    dtype: Dtype = "float64",
     seed: Seed = 0,
     source: Annotated[
         InputName | None,
         typer.Option(
             "--input",
-            help="Input: that of a task, gaussian with unit variance, or none.  "
-            "[default: the run's task; binary-xor for a random network]",
-            show_default=False,
+            help="Input: that of a task, gaussian with unit variance, or none.",
+            show_default="the run's task; binary-xor for a random network",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")] = 2000,
-    k: Annotated[int | None, typer.Option("--k", min=1, help="Number of exponents.  [default: all]", show_default=False)] = None,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Number of exponents.", show_default="all")] = None,
     transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
     q_transient: Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")] = 100,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
@@ -379,24 +310,21 @@ def spectrum(
     from lyapflow.runs.folder import RunFolder
 
     _writable(out)
+    name: str
     if run is None:
-        name = source.value if source else "binary-xor"
+        name = source if source else "binary-xor"
         inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
-        cell = TanhRNN.random(
-            units, inputs, rng=stream(seed, "weights"), g=gain, weights=weights.value, dtype=dtype.value
-        )
+        cell = TanhRNN.random(units, inputs, rng=stream(seed, "weights"), g=gain, weights=weights, dtype=dtype)
         h0 = stream(seed, "state").standard_normal(units).astype(cell.b.dtype)
-        what = f"random tanh network, {units} units, g = {gain:g}, {weights.value} weights"
+        what = f"random tanh network, {units} units, g = {gain:g}, {weights} weights"
     else:
         folder = RunFolder(run)
         model = folder.model()
         cell, h0 = model.cell, model.h0
-        name = source.value if source else str(folder.settings().get("task"))
+        name = source if source else str(folder.settings().get("task"))
         what = f"network of {run}"
     x = _input(name, steps, sizes(cell).inputs, cell[0].dtype, seed)
-    result = lyapunov_spectrum(
-        cell, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient
-    )
+    result = lyapunov_spectrum(cell, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient)
     table = Table(box=None, pad_edge=False)
     for column in ("i", "λᵢ (nats/step)", "standard error"):
         table.add_column(column, justify="right")

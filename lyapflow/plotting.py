@@ -56,8 +56,15 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
         norm.semilogy(epochs, np.maximum(log["h0_gradient_norm"], 1e-300), color=colour, linewidth=0.8, label=label)
         index = np.arange(1, len(shown.exponents) + 1)
         spectra.plot(index, shown.exponents, ".-", markersize=3, color=colour, label=f"{label}, trained")
-    spectra.plot(np.arange(1, len(before) + 1), before, "--", color="black", linewidth=1.2, label="both, untrained"
-                 if len(runs) > 1 else "untrained", zorder=3)
+    spectra.plot(
+        np.arange(1, len(before) + 1),
+        before,
+        "--",
+        color="black",
+        linewidth=1.2,
+        label="both, untrained" if len(runs) > 1 else "untrained",
+        zorder=3,
+    )
     spectra.axhline(0.0, color="grey", linewidth=0.8)
     score.set(
         xlabel="training epoch",
@@ -81,9 +88,10 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
     spectra.set_ylim(bottom=max(spectra.get_ylim()[0], -6.0))
     episodes = sorted({e for shown in runs.values() for e in np.unique(shown.history.flossing["training_epoch"])})
     for axes in (score, norm):
-        for number, epoch in enumerate(episodes):
-            label = "flossing episode" if number == 0 else None
-            axes.axvline(epoch, color="#009E73", linewidth=1.2, linestyle="--", alpha=0.8, label=label, zorder=0)
+        for epoch in episodes:
+            line = axes.axvline(epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", alpha=0.8, zorder=0)
+            if epoch == episodes[0]:
+                line.set_label("flossing episode")
     score.legend(loc="center right", fontsize=8)
     norm.legend(loc="best", fontsize=8)
     spectra.legend(loc="lower left", fontsize=8)

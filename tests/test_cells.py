@@ -113,7 +113,9 @@ def test_second_derivatives_in_the_state(drawn, k):
 
     h_bar = before.copy()
     _, record = linearise(cell, h, x)
-    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, np.empty((k, n)), h_bar, np.empty((k, size.tangent_work)))
+    gradcheck.tangent_pullback(
+        cell, record[0], Q, Q_next_bar, np.empty((k, n)), h_bar, np.empty((k, size.tangent_work))
+    )
     scale = np.abs(cell.W).max() * np.abs(Q).sum() * np.abs(Q_next_bar).max() + 1
     assert abs(derivative(value) - (h_bar - before) @ along) < 1e-10 * scale
 

@@ -73,10 +73,15 @@ def test_against_finite_differences(drawn):
 @example(BASE | {"t_ons": 3, "transient": 2, "q_transient": 4})
 @settings(max_examples=10)
 def test_against_256_bits(drawn):
-    drawn = drawn | {"n": min(drawn["n"], 3), "m": min(drawn["m"], 1), "counted": min(drawn["counted"], 5), "batch": None}
+    drawn = drawn | {
+        "n": min(drawn["n"], 3),
+        "m": min(drawn["m"], 1),
+        "counted": min(drawn["counted"], 5),
+        "batch": None,
+    }
     cell, x, k, options, _ = problem(drawn)
     target = np.broadcast_to(options["target"], (k,))
-    _, gradient, exponents = lf.flossing_value_and_grad(cell, x, k, **options)
+    _, gradient, _ = lf.flossing_value_and_grad(cell, x, k, **options)
     with mpmath.workprec(high_precision.PRECISION):
         driven = [high_precision.matrix(row[:, None]) if row.size else None for row in x]
         h0, q0 = high_precision.matrix(options["h0"][:, None]), high_precision.matrix(options["q0"])
@@ -144,3 +149,22 @@ def test_a_batch_averages_exponents_before_the_loss():
     _, _, together = lf.flossing_value_and_grad(cell, x, 4, h0=h0)
     alone = [lf.lyapunov_spectrum(cell, x[:, b], 4, h0=h0[b]).exponents for b in range(3)]
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-14)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(7, 1000), (7, 1), (1, 1), (512, 3)])
+def test_chunks_and_segments_do_not_matter(monkeypatch, rows, steps):
+    rng = np.random.default_rng(0)
+    model = lf.Model.random(lf.TanhRNN.random(6, 2, rng=rng), 1, rng=rng)
+    x, y = rng.standard_normal((40, 2, 2)), rng.random((40, 2, 1))
+
+    def results():
+        flossing = lf.flossing_value_and_grad(model.cell, x, 3, t_ons=2, transient=5, q_transient=6)[1]
+        task = lf.bptt_value_and_grad(model, x, y)[1]
+        return [*arrays(flossing), *arrays(task)]
+
+    expected = results()
+    monkeypatch.setattr("lyapflow.lyapunov.pullback.ROWS_PER_CHUNK", rows)
+    monkeypatch.setattr("lyapflow.lyapunov.pullback.steps_per_segment", lambda size, vectors: steps)
+    monkeypatch.setattr("lyapflow.lyapunov.forward.steps_per_segment", lambda size, vectors: steps)
+    for a, b in zip(results(), expected):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())

@@ -35,7 +35,7 @@ def run(model: Model, size: Sizes, x: np.ndarray, first: int) -> tuple[Tape, Sch
     h0 = np.broadcast_to(model.h0, (x.shape[1], size.state))
     tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
     sweep(model.cell, size, x, tape, plan)
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(all="ignore"):
         outputs = tape.states[first + 1 :, :, : size.units] @ model.W_out.T + model.b_out
     return tape, plan, outputs
 
@@ -45,12 +45,13 @@ def bptt(
 ) -> tuple[float, Model, np.ndarray]:
     """`bptt_value_and_grad` of checked arguments, with the scored outputs (S, B, o)."""
     tape, plan, outputs = run(model, size, x, first)
-    values, outputs_bar = LOSSES[loss](outputs, y[first:])
+    with np.errstate(all="ignore"):  # what overflows is caught below, by its result
+        values, outputs_bar = LOSSES[loss](outputs, y[first:])
     outputs_bar /= values.size
     n_outputs = len(model.b_out)
     rows = outputs_bar.reshape(-1, n_outputs)
     states_bar = np.zeros((*outputs.shape[:2], size.state), x.dtype)
-    with one_blas_thread():
+    with one_blas_thread(), np.errstate(all="ignore"):
         np.matmul(outputs_bar, model.W_out, out=states_bar[:, :, : size.units])
         W_out_bar = rows.T @ tape.states[first + 1 :, :, : size.units].reshape(-1, size.units)
     cell_bar, h0_bar = retreat(model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)

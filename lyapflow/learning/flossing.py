@@ -1,6 +1,6 @@
 """Gradient flossing: descent on the flossing loss, alone or as a schedule within training."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.learning.adam import Adam
-from lyapflow.learning.history import Callback, FlossingRecord, Log, announce, checked_callbacks
+from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.lyapunov.forward import schedule
-from lyapflow.lyapunov.spectrum import flossing_value_and_grad
+from lyapflow.lyapunov.spectrum import flossing_value_and_grad, targets
 
 
 def floss(
@@ -28,7 +28,7 @@ def floss(
     t_ons: int = 1,
     transient: int = 0,
     q_transient: int = 0,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Callbacks = (),
     training_epoch: int = 0,
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
@@ -71,7 +71,7 @@ def floss(
     Paper, Alg. 1.
     """
     epochs = _checks.integer("epochs", epochs, 0)
-    callbacks = checked_callbacks(callbacks)
+    tell = Teller(callbacks)
     if not callable(inputs):
         raise LyapflowError(
             f"inputs must be a function of the epoch that returns x, got {type(inputs).__name__}; "
@@ -99,7 +99,7 @@ def floss(
             ) from None
         state = state or optimizer.init(cell)
         cell, state = optimizer.update(state, cell, gradient)
-        if announce(FlossingRecord(training_epoch, epoch, loss, exponents), history, callbacks):
+        if tell(FlossingRecord(training_epoch, epoch, loss, exponents), history):
             break
     return cell, history
 
@@ -125,7 +125,7 @@ class Flossing:
         Length of the input of a flossing epoch, transients included.
     transient, q_transient, t_ons : int
         As in `lyapunov_spectrum`.
-    at : iterable of int
+    at : sequence of int
         Training epochs before which an episode runs: ``(0,)`` is preflossing, ``range(0, epochs, 100)`` flosses
         throughout. Those beyond the end of a run do not come up.
     optimizer : Adam
@@ -145,7 +145,7 @@ class Flossing:
     steps: int = 55
     transient: int = 0
     q_transient: int = 16
-    at: Iterable[int] = (0, 100, 200, 300, 400)
+    at: Sequence[int] = (0, 100, 200, 300, 400)
     optimizer: Adam = Adam(1e-3)
     target: ArrayLike = 0.0
     t_ons: int = 1
@@ -157,6 +157,7 @@ class Flossing:
         schedule(_checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient)
         _checks.integer("batch", self.batch, 1)
         checked_optimizer(self.optimizer)
+        targets(self.target, self.k)
         if not np.iterable(self.at):
             raise LyapflowError(f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}")
         at = tuple(sorted({_checks.integer("each epoch in at", epoch, 0) for epoch in self.at}))
@@ -168,7 +169,7 @@ class Flossing:
         inputs: Callable[[int], ArrayLike],
         h0: np.ndarray,
         training_epoch: int,
-        callbacks: Iterable[Callback],
+        callbacks: Callbacks,
     ) -> tuple[Any, Log]:
         """One episode: `floss` with these settings."""
         return floss(

@@ -69,18 +69,29 @@ class History:
 
 
 Callback = Callable[[Any], Any]
+Callbacks = Iterable[Callback] | Callback
 
 
-def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    """A tuple of callables."""
-    given = (callbacks,) if callable(callbacks) else tuple(callbacks)
+class Teller:
+    """Logs records and tells callbacks of them, until one asks to stop by returning True.
+
+    Raises LyapflowError if a callback is no function.
+    """
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self.callbacks = _checked(callbacks)
+        self.stopped = False
+
+    def __call__(self, record: Any, log: Log) -> bool:
+        log.append(record)
+        answers = [callback(record) for callback in self.callbacks]  # all of them hear it
+        self.stopped = any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+        return self.stopped
+
+
+def _checked(callbacks: Callbacks) -> tuple[Callback, ...]:
+    given: tuple[Any, ...] = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
     for callback in given:
         if not callable(callback):
             raise LyapflowError(f"callbacks must be functions of a record, got {callback!r}")
     return given
-
-
-def announce(record: Any, log: Log, callbacks: tuple[Callback, ...]) -> bool:
-    """Log a record and tell every callback; whether one of them asked to stop by returning True."""
-    log.append(record)
-    return any([callback(record) is True for callback in callbacks])

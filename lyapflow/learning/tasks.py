@@ -11,9 +11,17 @@ from lyapflow import _checks
 class Task(Protocol):
     """What `lyapflow.train` needs of a task; any object with these will do."""
 
-    n_inputs: int
-    n_outputs: int
-    loss: str
+    @property
+    def n_inputs(self) -> int:
+        """Length of an input."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Length of a target."""
+
+    @property
+    def loss(self) -> str:
+        """``"cross_entropy"`` or ``"mse"``."""
 
     def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:
         """Inputs x (T, batch, n_inputs) alone, of any length; flossing uses them."""

@@ -1,7 +1,6 @@
 """Training on a task, with flossing episodes between training epochs."""
 
-from collections.abc import Iterable
-from typing import Any
+import functools
 
 import numpy as np
 
@@ -11,15 +10,7 @@ from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing, checked_optimizer
-from lyapflow.learning.history import (
-    Callback,
-    FlossingRecord,
-    History,
-    Measurement,
-    TrainingRecord,
-    announce,
-    checked_callbacks,
-)
+from lyapflow.learning.history import Callbacks, History, Measurement, Teller, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
@@ -37,7 +28,7 @@ def train(
     batch: int = 16,
     optimizer: Adam = Adam(1e-3, clip_norm=0.03),
     measure_every: int | None = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Callbacks = (),
 ) -> tuple[Model, History]:
     """Train a Model on a task, flossing its cell by a schedule.
 
@@ -87,7 +78,7 @@ def train(
     epochs = _checks.integer("epochs", epochs, 0)
     seed = _checks.integer("seed", seed, 0)
     measure_every = None if measure_every is None else _checks.integer("measure_every", measure_every, 1)
-    callbacks = checked_callbacks(callbacks)
+    tell = Teller(callbacks)
     checked_optimizer(optimizer)
     if flossing is not None and not isinstance(flossing, Flossing):
         raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {flossing!r}")
@@ -102,27 +93,19 @@ def train(
     state = optimizer.init(model)
     for epoch in range(epochs + 1):
         try:
-            if flossing is not None and epoch < epochs and epoch in flossing.at:
-
-                def inputs(floss_epoch: int, epoch: int = epoch) -> np.ndarray:
-                    rng = stream(seed, f"flossing before {epoch}", floss_epoch)
-                    return task.inputs(rng, flossing.steps, flossing.batch, dtype)
-
-                stopped = []  # callbacks may end the run from within an episode, too
-
-                def log(record: FlossingRecord) -> bool:
-                    stop = announce(record, history.flossing, callbacks)
-                    stopped.append(stop)
-                    return stop
-
-                cell, _ = flossing.episode(model.cell, inputs, model.h0, epoch, log)
+            if flossing is not None and epoch in flossing.at and epoch < epochs:
+                cell, _ = flossing.episode(
+                    model.cell,
+                    functools.partial(_flossing_input, task, flossing, seed, epoch, dtype),
+                    model.h0,
+                    epoch,
+                    lambda record: tell(record, history.flossing),
+                )
                 model = model._replace(cell=cell)
-                if any(stopped):
-                    break
-            if measure_every is not None and (epoch % measure_every == 0 or epoch == epochs):
-                if announce(_measure(model, size, held_back, task.loss, epoch), history.measurement, callbacks):
-                    break
-            if epoch == epochs:
+            measured = measure_every is not None and (epoch % measure_every == 0 or epoch == epochs)
+            if measured and not tell.stopped:
+                tell(_measure(model, size, held_back, task.loss, epoch), history.measurement)
+            if tell.stopped or epoch == epochs:
                 break
             x, y, first = task.sample(stream(seed, "data", epoch), T, batch, dtype)
             loss, gradient, outputs = bptt(model, size, x, y, first, task.loss)
@@ -134,9 +117,16 @@ def train(
         record = TrainingRecord(
             epoch, loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0))
         )
-        if announce(record, history.training, callbacks):
+        if tell(record, history.training):
             break
     return model, history
+
+
+def _flossing_input(
+    task: Task, flossing: Flossing, seed: int, training_epoch: int, dtype: np.dtype, epoch: int
+) -> np.ndarray:
+    rng = stream(seed, f"flossing before {training_epoch}", epoch)
+    return task.inputs(rng, flossing.steps, flossing.batch, dtype)
 
 
 def _sample(

@@ -28,7 +28,7 @@ def _pull_back(Q, L, Q_bar, M):
 
 @jit
 def pull_back_log(Q, L, g, Q_bar, M):
-    """Pullback for a loss with gradient g (k,) in log R_ii: ``Q_bar`` becomes ``A_bar`` in place; M (k, k) is scratch."""
+    """Pullback for a loss with gradient g (k,) in log R_ii: ``Q_bar`` becomes ``A_bar``; M (k, k) is scratch."""
     M[:] = 0.0
     for i in range(len(M)):
         M[i, i] = g[i]
@@ -69,8 +69,8 @@ def qr_pullback(Q, R, Q_bar, R_bar):
     Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions* (2018).
     """
     Q = _checks.array("Q", Q, ("...", "n", "k"))
-    *stack, n, k = Q.shape
-    R = _checks.array("R", R, (*stack, k, k), like=Q)
+    k = Q.shape[-1]
+    R = _checks.array("R", R, (*Q.shape[:-2], k, k), like=Q)
     Q_bar = _checks.array("Q_bar", Q_bar, Q.shape, like=Q)
     R_bar = _checks.array("R_bar", R_bar, R.shape, like=Q)
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)

@@ -1,4 +1,4 @@
-"""The reverse sweep over the tape of `lyapflow.lyapunov.forward`: from cotangents of log R and of states to parameters."""
+"""The reverse sweep over a tape: from cotangents of log R and of states to those of parameters."""
 
 from typing import Any, NamedTuple
 

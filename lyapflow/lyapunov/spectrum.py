@@ -251,11 +251,12 @@ def flossing_value_and_grad(
     plan = schedule(len(x), t_ons, transient, q_transient)
     start = initial_state(h0, size, x.shape[1], cell[0])
     block = _initial_block(q0, size.state, k, cell[0])
-    wanted = _targets(target, k)
+    wanted = targets(target, k)
     return _flossing(cell, size, x, plan, start, block, wanted)
 
 
-def _targets(target: Any, k: int) -> np.ndarray:
+def targets(target: Any, k: int) -> np.ndarray:
+    """Wanted exponents (k,) from a number or k of them."""
     wanted = np.asarray(target)
     if wanted.dtype.kind not in "iuf" or wanted.shape not in ((), (k,)) or not np.isfinite(wanted).all():
         raise LyapflowError(f"target must be a finite number or {k} of them, one per exponent, got {target!r}")
@@ -283,10 +284,8 @@ def _flossing(
     log_R_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
     log_R_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
     nothing = np.empty((0, 1, size.state), x.dtype)
-    gradient = None
-    for driven, tape in runs:
-        part, _ = retreat(cell, size, driven, tape, plan, log_R_bar, nothing)
-        gradient = part if gradient is None else type(cell)(*(a + b for a, b in zip(gradient, part)))
+    parts = [retreat(cell, size, driven, tape, plan, log_R_bar, nothing)[0] for driven, tape in runs]
+    gradient = type(cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*parts)))
     if not all(np.isfinite(a).all() for a in gradient):
         raise Diverged("the flossing gradient stopped being finite: use a shorter input or a larger q_transient")
     return float(off @ off), gradient, exponents.astype(x.dtype)

@@ -1,0 +1,90 @@
+"""Progress of training runs: a live table in a terminal, a line now and then anywhere else."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+
+class Progress:
+    """Shows several runs at once, each through the callback that it is given.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    work : mapping from a run's label to the flossing and training epochs that it will take
+    epochs : int
+        Training epochs of a run.
+    """
+
+    def __init__(self, console: Console, work: Mapping[str, int], epochs: int) -> None:
+        self.console = console
+        self.work = work
+        self.epochs = epochs
+        self.rows: dict[str, dict[str, str]] = {label: {} for label in work}
+        self.done = dict.fromkeys(work, 0)
+        self.start = time.monotonic()
+        self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self.start
+
+    def callback(self, label: str) -> Callable[[Any], None]:
+        """What a run is to call with each record."""
+
+        def show(record: Any) -> None:
+            milestone = self._update(label, record)
+            if milestone and not self.console.is_terminal:
+                row = self.rows[label] | {"left": self._left(label) + " left"}
+                names = {"epoch": "epoch", "loss": "loss", "accuracy": "accuracy", "λ₁": "λ₁", "norm": "‖dL/dh₀‖"}
+                parts = [f"{name} {row[key]}" for key, name in names.items() if row.get(key)]
+                print(f"{label}:", "  ".join(parts), row["left"], flush=True)
+
+        return show
+
+    def _update(self, label: str, record: Any) -> bool:
+        """Take a record in; whether it deserves a line."""
+        row = self.rows[label]
+        if record.kind == "measurement":
+            row["λ₁"] = f"{record.exponents[0]:.3f}"
+            return False
+        self.done[label] += 1
+        row["loss"] = f"{record.loss:.4f}"
+        if record.kind == "flossing":
+            row.update({"epoch": f"{record.training_epoch} (floss {record.epoch + 1})", "accuracy": "", "norm": ""})
+            row["λ₁"] = f"{record.exponents[0]:.3f}"
+            return (record.epoch + 1) % 250 == 0
+        row["epoch"] = f"{record.epoch + 1}/{self.epochs}"
+        row["norm"] = f"{record.h0_gradient_norm:.1e}"
+        row["accuracy"] = "" if np.isnan(record.accuracy) else f"{100 * record.accuracy:.1f} %"
+        return (record.epoch + 1) % 100 == 0 or record.epoch + 1 == self.epochs
+
+    def _left(self, label: str) -> str:
+        done = self.done[label]
+        if done < 10:
+            return ""
+        seconds = self.seconds() * (self.work[label] - done) / done
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in ("network", "epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left"):
+            table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+        for label, row in self.rows.items():
+            cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
+            table.add_row(label, *cells, self._left(label))
+        return table

@@ -1,0 +1,67 @@
+"""Adam against its textbook formula."""
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow.learning.parameters import arrays, map_arrays
+
+
+def cell(rng, dtype=np.float64):
+    return map_arrays(lambda a: rng.standard_normal(a.shape).astype(dtype), lf.TanhRNN.random(4, 2, rng=rng))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_textbook_formula(clip_norm, dtype):
+    rng = np.random.default_rng(0)
+    adam = lf.Adam(0.01, beta1=0.8, beta2=0.95, eps=1e-4, clip_norm=clip_norm)
+    params = cell(rng, dtype)
+    state = adam.init(params)
+    expected = [a.astype(float) for a in params]
+    m, v = [0 * a for a in expected], [0 * a for a in expected]
+    for step in range(1, 6):
+        grads = cell(rng, dtype)
+        kept = [a.copy() for a in params]
+        fresh, state = adam.update(state, params, grads)
+        for a, b in zip(params, kept):
+            np.testing.assert_array_equal(a, b)  # the old parameters stay
+        params = fresh
+        for i, g in enumerate(a.astype(float) for a in grads):
+            length = np.linalg.norm(g)
+            g = g * min(1.0, (clip_norm or np.inf) / length)
+            m[i] = 0.8 * m[i] + 0.2 * g
+            v[i] = 0.95 * v[i] + 0.05 * g**2
+            expected[i] -= 0.01 * (m[i] / (1 - 0.8**step)) / (np.sqrt(v[i] / (1 - 0.95**step)) + 1e-4)
+    assert state.step == 5
+    for a, b in zip(params, expected):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)
+
+
+def test_models_are_trees_too():
+    rng = np.random.default_rng(0)
+    model = lf.Model.random(cell(rng), 2, rng=rng)
+    adam = lf.Adam(0.1)
+    grads = map_arrays(np.ones_like, model)
+    moved, _ = adam.update(adam.init(model), model, grads)
+    assert isinstance(moved, lf.Model)
+    assert isinstance(moved.cell, lf.TanhRNN)
+    for a, b in zip(arrays(moved), arrays(model)):
+        np.testing.assert_allclose(a, b - 0.1, atol=1e-7)  # a first step has the length of the rate
+
+
+def test_gradients_must_be_like_the_parameters():
+    rng = np.random.default_rng(0)
+    params, adam = cell(rng), lf.Adam()
+    with pytest.raises(lf.LyapflowError, match="a gradient must be like its parameter"):
+        adam.update(adam.init(params), params, params._replace(W=np.zeros((3, 3))))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"lr": -1}, {"lr": np.nan}, {"lr": "fast"}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}, {"clip_norm": 0}],
+)
+def test_settings_out_of_range(settings):
+    with pytest.raises(lf.LyapflowError, match=next(iter(settings))):
+        lf.Adam(**settings)

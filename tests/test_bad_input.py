@@ -1,0 +1,267 @@
+"""Bad input: one clear error, before any work, at every public function."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lyapflow as lf
+
+RNG = np.random.default_rng(0)
+CELL = lf.TanhRNN.random(6, 2, rng=RNG)
+X = RNG.standard_normal((20, 2))
+MODEL = lf.Model.random(CELL, 1, rng=RNG)
+XB, YB = RNG.standard_normal((20, 3, 2)), RNG.random((20, 3, 1))
+TASK = lf.tasks.SpatialXOR(4)
+TASK_MODEL = lf.Model.random(lf.TanhRNN.random(6, 3, rng=RNG), 1, rng=RNG)
+
+
+def bad(array, value):
+    array = array.copy()
+    array.flat[1] = value
+    return array
+
+
+def spectrum(**changes):
+    arguments = {"cell": CELL, "x": X} | changes
+    return lf.lyapunov_spectrum(arguments.pop("cell"), arguments.pop("x"), **arguments)
+
+
+SPECTRUM_ERRORS = [
+    ({"cell": CELL._replace(W=np.ones((6, 5)))}, r"W must have shape \(6, 6\), got \(6, 5\)"),
+    ({"cell": CELL._replace(V=np.ones((5, 2)))}, r"V must have shape \(6, 2\), got \(5, 2\)"),
+    ({"cell": CELL._replace(b=np.ones(5))}, r"b must have shape \(6,\), got \(5,\)"),
+    ({"cell": CELL._replace(b=np.ones((6, 1)))}, r"b must have shape \(6,\)"),
+    ({"cell": CELL._replace(V=np.ones(6))}, r"the shapes of TanhRNN do not make a cell: .*V \(6,\)"),
+    ({"cell": CELL._replace(W=bad(CELL.W, np.nan))}, r"W of TanhRNN must be finite, got nan at index \(0, 1\)"),
+    ({"cell": CELL._replace(b=bad(CELL.b, np.inf))}, r"b of TanhRNN must be finite, got inf at index \(1,\)"),
+    ({"cell": CELL._replace(W=CELL.W.astype(np.float32))}, "one dtype"),
+    ({"cell": CELL._replace(W=np.ones((6, 6), int))}, "W of TanhRNN must be of dtype float64 or float32, got int64"),
+    ({"cell": CELL._replace(W=CELL.W + 0j)}, "got complex128"),
+    ({"cell": CELL._replace(W=CELL.W.astype(np.float16))}, "got float16"),
+    ({"cell": CELL._replace(W=None)}, "must be of dtype float64 or float32, got object"),
+    ({"cell": CELL._replace(W=[[1.0], [1.0, 2.0]])}, "W of TanhRNN must be an array, got list"),
+    ({"cell": CELL.W}, "a cell must be one of lyapflow's.*got ndarray"),
+    ({"cell": None}, "a cell must be one of lyapflow's.*got NoneType"),
+    ({"cell": MODEL}, "needs step of Model"),
+    ({"x": X[:, :1]}, r"x must have shape \(T, 2\), got \(20, 1\)"),
+    ({"x": X[0]}, r"x must have shape \(T, 2\), got \(2,\)"),
+    ({"x": XB}, r"x must have shape \(T, 2\), got \(20, 3, 2\)"),
+    ({"x": bad(X, np.nan)}, "x must be finite"),
+    ({"x": X.astype(np.float32)}, "one dtype, got x in float32 beside float64"),
+    ({"x": X.astype(int)}, "x must be of dtype"),
+    ({"x": X[:0]}, "longer than its transients: got 0 steps"),
+    ({"k": 0}, "k must be an integer between 1 and 6 = n_state for this TanhRNN, got 0"),
+    ({"k": 7}, "k must be an integer between 1 and 6 = n_state for this TanhRNN, got 7"),
+    ({"k": 2.0}, "k must be an integer"),
+    ({"k": True}, "k must be an integer"),
+    ({"t_ons": 0}, "t_ons must be an integer at least 1, got 0"),
+    ({"transient": -1}, "transient must be an integer at least 0"),
+    ({"q_transient": 1.5}, "q_transient must be an integer"),
+    (
+        {"transient": 12, "q_transient": 8},
+        "longer than its transients: got 20 steps with transient=12 and q_transient=8",
+    ),
+    ({"h0": np.zeros(5)}, r"h0 must have shape \(6,\), got \(5,\)"),
+    ({"h0": np.full(6, np.nan)}, "h0 must be finite"),
+    ({"h0": np.zeros(6, np.float32)}, "one dtype"),
+    ({"k": 2, "q0": np.eye(6)}, r"q0 must have shape \(6, 2\)"),
+    ({"k": 2, "q0": np.ones((6, 2))}, "q0 must have orthonormal columns"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), SPECTRUM_ERRORS)
+def test_spectrum_and_flossing(changes, message):
+    with pytest.raises(lf.LyapflowError, match=message):
+        spectrum(**changes)
+    if changes.get("x") is XB:
+        return  # flossing takes a batch
+    message = message.replace("longer than its transients: got 0 steps", "x must have at least one step")
+    with pytest.raises(lf.LyapflowError, match=message):
+        lf.flossing_value_and_grad(**{"cell": CELL, "x": X, "k": 3} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": np.zeros(2)}, "target must be a finite number or 3 of them"),
+        ({"target": np.nan}, "target must be a finite number"),
+        ({"target": "zero"}, "target must be a finite number"),
+        ({"k": None}, None),
+        ({"x": XB, "h0": np.zeros((2, 6))}, r"h0 must have shape \(3, 6\), got \(2, 6\)"),
+        ({"x": XB[:, :0]}, "at least one step and one trajectory"),
+    ],
+)
+def test_flossing(changes, message):
+    arguments = {"cell": CELL, "x": X, "k": 3} | changes
+    if message is None:
+        assert len(lf.flossing_value_and_grad(**arguments)[2]) == 6  # all exponents
+        return
+    with pytest.raises(lf.LyapflowError, match=message):
+        lf.flossing_value_and_grad(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": CELL}, "model must be a lyapflow.Model, got TanhRNN; make one"),
+        ({"model": MODEL._replace(W_out=np.ones((1, 5)))}, r"W_out must have shape \(o, 6\)"),
+        ({"model": MODEL._replace(b_out=np.ones(2))}, r"b_out must have shape \(1,\)"),
+        ({"model": MODEL._replace(h0=np.ones(5))}, r"h0 must have shape \(6,\)"),
+        ({"model": MODEL._replace(h0=np.ones(6, np.float32))}, "one dtype"),
+        ({"model": MODEL._replace(cell=CELL._replace(b=np.ones(2)))}, "the shapes of TanhRNN must fit"),
+        ({"x": X}, r"x must have shape \(T, B, 2\)"),
+        ({"y": YB[:-1]}, r"y must have shape \(20, 3, 1\)"),
+        ({"y": YB + 1}, r"y must lie in \[0, 1\] for the cross-entropy"),
+        ({"y": bad(YB, np.nan)}, "y must be finite"),
+        ({"first": 20}, "first must be an integer between 0 and 19"),
+        ({"loss": "hinge"}, "loss must be one of 'cross_entropy', 'mse', got 'hinge'"),
+        ({"loss": ["mse"]}, "loss must be one of"),
+        ({"x": XB[:0], "y": YB[:0]}, "at least one step"),
+    ],
+)
+def test_bptt(changes, message):
+    arguments = {"model": MODEL, "x": XB, "y": YB} | changes
+    with pytest.raises(lf.LyapflowError, match=message):
+        lf.bptt_value_and_grad(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": MODEL}, r"x must have shape \(T, B, 2\), got \(20, 16, 3\)"),
+        ({"task": "binary-xor"}, "task must be one of lyapflow.tasks"),
+        ({"epochs": -1}, "epochs must be an integer at least 0"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"T": 4}, "T must be longer than the delay, got T=4 with a delay of 4"),
+        ({"batch": 0}, "batch must be an integer at least 1"),
+        ({"optimizer": 1e-3}, "optimizer must be a lyapflow.Adam"),
+        ({"flossing": 75}, "flossing must be a lyapflow.Flossing or None"),
+        ({"flossing": lf.Flossing()}, "k of flossing must be an integer between 1 and 6.*got 75"),
+        ({"measure_every": 0}, "measure_every must be an integer at least 1"),
+        ({"callbacks": [None]}, "callbacks must be functions of a record"),
+        ({"callbacks": None}, "callbacks must be functions of a record"),
+    ],
+)
+def test_training(changes, message):
+    arguments = {"model": TASK_MODEL, "task": TASK, "epochs": 1, "seed": 0, "T": 20} | changes
+    with pytest.raises(lf.LyapflowError, match=message):
+        lf.train(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 0}, "k must be an integer at least 1"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"steps": 16}, "longer than its transients: got 16 steps with transient=0 and q_transient=16"),
+        ({"at": 5}, "at must be the training epochs to floss before"),
+        ({"at": (0, -1)}, "each epoch in at must be an integer at least 0"),
+        ({"at": "before"}, "each epoch in at"),
+        ({"optimizer": None}, "optimizer must be a lyapflow.Adam"),
+        ({"batch": 0}, "batch must be"),
+        ({"t_ons": 0}, "t_ons must be"),
+        ({"target": np.nan}, "target must be a finite number"),
+    ],
+)
+def test_flossing_schedules(settings, message):
+    with pytest.raises(lf.LyapflowError, match=message):
+        lf.Flossing(**settings)
+
+
+def test_floss():
+    for changes, message in [
+        ({"inputs": X}, "inputs must be a function of the epoch"),
+        ({"inputs": lambda epoch: X[:, :1]}, "x must have shape"),
+        ({"epochs": None}, "epochs must be an integer"),
+        ({"optimizer": "adam"}, "optimizer must be"),
+    ]:
+        arguments = {"cell": CELL, "inputs": lambda epoch: X, "k": 2, "epochs": 1} | changes
+        with pytest.raises(lf.LyapflowError, match=message):
+            lf.floss(**arguments)
+
+
+def test_random_cells_and_models():
+    for arguments, message in [
+        ((0, 1, {}), "n must be an integer at least 1"),
+        ((3, -1, {}), "m must be an integer at least 0"),
+        ((3, 1, {"g": -1.0}), "g must be a finite number at least 0"),
+        ((3, 1, {"g": np.inf}), "g must be a finite number"),
+        ((3, 1, {"weights": "uniform"}), "weights must be one of 'gaussian', 'orthogonal'"),
+        ((3, 1, {"dtype": int}), "dtype must be float64 or float32"),
+        ((3, 1, {"dtype": "quad"}), "dtype must be float64 or float32, got 'quad'"),
+        ((3, 1, {"rng": 0}), "rng must be a numpy.random.Generator"),
+    ]:
+        n, m, keywords = arguments
+        with pytest.raises(lf.LyapflowError, match=message):
+            lf.TanhRNN.random(n, m, **{"rng": RNG} | keywords)
+    with pytest.raises(lf.LyapflowError, match="n_outputs must be"):
+        lf.Model.random(CELL, 0, rng=RNG)
+
+
+def test_matrices():
+    A = RNG.standard_normal((4, 2))
+    Q, R = lf.qr(A)
+    for function, message in [
+        (lambda: lf.qr(A.T), "at least as many rows as columns"),
+        (lambda: lf.qr(A[:, 0]), r"A must have shape \(..., n, k\), got \(4,\)"),
+        (lambda: lf.qr(np.ones((4, 2))), "column 1 is a combination"),
+        (lambda: lf.qr(np.stack([A, 0 * A])), r"column 0 of matrix \(.*1.*\) is"),
+        (lambda: lf.qr(A.astype(int)), "dtype"),
+        (lambda: lf.qr(bad(A, np.nan)), "finite"),
+        (lambda: lf.qr_pullback(Q, R[:1], Q, R), r"R must have shape \(2, 2\)"),
+        (lambda: lf.qr_pullback(Q, -R, Q, R), "R must have a positive diagonal"),
+        (lambda: lf.qr_pullback(Q, R, A.T, R), r"Q_bar must have shape \(4, 2\)"),
+        (lambda: lf.jacobian(CELL, np.zeros(5), np.zeros(2)), r"h must have shape \(6,\)"),
+        (lambda: lf.jacobian(CELL, np.zeros(6), np.zeros(1)), r"x must have shape \(2,\)"),
+        (lambda: lf.trajectory(CELL, X, np.zeros(5)), r"h0 must have shape \(6,\)"),
+        (lambda: lf.trajectory(CELL, X[:0]), "at least one step"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=message):
+            function()
+
+
+def test_an_empty_stack_of_matrices_is_one():
+    Q, R = lf.qr(np.empty((0, 4, 2)))
+    assert Q.shape == (0, 4, 2)
+    assert R.shape == (0, 2, 2)
+
+
+def test_layouts_and_read_only_arrays_do_not_matter():
+    expected = lf.flossing_value_and_grad(CELL, X, 3)
+    twisted = lf.TanhRNN(np.asfortranarray(CELL.W), np.repeat(CELL.V, 2, axis=0)[::2], CELL.b.copy())
+    twisted.W.setflags(write=False)
+    x = np.asfortranarray(X)
+    x.setflags(write=False)
+    found = lf.flossing_value_and_grad(twisted, x, 3)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1].W, expected[1].W)
+    # lists will do, too
+    assert lf.lyapunov_spectrum(lf.TanhRNN(*(a.tolist() for a in CELL)), X.tolist(), 3).exponents[0] == expected[2][0]
+
+
+ANY = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 30), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=3)
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["x", "k", "h0", "q0", "t_ons", "transient", "q_transient", "target"]), ANY, min_size=1
+    )
+)
+def test_whatever_comes_the_error_is_ours(changes):
+    arguments = {"cell": CELL, "x": X, "k": 3} | changes
+    try:
+        lf.flossing_value_and_grad(**arguments)
+    except lf.LyapflowError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_nothing_of_the_users_is_changed():
+    kept = [a.copy() for a in (*CELL, X, XB, YB, MODEL.h0)]
+    lf.flossing_value_and_grad(CELL, X, 3)
+    lf.bptt_value_and_grad(MODEL, XB, YB)
+    lf.lyapunov_spectrum(CELL, X, 3, h0=MODEL.h0)
+    for a, b in zip((*CELL, X, XB, YB, MODEL.h0), kept):
+        np.testing.assert_array_equal(a, b)

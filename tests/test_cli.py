@@ -1,0 +1,175 @@
+"""The command line, in this process and through a shell."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow import cli
+from lyapflow.plotting import smooth
+from lyapflow.runs.folder import RunFolder
+
+SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["lyapflow", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run
+
+
+def is_picture(path):
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
+    code, out, err = command("train", "run", *SMALL, "--floss-at", "0,3", "--measure-every", "2")
+    assert (code, err) == (0, "")
+    assert sorted(os.listdir("run")) == ["history.npz", "model.safetensors", "picture.png", "settings.json"]
+    assert is_picture(tmp_path / "run" / "picture.png")
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["floss_at"] == [0, 3]
+    assert settings["k"] == 8
+    assert settings["dtype"] == "float64"
+    history = RunFolder("run").history()
+    np.testing.assert_array_equal(history.training["epoch"], range(6))
+    np.testing.assert_array_equal(np.unique(history.flossing["training_epoch"]), [0, 3])
+    np.testing.assert_array_equal(history.measurement["epoch"], [0, 2, 4, 6])
+    assert "epoch" in out
+    assert "\x1b" not in out  # no escape sequences in a pipe
+
+    code, out, err = command("spectrum", "run", "--steps", "300", "--k", "3")
+    assert (code, err) == (0, "")
+    exponents = [float(line.split()[1]) for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"])]
+    assert len(exponents) == 3
+    assert exponents == sorted(exponents, reverse=True)
+    assert is_picture(tmp_path / "lyapflow-spectrum.png")
+
+
+def test_train_is_the_library(command):
+    command("train", "run", *SMALL, "--dtype", "float32", "--seed", "7", "--floss", "before", "--task", "spatial-xor")
+    from lyapflow.learning.streams import stream
+
+    task, rng = lf.tasks.SpatialXOR(4), stream(7, "weights")
+    start = lf.Model.random(lf.TanhRNN.random(12, 3, rng=rng, dtype=np.float32), 1, rng=rng)
+    trained, _ = lf.train(
+        start, task, epochs=6, seed=7, T=30, batch=4, flossing=lf.Flossing(k=8, epochs=4, steps=20, at=(0,))
+    )
+    found = lf.load("run/model.safetensors")
+    assert found.cell.W.dtype == np.float32
+    np.testing.assert_array_equal(found.cell.W, trained.cell.W)
+
+
+@pytest.mark.parametrize("task", ["copy", "temporal-xor", "binary-xor", "spatial-xor"])
+@pytest.mark.parametrize("floss", ["none", "before", "during", "throughout"])
+def test_every_task_and_schedule(command, task, floss):
+    code, _, err = command("train", "run", *SMALL, "--task", task, "--floss", floss)
+    assert (code, err) == (0, "")
+
+
+def test_stop_at(command):
+    code, _, _ = command("train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1")
+    assert code == 0
+    assert len(RunFolder("run").history().training) == 20  # the first full window
+
+
+@pytest.mark.parametrize("source", ["gaussian", "none", "copy", "spatial-xor"])
+def test_spectrum_of_a_random_network(command, source):
+    code, out, err = command("spectrum", "--units", "5", "--steps", "300", "--input", source, "--gain", "2")
+    assert (code, err) == (0, "")
+    assert "steps counted          100" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "run", "--delay", "41"], "delay must be even for BinaryTemporalXOR"),
+        (["train", "run", "--delay", "300"], "--steps must be more than the delay"),
+        (["train", "run", "--units", "10", "--k", "11"], "--k must be between 1 and 10"),
+        (["train", "run", "--floss-steps", "16"], "must be longer than its transients"),
+        (["train", "run", "--floss-at", "0;5"], "--floss-at must be epochs separated by commas"),
+        (["train", "run", "--floss-at", "-5"], "each epoch in at must be an integer at least 0"),
+        (["train", "run", "--lr", "nan"], "--lr"),
+        (["train", "run", "--gain", "inf"], "g must be a finite number"),
+        (["train", "used"], "the run folder must be new or empty"),
+        (["train", "used/file"], "cannot write the run folder"),
+        (["train", "run", "--task", "parity"], "parity"),
+        (["train", "run", "--dtype", "float16"], "float16"),
+        (["train", "run", "--epochs", "0"], "--epochs"),
+        (["train", "run", "--no-such-option"], "no-such-option"),
+        (["train"], "run"),
+        (["spectrum", "absent"], "cannot read"),
+        (["spectrum", "--k", "81"], "k must be an integer between 1 and 80"),
+        (["spectrum", "--steps", "200"], "must be longer than its transients"),
+        (["spectrum", "--out", "no/folder.png"], "the picture's folder must exist"),
+        (["demo", "--out", "no/folder.png"], "the picture's folder must exist"),
+        (["demo", "--out", "used"], "is a folder"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_arguments_end_with_code_2_and_write_nothing(command, tmp_path, words, message):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").write_text("mine")
+    code, _, err = command(*words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert sorted(os.listdir()) == ["used"]
+    assert os.listdir("used") == ["file"]
+
+
+def test_force(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "picture.png").write_text("old")
+    assert command("train", "run", *SMALL)[0] == 2
+    assert command("train", "run", *SMALL, "--force")[0] == 0
+    assert is_picture(tmp_path / "run" / "picture.png")
+
+
+def test_a_run_that_diverges_ends_with_code_1_and_keeps_its_history(command):
+    words = [*SMALL, "--floss", "none", "--clip", "0", "--lr", "1e200", "--task", "copy"]
+    code, _, err = command("train", "run", *words)
+    assert code == 1
+    assert "stopped being finite" in err
+    assert "the history so far is in run" in err
+    assert len(RunFolder("run").history().training) >= 1
+
+
+@pytest.mark.parametrize("name", ["demo", "train", "spectrum"])
+def test_help_explains_every_option(command, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = command(name, "--help")
+    assert code == 0
+    options = [line.split()[1] for line in out.splitlines() if line.startswith("│ --")]
+    assert "--seed" in options
+    if name == "train":
+        assert {"--task", "--delay", "--units", "--seed", "--floss", "--dtype", "--epochs", "--force"} <= set(options)
+        assert "75, or all of a smaller network" in out
+
+
+def test_a_second_start_compiles_nothing(tmp_path):
+    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    words = [sys.executable, "-c", "from lyapflow.cli import main; main()", "train", "run", *SMALL, "--force"]
+
+    def start():
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.count("data saved")
+
+    assert start() > 0
+    assert start() == 0
+
+
+def test_smooth():
+    np.testing.assert_allclose(smooth(np.array([1.0, 2.0, 3.0, 4.0]), 2), [1.0, 1.5, 2.5, 3.5])

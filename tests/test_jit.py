@@ -1,0 +1,189 @@
+"""Numba's on-disk cache, which must survive cells from outside the package and changes inside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lyapflow
+from lyapflow._jit import _blas, one_blas_thread
+from tests.exact_systems import HenonMap
+
+PACKAGE = Path(lyapflow.__file__).parent
+
+MAP = """
+from typing import NamedTuple
+import numpy as np
+from lyapflow.cells.interface import Sizes, implement, sizes, step, tangent
+
+class Scaling(NamedTuple):
+    factor: np.ndarray
+
+@sizes.register
+def _(cell: Scaling) -> Sizes:
+    return Sizes(1, 1, 0, record=0, step_work=0, tangent_work=0, shapes={"factor": (1,)})
+
+@implement(step, Scaling)
+def scaling_step(cell, h, x, h_next, record):
+    h_next[:] = 0.0
+
+@implement(tangent, Scaling)
+def scaling_tangent(cell, record, Q, Q_next, work):
+    Q_next[:] = SLOPE * cell.factor * Q
+"""
+USE = """
+import lyapflow as lf
+print(lf.lyapunov_spectrum(Scaling(np.array([2.0])), np.empty((3, 0))).exponents[0])
+"""
+INSIDE = """
+import numpy as np, lyapflow as lf
+cell = lf.TanhRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
+print(lf.lyapunov_spectrum(cell, np.empty((3, 0))).exponents[0])
+"""
+
+
+class Sandbox:
+    """Fresh processes that share one cache and one folder of modules."""
+
+    def __init__(self, folder, package=PACKAGE):
+        self.folder, self.cache, self.package = folder, folder / "cache", package
+
+    def run(self, code, script="main.py"):
+        (self.folder / script).write_text(code)
+        environment = os.environ | {
+            "NUMBA_CACHE_DIR": str(self.cache),
+            "NUMBA_DEBUG_CACHE": "1",
+            "PYTHONPATH": str(self.package.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, script], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        self.saved = sum("data saved" in line for line in lines)
+        return float(lines[-1] if "[cache]" not in lines[-1] else next(v for v in reversed(lines) if v[:1] != "["))
+
+    def files(self):
+        return sorted(p.name for p in self.cache.rglob("*") if p.is_file())
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A cache that holds the kernels of a tanh network."""
+    sandbox = Sandbox(tmp_path_factory.mktemp("warm"))
+    assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved > 0
+    return sandbox
+
+
+@pytest.fixture
+def sandbox(warm, tmp_path):
+    shutil.copytree(warm.cache, tmp_path / "cache")
+    return Sandbox(tmp_path)
+
+
+def test_a_second_process_compiles_nothing(sandbox):
+    before = sandbox.files()
+    assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 0
+    assert sandbox.files() == before
+
+
+def test_an_outside_cell_leaves_the_cache_to_those_who_cannot_import_it(sandbox):
+    before = sandbox.files()
+    (sandbox.folder / "outside.py").write_text(MAP.replace("SLOPE", "1.0"))
+    assert sandbox.run("import numpy as np\nfrom outside import Scaling\n" + USE) == pytest.approx(np.log(2))
+    (sandbox.folder / "outside.py").unlink()
+    assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 0
+    assert sandbox.files() == before
+
+
+def test_an_edited_outside_cell_gives_new_numbers(sandbox):
+    for slope in (1.0, 3.0):
+        (sandbox.folder / "outside.py").write_text(MAP.replace("SLOPE", str(slope)))
+        found = sandbox.run("import numpy as np\nfrom outside import Scaling\n" + USE)
+        assert found == pytest.approx(np.log(2 * slope))
+
+
+def test_a_cell_in_main_works_and_leaves_no_litter(sandbox):
+    before = sandbox.files()
+    assert sandbox.run(MAP.replace("SLOPE", "1.0") + USE) == pytest.approx(np.log(2))
+    assert sandbox.files() == before
+
+
+def test_a_change_in_another_file_of_the_package_is_noticed(sandbox):
+    package = sandbox.folder / "lib" / "lyapflow"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    edited = Sandbox(sandbox.folder, package)
+    assert edited.run(INSIDE) == pytest.approx(np.log(0.5))
+    cell = package / "cells" / "tanh.py"
+    source = cell.read_text()
+    assert source.count("scaled[j, i] = slope[i] * Q[j, i]") == 1
+    cell.write_text(source.replace("scaled[j, i] = slope[i] * Q[j, i]", "scaled[j, i] = 2 * slope[i] * Q[j, i]"))
+    assert edited.run(INSIDE) == pytest.approx(np.log(2 * 0.5))  # the sweep is compiled in another file
+    before = edited.files()
+    edited.run(INSIDE)
+    assert edited.files() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x80\x04\x8c\x06numbaX"])
+def test_a_damaged_index_is_compiled_anew(sandbox, damage):
+    for index in sandbox.cache.rglob("*advance*.nbi"):
+        index.write_bytes(damage)
+    assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 1
+
+
+def blas_threads():
+    return [library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"]
+
+
+def test_blas_threads_come_back_once_the_last_caller_has_left():
+    before = blas_threads()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with one_blas_thread():
+            entered.set()
+            leave.wait()
+
+    other = threading.Thread(target=hold)
+    with one_blas_thread():
+        other.start()
+        entered.wait()
+        with one_blas_thread():
+            pass
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {1}  # the other thread is still inside
+    leave.set()
+    other.join()
+    assert blas_threads() == before
+
+
+def test_blas_is_held_at_one_thread_from_any_thread():
+    # after the first thread to set it, others would be ignored by threadpoolctl
+    before = blas_threads()
+    with one_blas_thread():
+        pass
+    seen = []
+
+    def look():
+        with one_blas_thread():
+            seen.extend(blas_threads())
+
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    assert set(seen) == {1}
+    assert blas_threads() == before
+
+
+def test_the_tests_cells_are_outside_cells():
+    assert not HenonMap.__module__.startswith("lyapflow")

@@ -1,0 +1,250 @@
+"""Flossing and training as wholes: what is recorded, what is repeated, what ends a run."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow.learning.history import FlossingRecord
+from lyapflow.learning.parameters import arrays
+
+TASK = lf.tasks.BinaryTemporalXOR(2)
+
+
+def model(n=8, seed=0, g=1.0, dtype=np.float64, task=TASK):
+    rng = np.random.default_rng(seed)
+    return lf.Model.random(lf.TanhRNN.random(n, task.n_inputs, rng=rng, g=g, dtype=dtype), task.n_outputs, rng=rng)
+
+
+def small(**changes):
+    return lf.Flossing(**({"k": 5, "epochs": 3, "steps": 12, "q_transient": 4, "at": (0, 2)} | changes))
+
+
+def test_floss_drives_exponents_to_their_target():
+    rng = np.random.default_rng(0)
+    cell = lf.TanhRNN.random(16, 1, rng=rng, g=0.5)
+    test_input = rng.standard_normal((500, 1))
+    for target in (0.0, -0.5):
+        flossed, history = lf.floss(
+            cell,
+            lambda epoch: np.random.default_rng(epoch).standard_normal((60, 1)),
+            k=4,
+            epochs=200,
+            optimizer=lf.Adam(1e-2),
+            target=target,
+            q_transient=10,
+        )
+        before, after = (lf.lyapunov_spectrum(c, test_input, 4, q_transient=50).exponents for c in (cell, flossed))
+        assert np.abs(after - target).max() < 0.1 < np.abs(before - target).max()
+        assert len(history) == 200
+        assert isinstance(history[0], FlossingRecord)
+        assert history["exponents"].shape == (200, 4)
+        assert history["loss"][-1] < 0.05 * history["loss"][0]
+        assert history["loss"][0] == pytest.approx(((history["exponents"][0] - target) ** 2).sum())
+
+
+def test_a_task_is_learnt_and_every_array_moves():
+    start = model(n=20)
+    trained, history = lf.train(start, TASK, epochs=400, seed=0, T=30, optimizer=lf.Adam(3e-3))
+    assert history.training["accuracy"][-20:].mean() > 0.9
+    assert history.training["loss"][-1] < 0.5 * history.training["loss"][0]
+    for name, a, b in zip(("W", "V", "b", "W_out", "b_out", "h0"), arrays(start), arrays(trained)):
+        assert not np.array_equal(a, b), name
+
+
+def test_what_the_history_records():
+    trained, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, batch=3, flossing=small(), measure_every=2)
+    np.testing.assert_array_equal(history.training["epoch"], range(5))
+    np.testing.assert_array_equal(history.flossing["training_epoch"], [0, 0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(history.flossing["epoch"], [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(history.measurement["epoch"], [0, 2, 4, 5])
+    last = history.measurement[-1]
+    assert last.singular_values.shape == last.exponents.shape == (8,)
+    assert (np.diff(last.singular_values) <= 0).all()
+    assert (history.training["h0_gradient_norm"] > 0).all()
+    # records are those of the parameters before the update
+    x, y, first = TASK.sample(np.random.default_rng(0), 20, 3)
+    loss, gradient = lf.bptt_value_and_grad(trained, x, y, first=first)
+    assert np.isfinite(loss)
+    assert gradient.h0.shape == (8,)
+
+
+def test_a_regression_task_has_no_accuracy():
+    task = lf.tasks.DelayedCopy(2)
+    _, history = lf.train(model(task=task), task, epochs=2, seed=0, T=10)
+    assert np.isnan(history.training["accuracy"]).all()
+    # the first loss is that of the untrained network on the first sample of the seed
+    assert history.training["loss"][0] > 0
+
+
+def test_measuring_does_not_change_the_run():
+    plain, _ = lf.train(model(), TASK, epochs=4, seed=0, T=20, flossing=small())
+    measured, _ = lf.train(model(), TASK, epochs=4, seed=0, T=20, flossing=small(), measure_every=1)
+    for a, b in zip(arrays(plain), arrays(measured)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_episode_changes_the_cell_alone_from_fresh_moments_and_from_h0():
+    start = model()._replace(h0=np.random.default_rng(5).standard_normal(8))
+    seen = []
+    trained, history = lf.train(
+        start, TASK, epochs=1, seed=0, T=20, flossing=small(at=(0,)), optimizer=lf.Adam(0.0), callbacks=seen.append
+    )
+    for name in ("W_out", "b_out", "h0"):
+        np.testing.assert_array_equal(getattr(trained, name), getattr(start, name))
+    assert not np.array_equal(trained.cell.W, start.cell.W)
+    # the same episode by hand
+    from lyapflow.learning.streams import stream
+
+    def inputs(epoch):
+        return TASK.inputs(stream(0, "flossing before 0", epoch), 12, 1)
+
+    cell, log = lf.floss(start.cell, inputs, k=5, epochs=3, h0=start.h0, q_transient=4)
+    np.testing.assert_array_equal(cell.W, trained.cell.W)
+    np.testing.assert_array_equal(log["loss"], history.flossing["loss"])
+    assert [record.kind for record in seen] == ["flossing"] * 3 + ["training"]
+
+
+def test_callbacks_end_a_run():
+    def stop_after(kind, count):
+        seen = []
+
+        def callback(record):
+            seen.append(record)
+            return sum(r.kind == kind for r in seen) == count
+
+        return callback
+
+    _, history = lf.train(model(), TASK, epochs=50, seed=0, T=20, callbacks=stop_after("training", 3))
+    assert len(history.training) == 3
+    _, history = lf.train(
+        model(), TASK, epochs=50, seed=0, T=20, flossing=small(), callbacks=[stop_after("flossing", 5)]
+    )
+    assert len(history.flossing) == 5
+    assert len(history.training) == 2
+    _, history = lf.train(
+        model(), TASK, epochs=50, seed=0, T=20, measure_every=2, callbacks=stop_after("measurement", 2)
+    )
+    assert len(history.training) == 2
+    # NumPy's True counts, other values that are true do not: a logger may return what it wrote
+    _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, callbacks=lambda record: np.array(0.7) > 0.5)
+    assert len(history.training) == 1
+    _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, callbacks=lambda record: 42)
+    assert len(history.training) == 5
+    # every callback hears every record, the last one included
+    heard = []
+    lf.train(model(), TASK, epochs=50, seed=0, T=20, callbacks=[stop_after("training", 2), heard.append])
+    assert len(heard) == 2
+
+
+def test_schedules():
+    assert small(at=range(0, 30, 10)).at == (0, 10, 20)
+    assert small(at=iter([5, 0, 5])).at == (0, 5)
+    _, history = lf.train(model(), TASK, epochs=2, seed=0, T=20, flossing=small(at=(0, 100)))
+    np.testing.assert_array_equal(np.unique(history.flossing["training_epoch"]), [0])
+
+
+def test_users_own_task():
+    class Parity:
+        n_inputs, n_outputs, loss = 1, 1, "mse"
+
+        def inputs(self, rng, T, batch, dtype=np.float64):
+            return rng.standard_normal((T, batch, 1)).astype(dtype)
+
+        def sample(self, rng, T, batch, dtype=np.float64):
+            x = self.inputs(rng, T, batch, dtype)
+            return x, np.cumsum(x, axis=0), 0
+
+    trained, _ = lf.train(model(), Parity(), epochs=2, seed=0, T=20, flossing=small())
+    assert isinstance(trained, lf.Model)
+
+
+def test_a_run_that_diverges_keeps_its_history():
+    class Sparks:
+        """Inputs that overflow the state in epoch 3."""
+
+        n_inputs, n_outputs, loss = 1, 1, "mse"
+        drawn = 0
+
+        def inputs(self, rng, T, batch, dtype=np.float64):
+            return rng.standard_normal((T, batch, 1)).astype(dtype)
+
+        def sample(self, rng, T, batch, dtype=np.float64):
+            x = self.inputs(rng, T, batch, dtype)
+            self.drawn += 1
+            if self.drawn == 5:  # the test sample is the first
+                x[7] = 1e308
+            return x, np.zeros_like(x), 0
+
+    start = model()
+    start.cell.V[:] = 10.0
+    with pytest.raises(lf.Diverged, match=r"^epoch 3: the state stopped being finite at step 7") as caught:
+        lf.train(start, Sparks(), epochs=10, seed=0, T=20)
+    assert (caught.value.epoch, caught.value.step) == (3, 7)
+    assert len(caught.value.history.training) == 3
+
+
+def test_a_gradient_that_overflows_ends_the_run():
+    start = model()
+    start = start._replace(W_out=np.full_like(start.W_out, 1e200), h0=np.ones_like(start.h0))
+    x, y = np.zeros((3, 1, 1)), np.zeros((3, 1, 1))
+    with pytest.raises(lf.Diverged, match="stopped being finite"):
+        lf.bptt_value_and_grad(start, x, y, loss="mse")
+
+
+def test_flossing_that_loses_rank_names_epoch_and_step():
+    cell = lf.TanhRNN(np.diag([1.0, 0.0]), np.zeros((2, 1)), np.zeros(2))
+    x = np.zeros((9, 1))
+    with pytest.raises(lf.Diverged, match="lost rank at step 0: 1 of 2 exponents") as caught:
+        lf.lyapunov_spectrum(cell, x, q0=np.eye(2))
+    assert caught.value.step == 0
+    assert lf.lyapunov_spectrum(cell, x, 1, q0=np.eye(2)[:, :1]).exponents[0] == 0
+    with pytest.raises(lf.Diverged, match="flossing epoch 0: the tangent block lost rank") as caught:
+        lf.floss(cell, lambda epoch: x, k=2, epochs=3, q0=np.eye(2))
+    assert (caught.value.epoch, caught.value.step, caught.value.history) == (0, 0, [])
+    with pytest.raises(lf.Diverged) as caught:
+        lf.flossing_value_and_grad(cell, np.zeros((9, 4, 1)), 2)
+    assert caught.value.member == 0
+
+
+def digest(tree):
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays(tree))).hexdigest()
+
+
+RUN = """
+from tests.test_training import *
+trained, _ = lf.train(model(n=40), TASK, epochs=6, seed=0, flossing=small(k=35, batch=2), measure_every=2)
+print(digest(trained))
+"""
+
+
+def test_same_seed_same_bits_whatever_the_number_of_threads():
+    digests = set()
+    for threads in ("1", "2"):
+        environment = os.environ | {
+            "NUMBA_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "OMP_NUM_THREADS": threads,
+        }
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
+            )
+            digests.add(done.stdout)
+    here, _ = lf.train(model(n=40), TASK, epochs=6, seed=0, flossing=small(k=35, batch=2))
+    assert digests == {digest(here) + "\n"}
+
+
+def test_runs_in_threads_have_the_bits_of_runs_alone():
+    def run(seed):
+        return digest(lf.train(model(n=20, seed=seed), TASK, epochs=10, seed=seed, T=50, flossing=small())[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(4)))
+    assert together == [run(seed) for seed in range(4)]
+    assert len(set(together)) == 4
