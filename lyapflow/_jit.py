@@ -42,7 +42,7 @@ def _from_outside(argument: Any) -> bool:
     if isinstance(argument, (types.NamedTuple, types.NamedUniTuple)):
         if argument.instance_class.__module__.partition(".")[0] != __package__:
             return True
-    return isinstance(argument, types.BaseTuple) and any(map(_from_outside, argument.types))
+    return isinstance(argument, types.BaseTuple) and any(map(_from_outside, argument.types))  # type: ignore[attr-defined]
 
 
 class _IndexFile(IndexDataCacheFile):
