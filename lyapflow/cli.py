@@ -81,7 +81,7 @@ def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray)
             f"{exponents[0]:.3f}",
             f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
         )
-    table.caption = f"loss, accuracy: means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median"
+    table.caption = f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all"
     table.caption_justify = "left"
     return table
 
@@ -227,6 +227,7 @@ def train(
             t_ons=t_ons,
         )
         settings.update(k=k, floss_at=list(episodes))
+    optimizer = Adam(lr, clip_norm=clip or None)
     folder = RunFolder.create(run, settings, force=force)
     before = _exponents(model, chosen, seed)
     work = epochs + sum(episode < epochs for episode in episodes) * floss_epochs
@@ -248,7 +249,7 @@ def train(
                 flossing=schedule,
                 T=steps,
                 batch=batch,
-                optimizer=Adam(lr, clip_norm=clip or None),
+                optimizer=optimizer,
                 measure_every=measure_every or epochs,
                 callbacks=(display.callback(str(run)), good_enough),
             )

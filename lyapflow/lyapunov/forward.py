@@ -152,7 +152,7 @@ def sweep(cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> 
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:
     """Steps that take about 0.1 s, so that Ctrl-C is heard."""
-    flops = 8.0 * size.state * (size.state + vectors) * vectors
+    flops = 8.0 * size.state * (size.state + vectors) * vectors + 5e3  # a step has a cost of its own
     return max(1, int(5e8 / flops))
 
 
