@@ -48,6 +48,36 @@ def test_floss_drives_exponents_to_their_target():
         assert history["loss"][0] == pytest.approx(((history["exponents"][0] - target) ** 2).sum())
 
 
+def test_floss_is_adam_on_the_flossing_gradient():
+    rng = np.random.default_rng(0)
+    cell, inputs = lf.TanhRNN.random(6, 1, rng=rng), rng.standard_normal((5, 20, 1))
+    adam = lf.Adam(1e-2)
+    flossed, _ = lf.floss(cell, inputs.__getitem__, k=3, epochs=5, optimizer=adam)
+    by_hand, state = cell, adam.init(cell)
+    for x in inputs:
+        _, gradient, _ = lf.flossing_value_and_grad(by_hand, x, 3)
+        by_hand, state = adam.update(state, by_hand, gradient)
+    for a, b in zip(flossed, by_hand):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fresh_input_every_epoch():
+    class Spy(lf.tasks.BinaryTemporalXOR):
+        def _draw(self, rng, T, batch):
+            drawn.append((T, super()._draw(rng, T, batch)))
+            return drawn[-1][1]
+
+    draws = []
+    for _ in range(2):
+        drawn = []
+        lf.train(model(), Spy(2), epochs=4, seed=0, T=40, flossing=small(steps=30))
+        draws.append(drawn)
+    for first, second in zip(*draws):
+        np.testing.assert_array_equal(first[1], second[1])
+    for length, count in ((40, 5), (30, 6)):  # four epochs and the test data; two episodes of three epochs
+        assert len({drawn.tobytes() for T, drawn in draws[0] if T == length}) == count
+
+
 def test_a_task_is_learnt_and_every_array_moves():
     start = model(n=20)
     trained, history = lf.train(start, TASK, epochs=400, seed=0, T=30, optimizer=lf.Adam(3e-3))
