@@ -68,6 +68,14 @@ def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, li
     return np.require(result, requirements=["C", "W", "A"])
 
 
+def ndim(value: Any) -> int:
+    """Number of axes; 0 for what is no array."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 0
+
+
 def _fits(actual: tuple[int, ...], wanted: list) -> bool:
     if wanted and wanted[0] == "...":
         wanted = wanted[1:]
@@ -87,16 +95,20 @@ def integer(name: str, value: Any, low: int, high: int | None = None, why: str =
 def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
     """A finite real number between two bounds."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not np.isfinite(value) or not low <= value <= high or (open_low and value == low):
+    try:
+        found = float(value) if real else np.nan
+    except OverflowError:
+        found = np.inf
+    if not np.isfinite(found) or not low <= found <= high or (open_low and found == low):
         rule = f"above {low}" if open_low else f"at least {low}"
         rule += f" and at most {high}" if np.isfinite(high) else ""
         raise LyapflowError(f"{name} must be a finite number {rule}, got {value!r}")
-    return float(value)
+    return found
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
     """One word out of a few."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise LyapflowError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
 
@@ -105,7 +117,7 @@ def dtype(value: Any) -> np.dtype:
     """float64 or float32, by any name NumPy has for them."""
     try:
         result = np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         result = np.dtype(object)
     if result not in DTYPES:
         raise LyapflowError(f"dtype must be float64 or float32, got {value!r}")

@@ -10,7 +10,7 @@ arguments into it. Both are wrong for a package whose kernels are generic over c
 
 import functools
 import hashlib
-import pickle
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,11 +46,34 @@ def _from_outside(argument: Any) -> bool:
 
 
 class _IndexFile(IndexDataCacheFile):
+    """Numba's index and data files, made safe against crashes, damage and concurrent writers.
+
+    Numba numbers data files and writes the index first, so an index could name another version's or another
+    signature's code. Here a data file is named by what is in it, and written before the index mentions it.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        digest = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:16]
+        name = self._data_name_pattern.format(number=0).replace(".0.nbc", f".{digest}.nbc")
+        overloads = self._load_index()
+        self._save_data(name, data)
+        overloads[key] = name
+        self._save_index(overloads)
+        for path in Path(self._cache_path).glob(f"{self._index_name.removesuffix('.nbi')}.*.nbc"):
+            if path.name not in overloads.values():  # of an older version
+                path.unlink(missing_ok=True)
+
     def _load_index(self) -> dict:
         try:
             return super()._load_index()
-        except (pickle.UnpicklingError, EOFError, ImportError, AttributeError, ValueError):
-            return {}  # damaged, or written by a version with other classes: compile anew
+        except Exception:  # damaged, or written by a version with other classes: compile anew
+            return {}
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return super()._load_data(name)
+        except Exception as error:
+            raise OSError(f"damaged cache file {name}") from error  # a miss, to Numba
 
 
 class _PackageCache(FunctionCache):
@@ -78,9 +101,30 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
     return dispatcher
 
 
-# Numba's threading layers abort on a parallel kernel that starts while another runs: whoever runs one holds this.
-parallel_kernel = threading.Lock()
+class _ParallelKernel:
+    """Whoever runs a parallel kernel holds this.
 
+    Numba's threading layers abort the process where one starts while another runs, and in a fork of a process that
+    has run one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: int | None = None
+
+    def allowed(self) -> bool:
+        """Whether this process is not a fork of one that has run a parallel kernel."""
+        return self._process in (None, os.getpid())
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._process = os.getpid()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+parallel_kernel = _ParallelKernel()
 _lock = threading.Lock()
 _callers = 0
 _limiter: Any = None

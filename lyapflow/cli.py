@@ -1,6 +1,8 @@
 """The command line: parse, call the library, show."""
 
+import io
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.interface import sizes
@@ -43,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
 Units = Annotated[int, typer.Option(min=1, help="Units of the tanh network.")]
@@ -55,14 +58,14 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run fol
 
 def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
     """The whole spectrum under the task's input; NaN where the tangent block loses rank."""
-    x = task.inputs(stream(seed, "picture"), 1000, 1, model.h0.dtype)[:, 0]
+    x = task.inputs(stream(seed, "picture"), 400, 1, model.h0.dtype)[:, 0]
     try:
         return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
     except Diverged:
         return np.full(sizes(model.cell).state, np.nan)
 
 
-def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray) -> Table:
+def _print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray) -> None:
     from lyapflow.plotting import WINDOW, smooth
 
     table = Table(box=None, pad_edge=False)
@@ -73,17 +76,16 @@ def _summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray)
         score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
         reached = np.flatnonzero(score >= 0.95)
         table.add_row(
-            label,
+            Text(label),
             f"{smooth(log['loss'])[-1]:.4f}" if len(log) else "",
             "" if np.isnan(score[-1]) else f"{100 * score[-1]:.1f} %",
-            str(reached[0] + 1) if reached.size else "never",
+            "" if np.isnan(score[-1]) else str(reached[0] + 1) if reached.size else "never",
             f"{before[0]:.3f}",
             f"{exponents[0]:.3f}",
             f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
         )
-    table.caption = f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all"
-    table.caption_justify = "left"
-    return table
+    console.print(table)
+    console.print(f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all epochs")
 
 
 def _writable(path: Path) -> None:
@@ -91,11 +93,17 @@ def _writable(path: Path) -> None:
         raise LyapflowError(f"the picture's folder must exist, got {path.parent}")
     if path.is_dir():
         raise LyapflowError(f"the picture must be a file, {path} is a folder")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise LyapflowError(f"cannot write the picture {path}: {error.strerror}") from None
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("lyapflow-demo.png"),
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG); an old one is replaced.")] = Path(
+        "lyapflow-demo.png"
+    ),
     seed: Seed = 0,
 ) -> None:
     """Train two networks from the same seed, one flossed and one not, and show the difference.
@@ -136,7 +144,7 @@ def demo(
             stop.set()
             raise
     before = _exponents(model, task, seed)
-    console.print(_summary(runs, before))
+    _print_summary(runs, before)
     shown = {name: Shown(*run) for name, run in runs.items()}
     title = f"Binary temporal XOR over {delay} steps: the same tanh network (80 units), with and without flossing"
     write_figure(training_figure(shown, before, title), out)
@@ -210,12 +218,14 @@ def train(
     rng = stream(seed, "weights")
     cell = TanhRNN.random(units, chosen.n_inputs, rng=rng, g=gain, weights=weights, dtype=dtype)
     model = Model.random(cell, chosen.n_outputs, rng=rng)
+    if stop_at is not None and chosen.loss != "cross_entropy":
+        raise LyapflowError(f"--stop-at needs a task with an accuracy, binary-xor or spatial-xor, got {task}")
     episodes = _episodes(floss, floss_at, epochs)
     schedule = None
+    k = min(75, units) if k is None else k
+    if k > units:
+        raise LyapflowError(f"--k must be between 1 and {units}, the units of the network, got {k}")
     if episodes:
-        k = min(75, units) if k is None else k
-        if k > units:
-            raise LyapflowError(f"--k must be between 1 and {units}, the units of the network, got {k}")
         schedule = Flossing(
             k=k,
             epochs=floss_epochs,
@@ -239,6 +249,11 @@ def train(
         accuracies.append(record.accuracy)
         return len(accuracies) >= WINDOW and float(np.mean(accuracies[-WINDOW:])) >= stop_at
 
+    recorded = History()
+
+    def record(record: Any) -> None:
+        getattr(recorded, record.kind).append(record)
+
     with Progress(console, {str(run): work}, epochs) as display:
         try:
             trained, history = train_model(
@@ -251,17 +266,18 @@ def train(
                 batch=batch,
                 optimizer=optimizer,
                 measure_every=measure_every or epochs,
-                callbacks=(display.callback(str(run)), good_enough),
+                callbacks=(record, display.callback(str(run)), good_enough),
             )
-        except Diverged as error:
-            folder.write_history(error.history)
-            raise Diverged(f"{error}; the history so far is in {run}", epoch=error.epoch, step=error.step) from None
+        except BaseException:
+            folder.write_history(recorded)
+            print(f"lyapflow: the history so far is in {run}", file=sys.stderr)
+            raise
     folder.write_history(history)
     folder.write_model(trained)
     shown = Shown(history, _exponents(trained, chosen, seed))
     title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
     write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
-    console.print(_summary({str(run): (history, shown.exponents)}, before))
+    _print_summary({str(run): (history, shown.exponents)}, before)
     console.print(f"run folder: {run}   ({display.seconds():.0f} s)")
 
 
@@ -271,9 +287,12 @@ _SETTINGS = frozenset(train.__annotations__) - {"return", "run", "force"}
 def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]:
     if floss_at is not None:
         try:
-            return tuple(int(word) for word in floss_at.split(","))
+            episodes = tuple(int(word) for word in floss_at.split(","))
         except ValueError:
             raise LyapflowError(f"--floss-at must be epochs separated by commas, got {floss_at!r}") from None
+        if not 0 <= min(episodes) <= max(episodes) < epochs:
+            raise LyapflowError(f"--floss-at must be epochs from 0 to {epochs - 1}, got {floss_at}")
+        return episodes
     every = {"none": (), "before": (0,), "during": range(0, 500, 100), "throughout": range(0, epochs, 100)}
     return tuple(every[floss])
 
@@ -301,7 +320,9 @@ def spectrum(
     transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
     q_transient: Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")] = 100,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("lyapflow-spectrum.png"),
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG); an old one is replaced.")] = Path(
+        "lyapflow-spectrum.png"
+    ),
 ) -> None:
     """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
 
@@ -354,14 +375,19 @@ def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndar
 
 def main() -> None:
     """Run a command; errors of the user's making are one line and exit code 2, a run that diverged exits with 1."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # λ and ‖ must not end a run where the terminal lacks them
     try:
         app()
     except Diverged as error:
         sys.exit(_complain(error, 1))
     except LyapflowError as error:
         sys.exit(_complain(error, 2))
+    except MemoryError as error:
+        sys.exit(_complain(error, 1))
 
 
-def _complain(error: LyapflowError, code: int) -> int:
+def _complain(error: Exception, code: int) -> int:
     print(f"lyapflow: {error}", file=sys.stderr)
     return code

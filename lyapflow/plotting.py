@@ -43,7 +43,7 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
     title : str
     """
     figure = Figure(figsize=(13, 4.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     score, norm, spectra = figure.subplots(1, 3)
     graded = all(np.isfinite(shown.history.training["accuracy"]).all() for shown in runs.values())
     for (label, shown), colour in zip(runs.items(), COLOURS):
@@ -101,7 +101,7 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
 def spectrum_figure(spectrum: Spectrum, title: str) -> Figure:
     """The exponents with error bars, and their running means."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     final, running = figure.subplots(1, 2)
     k = len(spectrum.exponents)
     final.errorbar(np.arange(1, k + 1), spectrum.exponents, 2 * spectrum.stderr, fmt=".", capsize=2, color=COLOURS[0])

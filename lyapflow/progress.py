@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 
 class Progress:
@@ -49,10 +50,10 @@ class Progress:
         def show(record: Any) -> None:
             milestone = self._update(label, record)
             if milestone and not self.console.is_terminal:
-                row = self.rows[label] | {"left": self._left(label) + " left"}
+                row = self.rows[label]
                 names = {"epoch": "epoch", "loss": "loss", "accuracy": "accuracy", "λ₁": "λ₁", "norm": "‖dL/dh₀‖"}
                 parts = [f"{name} {row[key]}" for key, name in names.items() if row.get(key)]
-                print(f"{label}:", "  ".join(parts), row["left"], flush=True)
+                print(f"{label}:", "  ".join(parts), f" {self._left(label)} left", flush=True)
 
         return show
 
@@ -76,7 +77,7 @@ class Progress:
     def _left(self, label: str) -> str:
         done = self.done[label]
         if done < 10:
-            return ""
+            return "?"
         seconds = self.seconds() * (self.work[label] - done) / done
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
@@ -86,5 +87,5 @@ class Progress:
             table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
         for label, row in self.rows.items():
             cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
-            table.add_row(label, *cells, self._left(label))
+            table.add_row(Text(label), *cells, self._left(label))
         return table

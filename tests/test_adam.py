@@ -58,6 +58,29 @@ def test_gradients_must_be_like_the_parameters():
         adam.update(adam.init(params), params, params._replace(W=np.zeros((3, 3))))
 
 
+def test_the_state_must_be_that_of_the_parameters():
+    adam, rng = lf.Adam(), np.random.default_rng(0)
+    small, large = lf.TanhRNN.random(2, 1, rng=rng), lf.TanhRNN.random(200, 1, rng=rng)
+    with pytest.raises(lf.LyapflowError, match="a state must be like its parameter"):
+        adam.update(adam.init(small), large, large)
+    with pytest.raises(lf.LyapflowError, match=r"a state must be like its parameter, float32.*got float64"):
+        adam.update(adam.init(small), *[map_arrays(lambda a: a.astype(np.float32), small)] * 2)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float64, 1e200), (np.float32, 1e30)])
+def test_gradients_whose_square_overflows(dtype, size):
+    params = lf.TanhRNN.random(3, 1, rng=np.random.default_rng(0), dtype=dtype)
+    huge = map_arrays(lambda a: np.full_like(a, size), params)
+    clipped = lf.Adam(0.1, clip_norm=1.0)
+    moved, _ = clipped.update(clipped.init(params), params, huge)
+    np.testing.assert_allclose(moved.W, params.W - 0.1, atol=1e-6)
+    free = lf.Adam(0.1)
+    with pytest.raises(lf.Diverged, match="set clip_norm"):
+        free.update(free.init(params), params, huge)
+    with pytest.raises(lf.Diverged, match="stopped being finite"):
+        clipped.update(clipped.init(params), params, map_arrays(lambda a: a * np.nan, params))
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"lr": -1}, {"lr": np.nan}, {"lr": "fast"}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}, {"clip_norm": 0}],

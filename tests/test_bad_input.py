@@ -51,6 +51,9 @@ SPECTRUM_ERRORS = [
     ({"x": X.astype(np.float32)}, "one dtype, got x in float32 beside float64"),
     ({"x": X.astype(int)}, "x must be of dtype"),
     ({"x": X[:0]}, "longer than its transients: got 0 steps"),
+    ({"x": [[0.0, 1.0], [2.0]]}, "x must be an array, got list"),
+    ({"h0": [[0.0], [1.0, 2.0]]}, "h0 must be an array, got list"),
+    ({"q0": [[0.0], [1.0, 2.0]]}, "q0 must be an array, got list"),
     ({"k": 0}, "k must be an integer between 1 and 6 = n_state for this TanhRNN, got 0"),
     ({"k": 7}, "k must be an integer between 1 and 6 = n_state for this TanhRNN, got 7"),
     ({"k": 2.0}, "k must be an integer"),
@@ -87,6 +90,8 @@ def test_spectrum_and_flossing(changes, message):
         ({"target": np.zeros(2)}, "target must be a finite number or 3 of them"),
         ({"target": np.nan}, "target must be a finite number"),
         ({"target": "zero"}, "target must be a finite number"),
+        ({"target": [[0.0], [1.0, 2.0]]}, "target must be a finite number"),
+        ({"x": XB, "h0": [[0.0], [1.0, 2.0]]}, "h0 must be an array, got list"),
         ({"k": None}, None),
         ({"x": XB, "h0": np.zeros((2, 6))}, r"h0 must have shape \(3, 6\), got \(2, 6\)"),
         ({"x": XB[:, :0]}, "at least one step and one trajectory"),
@@ -131,6 +136,7 @@ def test_bptt(changes, message):
     [
         ({"model": MODEL}, r"x must have shape \(T, B, 2\), got \(20, 16, 3\)"),
         ({"task": "binary-xor"}, "task must be one of lyapflow.tasks"),
+        ({"task": lf.tasks.SpatialXOR}, "task must be one of lyapflow.tasks"),
         ({"epochs": -1}, "epochs must be an integer at least 0"),
         ({"seed": 1.5}, "seed must be an integer"),
         ({"T": 4}, "T must be longer than the delay, got T=4 with a delay of 4"),
@@ -174,6 +180,7 @@ def test_floss():
         ({"inputs": X}, "inputs must be a function of the epoch"),
         ({"inputs": lambda epoch: X[:, :1]}, "x must have shape"),
         ({"epochs": None}, "epochs must be an integer"),
+        ({"cell": "garbage", "epochs": 0}, "a cell must be"),
         ({"optimizer": "adam"}, "optimizer must be"),
     ]:
         arguments = {"cell": CELL, "inputs": lambda epoch: X, "k": 2, "epochs": 1} | changes
@@ -189,6 +196,10 @@ def test_random_cells_and_models():
         ((3, 1, {"g": np.inf}), "g must be a finite number"),
         ((3, 1, {"weights": "uniform"}), "weights must be one of 'gaussian', 'orthogonal'"),
         ((3, 1, {"dtype": int}), "dtype must be float64 or float32"),
+        ((3, 1, {"g": 10**400}), "g must be a finite number"),
+        ((3, 1, {"g": 1e39, "dtype": "float32"}), "g must be a finite number at least 0.0 and at most"),
+        ((3, 1, {"weights": np.array(["gaussian"] * 2)}), "weights must be one of"),
+        ((3, 1, {"dtype": "f8,,("}), "dtype must be float64 or float32"),
         ((3, 1, {"dtype": "quad"}), "dtype must be float64 or float32, got 'quad'"),
         ((3, 1, {"rng": 0}), "rng must be a numpy.random.Generator"),
     ]:
@@ -212,6 +223,8 @@ def test_matrices():
         (lambda: lf.qr_pullback(Q, R[:1], Q, R), r"R must have shape \(2, 2\)"),
         (lambda: lf.qr_pullback(Q, -R, Q, R), "R must have a positive diagonal"),
         (lambda: lf.qr_pullback(Q, R, A.T, R), r"Q_bar must have shape \(4, 2\)"),
+        (lambda: lf.qr_pullback(Q.T, R, Q.T, R), "Q must have at least as many rows as columns"),
+        (lambda: lf.qr_pullback(Q[:, :0], R[:0, :0], Q[:, :0], R[:0, :0]), "and a column"),
         (lambda: lf.jacobian(CELL, np.zeros(5), np.zeros(2)), r"h must have shape \(6,\)"),
         (lambda: lf.jacobian(CELL, np.zeros(6), np.zeros(1)), r"x must have shape \(2,\)"),
         (lambda: lf.trajectory(CELL, X, np.zeros(5)), r"h0 must have shape \(6,\)"),
@@ -219,6 +232,45 @@ def test_matrices():
     ]:
         with pytest.raises(lf.LyapflowError, match=message):
             function()
+
+
+def test_a_t_ons_beyond_the_input_is_one_interval():
+    expected = lf.lyapunov_spectrum(CELL, X, 3, t_ons=20).exponents
+    np.testing.assert_array_equal(lf.lyapunov_spectrum(CELL, X, 3, t_ons=2**70).exponents, expected)
+
+
+def test_tasks_of_a_users_own():
+    class Bad(lf.tasks.SpatialXOR):
+        def sample(self, rng, T, batch, dtype=np.float64):
+            x, y, first = super().sample(rng, T, batch, dtype)
+            nonlocal drawn
+            drawn += 1
+            return (x, y, first) if drawn < 3 else change(x, y, first)
+
+    changes = [
+        (lambda x, y, first: (x[:, :1], y, first), r"y must have shape \(20, 1, 1\)"),
+        (lambda x, y, first: (x, y[:, :1], first), r"y must have shape \(20, 16, 1\)"),
+        (lambda x, y, first: (x[..., :2], y, first), r"x must have shape \(T, B, 3\)"),
+        (lambda x, y, first: (x.astype(np.float32), y, first), "one dtype"),
+        (lambda x, y, first: (x, y * np.nan, first), "y must be finite"),
+        (lambda x, y, first: (x, y, 10**6), "first must be an integer between 0 and 19"),
+    ]
+    for change, message in changes:  # noqa: B007
+        drawn = 0
+        with pytest.raises(lf.LyapflowError, match=message):
+            lf.train(TASK_MODEL, Bad(4), epochs=5, seed=0, T=20)
+    drawn = 0
+    change = lambda x, y, first: tuple(map(np.asfortranarray, (x, y))) + (first,)  # noqa: E731
+    expected, _ = lf.train(TASK_MODEL, TASK, epochs=5, seed=0, T=20)
+    found, _ = lf.train(TASK_MODEL, Bad(4), epochs=5, seed=0, T=20)
+    np.testing.assert_array_equal(found.cell.W, expected.cell.W)
+
+    class Narrow(lf.tasks.SpatialXOR):
+        def inputs(self, rng, T, batch, dtype=np.float64):
+            return super().inputs(rng, T, batch, dtype)[..., :1]
+
+    with pytest.raises(lf.LyapflowError, match=r"task.inputs must have shape \(55, 1, 3\), got \(55, 1, 1\)"):
+        lf.train(TASK_MODEL, Narrow(4), epochs=5, seed=0, T=20, flossing=lf.Flossing(k=3, at=(3,)))
 
 
 def test_an_empty_stack_of_matrices_is_one():

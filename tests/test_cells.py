@@ -181,3 +181,9 @@ def test_what_a_cell_lacks_is_named():
         @interface.implement(interface.step, Incomplete)
         def too_short(cell, h):
             pass
+
+    with pytest.raises(lf.LyapflowError, match=r"LogisticMap has its step.*define the class again"):
+
+        @interface.implement(interface.step, LogisticMap)
+        def again(cell, h, x, h_next, record):
+            pass

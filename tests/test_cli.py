@@ -100,12 +100,16 @@ def test_spectrum_of_a_random_network(command, source):
         (["train", "run", "--units", "10", "--k", "11"], "--k must be between 1 and 10"),
         (["train", "run", "--floss-steps", "16"], "must be longer than its transients"),
         (["train", "run", "--floss-at", "0;5"], "--floss-at must be epochs separated by commas"),
-        (["train", "run", "--floss-at", "-5"], "each epoch in at must be an integer at least 0"),
+        (["train", "run", "--floss-at", "-5"], "--floss-at must be epochs from 0 to 999, got -5"),
         (["train", "run", "--lr", "nan"], "--lr"),
         (["train", "run", "--gain", "inf"], "g must be a finite number"),
         (["train", "run", "--lr", "inf"], "lr must be a finite number"),
         (["train", "run", "--floss-lr", "inf"], "lr must be a finite number"),
         (["train", "run", "--target", "nan"], "target must be a finite number"),
+        (["train", "run", "--floss-at", "0,1000"], "--floss-at must be epochs from 0 to 999"),
+        (["train", "run", "--units", "10", "--k", "11", "--floss", "none"], "--k must be between 1 and 10"),
+        (["train", "run", "--task", "copy", "--stop-at", "0.9"], "--stop-at needs a task with an accuracy"),
+        (["spectrum", "--out", "/proc/picture.png"], "cannot write the picture"),
         (["train", "used"], "the run folder must be new or empty"),
         (["train", "used/file"], "cannot write the run folder"),
         (["train", "run", "--task", "parity"], "parity"),
@@ -131,6 +135,36 @@ def test_bad_arguments_end_with_code_2_and_write_nothing(command, tmp_path, word
     assert "Traceback" not in err
     assert sorted(os.listdir()) == ["used"]
     assert os.listdir("used") == ["file"]
+
+
+def test_whatever_ends_a_run_its_history_is_kept(command, monkeypatch):
+    def interrupt(self, label, record):
+        if record.kind == "training" and record.epoch == 3:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    code, _, err = command("train", "run", *SMALL, "--floss", "none")
+    assert code != 0
+    assert "the history so far is in run" in err
+    assert len(RunFolder("run").history().training) == 4
+
+
+def test_names_that_look_like_markup(command):
+    name = "a[/b]$_{c$"
+    assert command("train", name, *SMALL)[0] == 0
+    code, out, err = command("spectrum", name, "--steps", "300")
+    assert (code, err) == (0, "")
+    assert name in out
+
+
+def test_a_terminal_without_greek(tmp_path):
+    words = [sys.executable, "-c", "from lyapflow.cli import main; main()", "train", "run", *SMALL]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 6/6" in done.stdout
 
 
 def test_force(command, tmp_path):

@@ -57,7 +57,7 @@ def test_ends_of_the_range(dtype):
     np.testing.assert_array_equal(t, np.array([0, -0.0, 1, -1, 1, np.nan], dtype))
     assert np.signbit(t[1])
     assert s[0] == s[1] == 1
-    assert (s[2:5] < 1.001 * np.finfo(dtype).tiny).all()
+    assert not s[2:5].any()
     assert np.isnan(s[5])
 
 

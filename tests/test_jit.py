@@ -1,16 +1,19 @@
 """Numba's on-disk cache, which must survive cells from outside the package and changes inside it."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lyapflow
+import lyapflow as lf
 from lyapflow._jit import _blas, one_blas_thread
 from tests.exact_systems import HenonMap
 
@@ -139,6 +142,59 @@ def test_a_damaged_index_is_compiled_anew(sandbox, damage):
         index.write_bytes(damage)
     assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
     assert sandbox.saved == 1
+
+
+@pytest.mark.parametrize("keep", [0, 500])
+def test_damaged_code_is_compiled_anew(sandbox, keep):
+    for code in sandbox.cache.rglob("*advance*.nbc"):
+        code.write_bytes(code.read_bytes()[:keep])
+    assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 1
+
+
+@pytest.mark.parametrize("step", ["_save_data", "_save_index"])
+def test_a_crash_while_the_cache_is_written_leaves_no_stale_code(sandbox, step):
+    package = sandbox.folder / "lib" / "lyapflow"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    edited = Sandbox(sandbox.folder, package)
+    edited.run(INSIDE)
+    files = len(edited.files())
+    cell = package / "cells" / "tanh.py"
+    cell.write_text(cell.read_text().replace("scaled[j, i] = slope[i]", "scaled[j, i] = 2 * slope[i]"))
+    crash = "import os; from lyapflow import _jit\n"
+    crash += f"_jit._IndexFile.{step} = lambda *arguments: print(0.0, flush=True) or os._exit(0)\n"
+    edited.run(crash + INSIDE)
+    for _ in range(2):
+        assert edited.run(INSIDE) == pytest.approx(np.log(2 * 0.5))
+    assert len(edited.files()) == files  # the older version's code is gone
+
+
+def test_processes_that_fill_one_cache_at_once(tmp_path):
+    def run(dtype):
+        (folder := tmp_path / dtype).mkdir(exist_ok=True)
+        sandbox = Sandbox(folder)
+        sandbox.cache = tmp_path / "cache"
+        code = INSIDE.replace("print(", f"cell = lf.TanhRNN(*(a.astype('{dtype}') for a in cell))\nprint(")
+        return sandbox.run(code.replace("np.empty((3, 0))", f"np.empty((3, 0), '{dtype}')"))
+
+    for _ in range(2):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(run, ["float64", "float32"])) == pytest.approx([np.log(0.5)] * 2, rel=1e-6)
+
+
+def in_a_fork(A):
+    Q, R = lf.qr(A)
+    return lf.qr_pullback(Q, R, Q, R)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_fork_of_a_process_that_used_threads():
+    A = np.random.default_rng(0).standard_normal((4, 5, 3))
+    expected = in_a_fork(A)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply_async(in_a_fork, (A,)).get(60), expected)
+        np.testing.assert_array_equal(pool.apply_async(in_a_fork, (A[0],)).get(60), expected[0])
 
 
 def blas_threads():

@@ -55,8 +55,9 @@ def test_bad_weight_files(tmp_path):
             lf.load(path)
     with pytest.raises(lf.LyapflowError, match="cannot read"):
         lf.load(tmp_path / "absent")
-    with pytest.raises(lf.LyapflowError, match="cannot read"):
-        lf.load(tmp_path)
+    for nonsense in (tmp_path, None, 5, "a\0b"):
+        with pytest.raises(lf.LyapflowError, match="cannot read"):
+            lf.load(nonsense)
 
 
 def test_saving_what_cannot_be_saved(tmp_path):
@@ -66,6 +67,9 @@ def test_saving_what_cannot_be_saved(tmp_path):
         lf.save(tmp_path / "w", np.ones(3))
     with pytest.raises(lf.LyapflowError, match="cannot write"):
         lf.save(tmp_path / "no" / "folder" / "w", model())
+    for nonsense in (None, 5, "a\0b"):
+        with pytest.raises(lf.LyapflowError, match="cannot write"):
+            lf.save(nonsense, model())
     assert not any(tmp_path.iterdir())
 
 
@@ -102,6 +106,22 @@ def test_a_used_folder_is_kept_unless_forced(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(lf.LyapflowError, match="cannot write the run folder"):
             RunFolder.create(path, {})
+
+
+def test_damaged_histories(tmp_path):
+    _, history = lf.train(model(), TASK, epochs=2, seed=0, T=20)
+    folder, path = RunFolder(tmp_path), tmp_path / "history.npz"
+    folder.write_history(history)
+    content = path.read_bytes()
+    (tmp_path / "array.npy").touch()
+    np.save(tmp_path / "array.npy", np.ones(3))
+    for data in (b"", content[:-100], content[:200], content[:300] + bytes(20) + content[320:], pickle.dumps(history)):
+        path.write_bytes(data)
+        with pytest.raises(lf.LyapflowError, match="cannot read the history"):
+            folder.history()
+    path.write_bytes((tmp_path / "array.npy").read_bytes())
+    with pytest.raises(lf.LyapflowError, match="cannot read the history"):
+        folder.history()
 
 
 def test_a_damaged_folder_is_named(tmp_path):

@@ -171,6 +171,16 @@ def test_error_bars_of_the_logistic_map_err_on_the_safe_side():
     assert np.median(stderr) < 10 * errors.std()
 
 
+@pytest.mark.parametrize("steps", [4, 9, 40, 100])
+def test_error_bars_of_short_runs(steps):
+    rng = np.random.default_rng(steps)
+    spectra = [
+        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, 1)))) for _ in range(1000)
+    ]
+    errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
+    assert 0.93 < coverage(errors, stderr) < 0.975
+
+
 def made_up(exponents, n_state):
     exponents = np.array(exponents)
     return Spectrum(exponents, 0 * exponents, exponents[None], 1, n_state)

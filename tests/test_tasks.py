@@ -53,6 +53,9 @@ def test_bad_delays():
     for delay in (0, -2, 2.0, "2", True, None):
         with pytest.raises(lf.LyapflowError, match="delay must be an integer at least 1"):
             lf.tasks.DelayedCopy(delay)
+    for rng in (0, None, np.random.RandomState(0)):
+        with pytest.raises(lf.LyapflowError, match="rng must be a"):
+            lf.tasks.DelayedCopy(6).sample(rng, 10, 1)
     with pytest.raises(lf.LyapflowError, match="T must be longer than the delay, got T=6 with a delay of 6"):
         lf.tasks.DelayedCopy(6).sample(np.random.default_rng(0), 6, 1)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.learning.history import FlossingRecord
+from lyapflow.learning.history import FlossingRecord, Log
 from lyapflow.learning.parameters import arrays
+from lyapflow.learning.streams import stream
 
 TASK = lf.tasks.BinaryTemporalXOR(2)
 
@@ -88,7 +89,7 @@ def test_a_task_is_learnt_and_every_array_moves():
 
 
 def test_what_the_history_records():
-    trained, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, batch=3, flossing=small(), measure_every=2)
+    _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, batch=3, flossing=small(), measure_every=2)
     np.testing.assert_array_equal(history.training["epoch"], range(5))
     np.testing.assert_array_equal(history.flossing["training_epoch"], [0, 0, 0, 2, 2, 2])
     np.testing.assert_array_equal(history.flossing["epoch"], [0, 1, 2, 0, 1, 2])
@@ -97,11 +98,46 @@ def test_what_the_history_records():
     assert last.singular_values.shape == last.exponents.shape == (8,)
     assert (np.diff(last.singular_values) <= 0).all()
     assert (history.training["h0_gradient_norm"] > 0).all()
-    # records are those of the parameters before the update
-    x, y, first = TASK.sample(np.random.default_rng(0), 20, 3)
-    loss, gradient = lf.bptt_value_and_grad(trained, x, y, first=first)
-    assert np.isfinite(loss)
-    assert gradient.h0.shape == (8,)
+    assert isinstance(history.training[-2:], Log)
+    np.testing.assert_array_equal(history.training[-2:]["epoch"], [3, 4])
+
+
+@pytest.mark.parametrize("task", [TASK, lf.tasks.DelayedCopy(2)])
+def test_records_are_those_of_the_public_functions(task):
+    start = model(task=task)
+    trained, history = lf.train(start, task, epochs=1, seed=3, T=20, batch=5, measure_every=1)
+
+    def outputs(network, x, first):
+        return lf.trajectory(network.cell, x, network.h0)[first:] @ network.W_out.T + network.b_out
+
+    def accuracy(network, x, y, first):
+        return np.mean((outputs(network, x, first) > 0) == (y[first:] == 1)) if task is TASK else np.nan
+
+    x, y, first = task.sample(stream(3, "data", 0), 20, 5)
+    loss, gradient = lf.bptt_value_and_grad(start, x, y, first=first, loss=task.loss)
+    record = history.training[0]
+    assert record.loss == loss
+    assert record.h0_gradient_norm == pytest.approx(np.linalg.norm(gradient.h0))
+    np.testing.assert_equal(record.accuracy, accuracy(start, x, y, first))
+
+    x, y, first = task.sample(stream(3, "test"), 20, 5)
+    for network, record in zip((start, trained), history.measurement):
+        loss, gradient = lf.bptt_value_and_grad(network, x, y, first=first, loss=task.loss)
+        assert record.loss == loss
+        np.testing.assert_equal(record.accuracy, accuracy(network, x, y, first))
+        np.testing.assert_allclose(record.singular_values, np.linalg.svd(gradient.cell.W)[1], atol=1e-15)
+        exponents = lf.lyapunov_spectrum(network.cell, x[:, 0], h0=network.h0, q_transient=5).exponents
+        np.testing.assert_array_equal(record.exponents, exponents)
+
+
+def test_a_tiny_gradient_has_a_norm_in_float32():
+    task = lf.tasks.BinaryTemporalXOR(40)
+    norms = []
+    for dtype in (np.float64, np.float32):
+        start = model(n=20, g=0.3, dtype=dtype, task=task)
+        norms.append(lf.train(start, task, epochs=1, seed=0, T=60)[1].training["h0_gradient_norm"][0])
+    assert 0 < norms[0] < 1e-22
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
 
 
 def test_a_regression_task_has_no_accuracy():
@@ -122,22 +158,28 @@ def test_measuring_does_not_change_the_run():
 def test_an_episode_changes_the_cell_alone_from_fresh_moments_and_from_h0():
     start = model()._replace(h0=np.random.default_rng(5).standard_normal(8))
     seen = []
-    trained, history = lf.train(
+    trained, _ = lf.train(
         start, TASK, epochs=1, seed=0, T=20, flossing=small(at=(0,)), optimizer=lf.Adam(0.0), callbacks=seen.append
     )
     for name in ("W_out", "b_out", "h0"):
         np.testing.assert_array_equal(getattr(trained, name), getattr(start, name))
     assert not np.array_equal(trained.cell.W, start.cell.W)
-    # the same episode by hand
-    from lyapflow.learning.streams import stream
+    assert [record.kind for record in seen] == ["flossing"] * 3 + ["training"]
+
+
+def test_an_episode_is_floss_with_the_settings_of_the_schedule():
+    adam = lf.Adam(2e-3)
+    options = {"target": np.arange(-3.0, 0.0), "t_ons": 2, "transient": 3, "q_transient": 5}
+    flossing = lf.Flossing(k=3, epochs=4, steps=25, at=(0,), optimizer=adam, batch=2, **options)
+    start = model()._replace(h0=np.random.default_rng(5).standard_normal(8))
+    trained, history = lf.train(start, TASK, epochs=1, seed=0, T=20, flossing=flossing, optimizer=lf.Adam(0.0))
 
     def inputs(epoch):
-        return TASK.inputs(stream(0, "flossing before 0", epoch), 12, 1)
+        return TASK.inputs(stream(0, "flossing before 0", epoch), 25, 2)
 
-    cell, log = lf.floss(start.cell, inputs, k=5, epochs=3, h0=start.h0, q_transient=4)
+    cell, log = lf.floss(start.cell, inputs, k=3, epochs=4, h0=start.h0, optimizer=adam, **options)
     np.testing.assert_array_equal(cell.W, trained.cell.W)
     np.testing.assert_array_equal(log["loss"], history.flossing["loss"])
-    assert [record.kind for record in seen] == ["flossing"] * 3 + ["training"]
 
 
 def test_callbacks_end_a_run():
@@ -223,8 +265,34 @@ def test_a_gradient_that_overflows_ends_the_run():
     start = model()
     start = start._replace(W_out=np.full_like(start.W_out, 1e200), h0=np.ones_like(start.h0))
     x, y = np.zeros((3, 1, 1)), np.zeros((3, 1, 1))
-    with pytest.raises(lf.Diverged, match="stopped being finite"):
+    with pytest.raises(lf.Diverged, match="the task loss stopped being finite at step 0") as caught:
         lf.bptt_value_and_grad(start, x, y, loss="mse")
+    assert caught.value.step == 0
+
+
+def test_a_gradient_that_overflows_names_the_step():
+    # states stay bounded, tanh(h) = ±1, but near h = 0 each step multiplies the gradient by 1e80
+    cell = lf.TanhRNN(1e80 * np.eye(2), np.zeros((2, 1)), np.zeros(2))
+    start = lf.Model(cell, np.ones((1, 2)), np.zeros(1), np.zeros(2))
+    with pytest.raises(lf.Diverged, match="the gradient stopped being finite at step 6") as caught:
+        lf.bptt_value_and_grad(start, np.zeros((10, 1, 1)), np.zeros((10, 1, 1)))
+    assert caught.value.step == 6
+    with pytest.raises(lf.Diverged, match="the tangent block vanished or overflowed at step 4"):
+        lf.lyapunov_spectrum(cell, np.zeros((10, 1)), t_ons=5)
+
+
+def test_the_trajectory_that_overflows_is_named():
+    x = np.zeros((5, 3, 1))
+    x[2, 1] = 1e308
+    with pytest.raises(lf.Diverged, match="at step 2") as caught:
+        lf.trajectory(lf.TanhRNN(np.eye(1), np.array([[10.0]]), np.zeros(1)), x)
+    assert (caught.value.step, caught.value.member) == (2, 1)
+
+
+def test_saturation_beyond_the_number_format_is_an_error_and_no_number():
+    cell = lf.TanhRNN(np.eye(1), np.empty((1, 0)), np.full(1, 500.0))
+    with pytest.raises(lf.Diverged, match="the tangent block vanished"):
+        lf.lyapunov_spectrum(cell, np.empty((10, 0)), transient=1)
 
 
 def test_flossing_that_loses_rank_names_epoch_and_step():

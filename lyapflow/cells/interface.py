@@ -105,7 +105,7 @@ def implement(generic: Callable, cell_class: type) -> Callable:
     Raises
     ------
     LyapflowError
-        If the parameters are not those of the generic function.
+        If the parameters are not those of the generic function, or the class has an implementation.
     """
 
     def register(function: Callable) -> Callable:
@@ -114,6 +114,12 @@ def implement(generic: Callable, cell_class: type) -> Callable:
             raise LyapflowError(
                 f"{generic.__name__} takes the parameters ({', '.join(wanted)}), "
                 f"got ({', '.join(given)}) for {cell_class.__name__}"
+            )
+
+        if cell_class in _IMPLEMENTED.get(generic, ()):
+            raise LyapflowError(
+                f"{cell_class.__name__} has its {generic.__name__}, which may be compiled already; "
+                f"define the class again, then its functions"
             )
 
         def dispatch(cell, *arguments):

@@ -1,6 +1,9 @@
 """The Jacobian of one step, as a matrix."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread
@@ -12,7 +15,7 @@ def _jacobian(cell, h, x, D):
     interface.jacobian(cell, h, x, D)
 
 
-def jacobian(cell, h, x):
+def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 
     Parameters

@@ -84,9 +84,9 @@ class TanhRNN(NamedTuple):
         """
         n = _checks.integer("n", n, 1)
         m = _checks.integer("m", m, 0)
-        g = _checks.number("g", g, 0.0)
-        rng = _checks.generator("rng", rng)
         dtype = _checks.dtype(dtype)
+        g = _checks.number("g", g, 0.0, float(np.sqrt(np.finfo(dtype).max)))
+        rng = _checks.generator("rng", rng)
         _checks.one_of("weights", weights, ("gaussian", "orthogonal"))
         W = rng.standard_normal((n, n))
         W = g * (W / np.sqrt(n) if weights == "gaussian" else qr(W)[0])

@@ -1,5 +1,6 @@
 """Adam, with gradients clipped array by array."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,18 +21,27 @@ class AdamState(NamedTuple):
 
 @jit
 def _update(p, g, mean, square, step, lr, beta1, beta2, eps, clip_norm):
-    total = 0.0
+    total, largest = 0.0, 0.0
     for i in range(g.size):
         total += np.float64(g[i]) * np.float64(g[i])
+        largest = max(largest, abs(np.float64(g[i])))
     norm = np.sqrt(total)
+    if not np.isfinite(norm) and np.isfinite(largest):  # the squares overflowed, not the gradient
+        total = 0.0
+        for i in range(g.size):
+            total += (g[i] / largest) ** 2
+        norm = largest * np.sqrt(total)
     scale = clip_norm / norm if norm > clip_norm else 1.0
     correction1 = 1.0 - beta1**step
     correction2 = 1.0 - beta2**step
+    lost = 0
     for i in range(g.size):
         gradient = scale * g[i]
         mean[i] = beta1 * mean[i] + (1.0 - beta1) * gradient
         square[i] = beta2 * square[i] + (1.0 - beta2) * gradient * gradient
         p[i] -= lr * (mean[i] / correction1) / (np.sqrt(square[i] / correction2) + eps)
+        lost += not (np.isfinite(square[i]) and np.isfinite(p[i]))
+    return lost == 0
 
 
 @dataclass(frozen=True)
@@ -78,16 +88,27 @@ class Adam:
         return AdamState(0, map_arrays(np.zeros_like, params), map_arrays(np.zeros_like, params))
 
     def update(self, state: AdamState, params: Any, grads: Any) -> tuple[Any, AdamState]:
-        """One step: the new parameters and the new state; the old ones stay as they were."""
+        """One step: the new parameters and the new state; the old ones stay as they were.
+
+        Raises
+        ------
+        LyapflowError
+            If the state or the gradient does not belong to the parameters.
+        Diverged
+            If a gradient is not finite, or so large that its square is not.
+        """
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]
         mean, square = ([m.copy() for m in arrays(moment)] for moment in (state.mean, state.square))
-        for p, g, m, v in zip(fresh, arrays(grads), mean, square, strict=True):
-            if g.shape != p.shape or g.dtype != p.dtype:
-                raise _checks.LyapflowError(
-                    f"a gradient must be like its parameter, {p.dtype} {p.shape}, got {g.dtype} {g.shape}"
-                )
-            flat = (p.reshape(-1), np.ascontiguousarray(g).reshape(-1), m.reshape(-1), v.reshape(-1))
-            _update(*flat, step, float(self.lr), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
+        settings = (float(self.lr), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
+        for name, tree in (("gradient", arrays(grads)), ("state", mean), ("state", square)):
+            for p, other in itertools.zip_longest(fresh, tree):
+                if p is None or other is None or other.shape != p.shape or other.dtype != p.dtype:
+                    expected, got = ("nothing" if a is None else f"{a.dtype} {a.shape}" for a in (p, other))
+                    raise _checks.LyapflowError(f"a {name} must be like its parameter, {expected}, got {got}")
+        for p, g, m, v in zip(fresh, arrays(grads), mean, square):
+            flat = (p.reshape(-1), np.array(g, order="C").reshape(-1), m.reshape(-1), v.reshape(-1))
+            if not _update(*flat, step, *settings):
+                raise _checks.Diverged(f"an update by {self} stopped being finite: set clip_norm or a smaller lr")
         return like(params, iter(fresh)), AdamState(step, like(params, iter(mean)), like(params, iter(square)))

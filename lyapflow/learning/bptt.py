@@ -47,6 +47,13 @@ def bptt(
     tape, plan, outputs = run(model, size, x, first)
     with np.errstate(all="ignore"):  # what overflows is caught below, by its result
         values, outputs_bar = LOSSES[loss](outputs, y[first:])
+    if not np.isfinite(values).all():
+        lost, member, _ = map(int, np.argwhere(~np.isfinite(values))[0])
+        raise Diverged(
+            f"the task loss stopped being finite at step {first + lost}: use smaller weights",
+            step=first + lost,
+            member=member,
+        )
     outputs_bar /= values.size
     n_outputs = len(model.b_out)
     rows = outputs_bar.reshape(-1, n_outputs)
@@ -58,7 +65,7 @@ def bptt(
     gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
     value = float(values.mean(dtype=float))
     if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):
-        raise Diverged("the task loss or its gradient stopped being finite: use smaller weights or a shorter input")
+        raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
     return value, gradient, outputs
 
 
@@ -79,7 +86,7 @@ def bptt_value_and_grad(
     y : array (T, B, o)
         Targets; in [0, 1] for the cross-entropy.
     first : int
-        First scored step, 0-based; ``y[:first]`` is not read.
+        First scored step, 0-based; ``y[:first]`` does not count.
     loss : {"cross_entropy", "mse"}
 
     Returns

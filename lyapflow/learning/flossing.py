@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.interface import accumulate, checked, step, step_pullback, tangent, tangent_pullback
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.lyapunov.forward import schedule
@@ -78,8 +79,9 @@ def floss(
             f"for one fixed input x use lambda epoch: x"
         )
     checked_optimizer(optimizer)
+    cell = checked(cell, step, tangent, step_pullback, tangent_pullback, accumulate)
     history = Log()
-    state = None
+    state = optimizer.init(cell)
     for epoch in range(epochs):
         try:
             loss, gradient, exponents = flossing_value_and_grad(
@@ -93,12 +95,12 @@ def floss(
                 transient=transient,
                 q_transient=q_transient,
             )
+            flossed, state = optimizer.update(state, cell, gradient)
         except Diverged as error:
             raise Diverged(
                 f"flossing epoch {epoch}: {error}", epoch=epoch, step=error.step, member=error.member, history=history
             ) from None
-        state = state or optimizer.init(cell)
-        cell, state = optimizer.update(state, cell, gradient)
+        cell = flossed
         if tell(FlossingRecord(training_epoch, epoch, loss, exponents), history):
             break
     return cell, history

@@ -56,7 +56,8 @@ class Log(list):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return np.array([getattr(record, index) for record in self])
-        return super().__getitem__(index)
+        found = super().__getitem__(index)
+        return Log(found) if isinstance(index, slice) else found
 
 
 @dataclass

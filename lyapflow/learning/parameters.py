@@ -9,7 +9,7 @@ import numpy as np
 def named_arrays(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """Every array of a cell or Model with its dotted name, in the order of the fields."""
     for field, value in zip(tree._fields, tree):
-        if isinstance(value, tuple):
+        if hasattr(value, "_fields"):
             yield from named_arrays(value, f"{prefix}{field}.")
         else:
             yield prefix + field, value
@@ -21,7 +21,7 @@ def arrays(tree: Any) -> list[np.ndarray]:
 
 def like(tree: Any, values: Iterator[np.ndarray]) -> Any:
     """The same tree with other arrays, taken in order."""
-    return type(tree)(*(like(v, values) if isinstance(v, tuple) else next(values) for v in tree))
+    return type(tree)(*(like(v, values) if hasattr(v, "_fields") else next(values) for v in tree))
 
 
 def map_arrays(function: Callable[[np.ndarray], np.ndarray], tree: Any) -> Any:

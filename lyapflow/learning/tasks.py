@@ -57,6 +57,7 @@ class _DelayedTask:
         return "cross_entropy" if self.binary else "mse"
 
     def _draw(self, rng: np.random.Generator, T: int, batch: int) -> np.ndarray:
+        _checks.generator("rng", rng)
         shape = (_checks.integer("T", T, 1), _checks.integer("batch", batch, 1), self.n_streams)
         return rng.integers(0, 2, shape, dtype=np.int8) if self.binary else rng.random(shape)
 

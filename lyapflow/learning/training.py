@@ -86,6 +86,14 @@ def train(
         _checks.integer(
             "k of flossing", flossing.k, 1, size.state, why=f" = n_state of this {type(model.cell).__name__}"
         )
+    missing = [name for name in ("inputs", "sample", "loss") if isinstance(task, type) or not hasattr(task, name)]
+    if missing:
+        raise LyapflowError(
+            f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {task!r}"
+        )
+    if flossing is not None:
+        like = _flossing_input(task, flossing, seed, 0, model.h0.dtype, 0)
+        _checks.array("task.inputs", like, (flossing.steps, flossing.batch, size.inputs), like=model.h0)
     held_back = _sample(model, size, task, stream(seed, "test"), T, batch)
 
     history = History()
@@ -107,15 +115,15 @@ def train(
                 tell(_measure(model, size, held_back, task.loss, epoch), history.measurement)
             if tell.stopped or epoch == epochs:
                 break
-            x, y, first = task.sample(stream(seed, "data", epoch), T, batch, dtype)
+            x, y, first = _sample(model, size, task, stream(seed, "data", epoch), T, batch)
             loss, gradient, outputs = bptt(model, size, x, y, first, task.loss)
+            model, state = optimizer.update(state, model, gradient)
         except Diverged as error:
             raise Diverged(
                 f"epoch {epoch}: {error}", epoch=epoch, step=error.step, member=error.member, history=history
             ) from None
-        model, state = optimizer.update(state, model, gradient)
         record = TrainingRecord(
-            epoch, loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0))
+            epoch, loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0.astype(float)))
         )
         if tell(record, history.training):
             break
@@ -133,9 +141,6 @@ def _sample(
     model: Model, size: Sizes, task: Task, rng: np.random.Generator, T: int, batch: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """A sample of the task, checked against the Model."""
-    for name in ("inputs", "sample", "loss"):
-        if not hasattr(task, name):
-            raise LyapflowError(f"task must be one of lyapflow.tasks, or have their methods, got {task!r}")
     x, y, first = task.sample(rng, T, batch, model.h0.dtype)
     return checked_data(model, size, x, y, first, task.loss)
 

@@ -1,4 +1,4 @@
-"""Elementary functions with the derivatives that Jacobians need, as vector kernels.
+"""Elementwise kernels: functions with the derivatives that Jacobians need, and a check.
 
 One expm1 by range reduction and a polynomial gives tanh and sech² with small *relative* error in both:
 ``1 - tanh(x)²`` has none left near |x| = 19, and log R sees that.
@@ -55,7 +55,8 @@ def _tanh_sech2(x):
     one, two, quarter = number(1.0), number(2.0), number(0.25)
     shift, ln2_high, ln2_low, largest = _reduction(x)
     y = two * abs(x)
-    y = largest if y > largest else y  # NaN passes
+    saturated = y > largest  # not where y is NaN
+    y = largest if saturated else y
     shifted = y * number(1.0 / math.log(2.0)) + shift
     n = shifted - shift
     r = (y - n * ln2_high) - n * ln2_low
@@ -75,14 +76,25 @@ def _tanh_sech2(x):
     half = _half_power_of_two(shifted)  # 2^n itself would overflow at the end of the range
     e = two * (half * p + (half - number(0.5)))  # expm1(2|x|)
     q = number(4.0) / (e + two)  # a normal number wherever sech² is one
-    return math.copysign(quarter * e * q, x), q * (quarter * (e + one) * q)
+    sech2 = q * (quarter * (e + one) * q)
+    return math.copysign(quarter * e * q, x), number(0.0) if saturated else sech2
+
+
+@jit
+def all_finite(a):
+    """Whether a matrix has no NaN or infinity."""
+    lost = 0  # counted, not summed: a sum of floats would not vectorise
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            lost += not np.isfinite(a[i, j])
+    return lost == 0
 
 
 @jit
 def tanh_sech2(x, t, s):
     """``t = tanh(x)``, ``s = sech²(x) = tanh'(x)`` for vectors, < 4 ulp relative error in both.
 
-    Where sech² would be subnormal (|x| > 354.9, in float32 |x| > 44.4) it stays at the smallest normal number.
+    Where sech² would be subnormal (|x| > 354.9, in float32 |x| > 44.4) it is 0.
     """
     for i in range(x.size):
         t[i], s[i] = _tanh_sech2(x[i])

@@ -7,6 +7,7 @@ row-major memory is what column-major LAPACK expects. In that storage ``A = Q R`
 
 import numpy as np
 from numba import prange
+from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
@@ -54,7 +55,7 @@ def _orthonormalise_stack(blocks, factors, work, ranks):
         ranks[s] = orthonormalise(blocks[s], factors[s], work[s])
 
 
-def qr(A):
+def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """QR factorisation ``A = Q R`` with ``R_ii > 0``, of one matrix or of a stack in parallel.
 
     Parameters
@@ -87,14 +88,15 @@ def qr(A):
     work = np.empty((len(blocks), workspace(k, A.dtype).size), A.dtype)
     ranks = np.empty(len(blocks), np.int64)
     with one_blas_thread():
-        if len(blocks) == 1:  # no threads: safe in a forked process, too
-            ranks[0] = orthonormalise(blocks[0], factors[0], work[0])
-        else:
+        if len(blocks) > 1 and parallel_kernel.allowed():
             with parallel_kernel:
                 _orthonormalise_stack(blocks, factors, work, ranks)
+        else:
+            for s in range(len(blocks)):
+                ranks[s] = orthonormalise(blocks[s], factors[s], work[s])
     if (ranks < k).any():
         first = int(np.argmax(ranks < k))
-        where = f" of matrix {np.unravel_index(first, stack)}" if stack else ""
+        where = f" of matrix {tuple(map(int, np.unravel_index(first, stack)))}" if stack else ""
         raise _checks.LyapflowError(
             f"A must have independent columns: column {ranks[first]}{where} is a combination of those before it"
         )

@@ -9,6 +9,7 @@ the triangular solve. Kernels work on blocks of rows and on ``L = R^T`` (see `ly
 
 import numpy as np
 from numba import prange
+from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
@@ -35,14 +36,19 @@ def pull_back_log(Q, L, g, Q_bar, M):
     _pull_back(Q, L, Q_bar, M)
 
 
+@jit
+def _pull_back_one(Q, L, Q_bar, L_bar, M):
+    gemm(L, True, L_bar, False, 1.0, 0.0, M)
+    _pull_back(Q, L, Q_bar, M)
+
+
 @jit(parallel=True)
 def _pull_back_stack(Q, L, Q_bar, L_bar, M):
     for s in prange(len(Q)):
-        gemm(L[s], True, L_bar[s], False, 1.0, 0.0, M[s])
-        _pull_back(Q[s], L[s], Q_bar[s], M[s])
+        _pull_back_one(Q[s], L[s], Q_bar[s], L_bar[s], M[s])
 
 
-def qr_pullback(Q, R, Q_bar, R_bar):
+def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) -> np.ndarray:
     r"""Cotangent of A from the cotangents of its QR factors.
 
     .. math:: \bar A = [\bar Q + Q\,\mathrm{copyltu}(R \bar R^T - \bar Q^T Q)]\,R^{-T}
@@ -69,7 +75,9 @@ def qr_pullback(Q, R, Q_bar, R_bar):
     Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions* (2018).
     """
     Q = _checks.array("Q", Q, ("...", "n", "k"))
-    k = Q.shape[-1]
+    n, k = Q.shape[-2:]
+    if not n >= k >= 1:
+        raise _checks.LyapflowError(f"Q must have at least as many rows as columns, and a column, got shape {Q.shape}")
     R = _checks.array("R", R, (*Q.shape[:-2], k, k), like=Q)
     Q_bar = _checks.array("Q_bar", Q_bar, Q.shape, like=Q)
     R_bar = _checks.array("R_bar", R_bar, R.shape, like=Q)
@@ -77,8 +85,14 @@ def qr_pullback(Q, R, Q_bar, R_bar):
     if not (diagonal > 0).all():
         raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
     A_bar = _rows(Q_bar)
-    with one_blas_thread(), parallel_kernel:
-        _pull_back_stack(_rows(Q), _rows(np.triu(R)), A_bar, _rows(np.triu(R_bar)), np.empty_like(_rows(R)))
+    stacks = (_rows(Q), _rows(np.triu(R)), A_bar, _rows(np.triu(R_bar)), np.empty_like(_rows(R)))
+    with one_blas_thread():
+        if len(A_bar) > 1 and parallel_kernel.allowed():
+            with parallel_kernel:
+                _pull_back_stack(*stacks)
+        else:
+            for one in zip(*stacks):
+                _pull_back_one(*one)
     return np.ascontiguousarray(A_bar.transpose(0, 2, 1)).reshape(Q.shape)
 
 

@@ -7,11 +7,13 @@ counted. The block is reorthonormalised every `t_ons` steps, on the last uncount
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
+from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr import orthonormalise, workspace
 
 NOT_FINITE = -1
@@ -45,7 +47,7 @@ class Schedule(NamedTuple):
 
 def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:
     """Lay out the reorthonormalisations of a sweep; raises LyapflowError where nothing is left to count."""
-    t_ons = _checks.integer("t_ons", t_ons, 1)
+    t_ons = min(_checks.integer("t_ons", t_ons, 1), steps)
     transient = _checks.integer("transient", transient, 0)
     q_transient = _checks.integer("q_transient", q_transient, 0)
     counting = transient + q_transient
@@ -101,11 +103,7 @@ def advance(cell, x, start, stop, transient, factor_after, tape, log_R, work, qr
         h_next = states[(t + 1) % len(states)]
         record = records[t % len(records)]
         step(cell, states[t % len(states)], x[t], h_next, record)
-        lost = 0  # counted, not summed: a sum of floats would not vectorise
-        for i in range(h_next.shape[0]):
-            for j in range(h_next.shape[1]):
-                lost += not np.isfinite(h_next[i, j])
-        if lost:
+        if not all_finite(h_next):
             return t, NOT_FINITE
         if k > 0 and t >= transient:
             s = t - transient
@@ -140,7 +138,18 @@ def sweep(cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> 
             stop = min(start + segment, plan.steps)
             t, rank = advance(cell, x, start, stop, plan.transient, plan.factor_after, tape, log_R, work, qr_work)
             if rank == NOT_FINITE:
-                raise Diverged(f"the state stopped being finite at step {t}: use smaller weights or inputs", step=t)
+                lost = ~np.isfinite(tape.states[(t + 1) % len(tape.states)]).all(axis=1)
+                raise Diverged(
+                    f"the state stopped being finite at step {t}: use smaller weights or inputs",
+                    step=t,
+                    member=int(np.argmax(lost)) if len(lost) > 1 else None,
+                )
+            if 0 == rank < k:
+                raise Diverged(
+                    f"the tangent block vanished or overflowed at step {t}: no exponent can be told from rounding "
+                    f"errors there; use other weights, or reorthonormalise more often (smaller t_ons)",
+                    step=t,
+                )
             if rank < k:
                 raise Diverged(
                     f"the tangent block lost rank at step {t}: {rank} of {k} exponents can be told from rounding "
@@ -160,11 +169,11 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     """States (B, n_state) from None, one state, or a batch of states."""
     if h0 is None:
         return np.zeros((batch, size.state), like.dtype)
-    shape = (size.state,) if np.ndim(h0) == 1 else (batch, size.state)
+    shape = (size.state,) if _checks.ndim(h0) == 1 else (batch, size.state)
     return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
 
 
-def trajectory(cell, x, h0=None):
+def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarray:
     """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
 
     Parameters
@@ -205,7 +214,7 @@ def state_schedule(steps: int) -> Schedule:
 
 def inputs(x: Any, size: Sizes, like: np.ndarray) -> tuple[np.ndarray, bool]:
     """Inputs as (T, B, m), and whether they came as a batch."""
-    batched = np.ndim(x) == 3
+    batched = _checks.ndim(x) == 3
     x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
     if len(x) == 0 or (batched and x.shape[1] == 0):
         raise LyapflowError(f"x must have at least one step and one trajectory, got shape {x.shape}")

@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, zeros_like
+from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
@@ -26,7 +28,8 @@ def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, sta
     """Take the steps from stop back to start.
 
     states_bar (S, B, n_state) is the loss's own cotangent of the states after the last S steps. On entry the last
-    slots of bars hold the cotangents after step stop - 1, on return those before step start.
+    slots of bars hold the cotangents after step stop - 1, on return those before step start. Returns -1, or the step
+    whose entering cotangent was the first that is not finite.
     """
     states, records, blocks, factors = tape
     chunk = len(bars.step_work)
@@ -68,10 +71,15 @@ def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, sta
                 bars.tangent_work[c : c + moves],
                 gradient,
             )
+            if not (all_finite(bars.states[c]) and all_finite(bars.blocks[c] if moved else bars.blocks[c, :0])):
+                for d in range(chunk, c - 1, -1):
+                    if not (all_finite(bars.states[d]) and all_finite(bars.blocks[d])):
+                        return t + d - c
             bars.states[chunk] = bars.states[c]
             if moved:
                 bars.blocks[chunk] = bars.blocks[c]
             c = chunk
+    return -1
 
 
 def retreat(
@@ -96,9 +104,15 @@ def retreat(
     -------
     gradient : cell
     h0_bar : array (B, n_state)
+
+    Raises
+    ------
+    Diverged
+        If a cotangent stops being finite; it names the step.
     """
     batch, k = x.shape[1], tape.blocks.shape[1]
-    chunk = max(1, min(plan.steps, ROWS_PER_CHUNK // max(batch, k)))
+    segment = steps_per_segment(size, k + batch)
+    chunk = max(1, min(plan.steps, segment, ROWS_PER_CHUNK // max(batch, k)))
     bars = Cotangents(
         np.empty((chunk + 1, batch, size.state), x.dtype),
         np.empty((chunk + 1, k, size.state), x.dtype),
@@ -109,11 +123,11 @@ def retreat(
     bars.blocks[chunk] = 0.0
     M = np.empty((k, k), x.dtype)
     gradient = zeros_like(cell)
-    segment = chunk * max(1, steps_per_segment(size, k + batch) // chunk)
+    segment -= segment % chunk
     with one_blas_thread():
         for stop in range(plan.steps, 0, -segment):
             start = max(stop - segment, 0)
-            _retreat(
+            lost = _retreat(
                 cell,
                 x,
                 start,
@@ -127,4 +141,9 @@ def retreat(
                 M,
                 gradient,
             )
+            if lost >= 0:
+                raise Diverged(
+                    f"the gradient stopped being finite at step {lost}: use smaller weights or a shorter input",
+                    step=lost,
+                )
     return gradient, bars.states[chunk].copy()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, stdtrit
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
@@ -35,8 +36,8 @@ class Spectrum:
     exponents : array (k,)
         In nats per step and in QR order, which is descending up to noise.
     stderr : array (k,)
-        Standard error of each exponent, from the scatter of the means of long batches; NaN below four
-        reorthonormalisations.
+        Standard error of each exponent, from the scatter of the means of long batches, such that ± 2 of them are a
+        95 % interval; NaN below four reorthonormalisations.
     history : array (n_qr, k)
         Running means after each counted reorthonormalisation.
     steps_counted : int
@@ -100,7 +101,10 @@ def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
 
 
 def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Standard error of the mean rate by batch means, which respect any correlation shorter than a batch."""
+    """Standard error of the mean rate by batch means, which respect any correlation shorter than a batch.
+
+    Widened by Student's factor, so that ± 2 of them cover 95.45 % however few batches there are.
+    """
     n_qr = len(steps)
     if n_qr < 4:
         return np.full(log_R.shape[1], np.nan)
@@ -110,7 +114,8 @@ def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
     growth = np.add.reduceat(log_R, starts)
     total = steps.sum()
     deviation = growth / length[:, None] - growth.sum(axis=0) / total
-    return np.sqrt((length[:, None] * deviation**2).sum(axis=0) / (total * (batches - 1)))
+    widening = stdtrit(batches - 1, ndtr(2.0)) / 2
+    return widening * np.sqrt((length[:, None] * deviation**2).sum(axis=0) / (total * (batches - 1)))
 
 
 def lyapunov_spectrum(
@@ -257,7 +262,10 @@ def flossing_value_and_grad(
 
 def targets(target: Any, k: int) -> np.ndarray:
     """Wanted exponents (k,) from a number or k of them."""
-    wanted = np.asarray(target)
+    try:
+        wanted = np.asarray(target)
+    except ValueError:  # ragged
+        wanted = np.array(None)
     if wanted.dtype.kind not in "iuf" or wanted.shape not in ((), (k,)) or not np.isfinite(wanted).all():
         raise LyapflowError(f"target must be a finite number or {k} of them, one per exponent, got {target!r}")
     return np.broadcast_to(wanted.astype(float), (k,))
@@ -287,5 +295,5 @@ def _flossing(
     parts = [retreat(cell, size, driven, tape, plan, log_R_bar, nothing)[0] for driven, tape in runs]
     gradient = type(cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*parts)))
     if not all(np.isfinite(a).all() for a in gradient):
-        raise Diverged("the flossing gradient stopped being finite: use a shorter input or a larger q_transient")
+        raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")
     return float(off @ off), gradient, exponents.astype(x.dtype)

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import platform
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version
@@ -53,8 +55,10 @@ class RunFolder:
             write_atomically(run.path / "settings.json", text.encode() + b"\n")
             for left in ("history.npz", "model.safetensors", "picture.png"):
                 (run.path / left).unlink(missing_ok=True)
-        except OSError as error:
-            raise LyapflowError(f"cannot write the run folder {path}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            if isinstance(error, LyapflowError):
+                raise
+            raise LyapflowError(f"cannot write the run folder {path}: {error}") from None
         return run
 
     def settings(self) -> dict[str, Any]:
@@ -82,12 +86,13 @@ class RunFolder:
         """The history as it was recorded."""
         history = History()
         try:
-            with np.load(self.path / "history.npz", allow_pickle=False) as columns:
+            content = io.BytesIO((self.path / "history.npz").read_bytes())
+            with np.load(content, allow_pickle=False) as columns:
                 for kind, record in _RECORDS.items():
                     values = [columns[f"{kind}.{field.name}"] for field in fields(record)]
                     plain = [v.tolist() if v.ndim == 1 else v for v in values]
                     setattr(history, kind, Log(record(*row) for row in zip(*plain)))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise LyapflowError(f"cannot read the history of {self.path}: {error}") from None
         return history
 

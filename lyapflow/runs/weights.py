@@ -49,8 +49,8 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     metadata = {"lyapflow": "Model" if isinstance(obj, Model) else "cell", "cell": name}
     try:
         write_atomically(Path(path), safetensors.numpy.save(dict(named_arrays(obj)), metadata))
-    except OSError as error:
-        raise LyapflowError(f"cannot write {path}: {error.strerror}") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise LyapflowError(f"cannot write {path!r}: {error}") from None
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -62,11 +62,11 @@ def load(path: str | os.PathLike) -> Any:
         If the file is missing, damaged, or something else.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(os.fspath(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise LyapflowError(f"cannot read {path} as weights: {error}") from None
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise LyapflowError(f"cannot read {path!r} as weights: {error}") from None
     cell_class = CELLS.get(metadata.get("cell", ""))
     if cell_class is None or metadata.get("lyapflow") not in ("Model", "cell"):
         raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata}")
