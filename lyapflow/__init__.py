@@ -15,6 +15,8 @@ from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import Spectrum, flossing_value_and_grad, lyapunov_spectrum
 from lyapflow.runs.weights import load, save
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Adam",
     "Diverged",

@@ -50,6 +50,8 @@ def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, li
         result = np.asarray(value)
     except ValueError as error:
         raise LyapflowError(f"{name} must be an array, got {type(value).__name__} ({error})") from None
+    if result.dtype == object:
+        raise LyapflowError(f"{name} must be an array of numbers, got {type(value).__name__}")
     if result.dtype not in DTYPES:
         raise LyapflowError(
             f"{name} must be of dtype float64 or float32, got {result.dtype}; convert it with .astype(np.float64)"

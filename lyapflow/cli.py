@@ -1,11 +1,13 @@
 """The command line: parse, call the library, show."""
 
 import io
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import lyapflow
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.tanh import TanhRNN
@@ -26,7 +29,7 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import train as train_model
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
-from lyapflow.progress import Progress
+from lyapflow.progress import Progress, add_column
 
 TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "copy": tasks.DelayedCopy,
@@ -42,6 +45,7 @@ When = Literal["none", "before", "during", "throughout"]
 
 app = typer.Typer(
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
@@ -70,7 +74,7 @@ def _print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nd
 
     table = Table(box=None, pad_edge=False)
     for name in ("network", "loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖"):
-        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=name == "network")
+        add_column(table, name)
     for label, (history, exponents) in runs.items():
         log = history.training
         score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
@@ -81,7 +85,7 @@ def _print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nd
             "" if np.isnan(score[-1]) else f"{100 * score[-1]:.1f} %",
             "" if np.isnan(score[-1]) else str(reached[0] + 1) if reached.size else "never",
             f"{before[0]:.3f}",
-            f"{exponents[0]:.3f}",
+            "lost rank" if np.isnan(exponents[0]) else f"{exponents[0]:.3f}",
             f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
         )
     console.print(table)
@@ -108,8 +112,7 @@ def demo(
 ) -> None:
     """Train two networks from the same seed, one flossed and one not, and show the difference.
 
-    Binary temporal XOR with a delay of 40 steps; 80 tanh units, float64, 800 epochs; flossing at epochs 0, 100, …,
-    400. About a minute on two cores.
+    Binary temporal XOR with a delay of 40 steps, 80 tanh units, 800 epochs, five episodes of flossing. About a minute.
     """
     from lyapflow.plotting import Shown, training_figure, write_figure
 
@@ -121,7 +124,7 @@ def demo(
     flossings = {"with flossing": Flossing(), "without flossing": None}
     work = {name: epochs + (len(f.at) * f.epochs if f else 0) for name, f in flossings.items()}
     console.print(f"Binary temporal XOR, delay {delay}: is bit t-{delay // 2} different from bit t-{delay}?")
-    console.print("The first run compiles for about ten seconds before the first line.")
+    console.print("(A first run compiles for about ten seconds.)")
     stop = threading.Event()
     with Progress(console, work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
 
@@ -189,13 +192,11 @@ def train(
     target: Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")] = 0.0,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
     measure_every: Annotated[
-        int | None,
+        int,
         typer.Option(
-            min=1,
-            help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
-            show_default="at the start and the end",
+            min=1, help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum."
         ),
-    ] = None,
+    ] = 100,
     stop_at: Annotated[
         float | None,
         typer.Option(
@@ -241,20 +242,20 @@ def train(
     folder = RunFolder.create(run, settings, force=force)
     before = _exponents(model, chosen, seed)
     work = epochs + sum(episode < epochs for episode in episodes) * floss_epochs
-    accuracies: list[float] = []
-
-    def good_enough(record: Any) -> bool:
-        if stop_at is None or record.kind != "training":
-            return False
-        accuracies.append(record.accuracy)
-        return len(accuracies) >= WINDOW and float(np.mean(accuracies[-WINDOW:])) >= stop_at
-
     recorded = History()
+    reason = ""
 
-    def record(record: Any) -> None:
+    def keep(record: Any) -> bool:
+        nonlocal reason
         getattr(recorded, record.kind).append(record)
+        last = recorded.training[-WINDOW:]
+        if stop_at is not None and len(last) == WINDOW and float(last["accuracy"].mean()) >= stop_at:
+            reason = f"accuracy {stop_at:g}"
+        if interrupted.is_set():
+            reason = "Ctrl-C"
+        return bool(reason)
 
-    with Progress(console, {str(run): work}, epochs) as display:
+    with Progress(console, {run.name: work}, epochs) as display, _finish_epoch_on_ctrl_c() as interrupted:
         try:
             trained, history = train_model(
                 model,
@@ -265,20 +266,39 @@ def train(
                 T=steps,
                 batch=batch,
                 optimizer=optimizer,
-                measure_every=measure_every or epochs,
-                callbacks=(record, display.callback(str(run)), good_enough),
+                measure_every=measure_every,
+                callbacks=(keep, display.callback(run.name)),
             )
         except BaseException:
             folder.write_history(recorded)
             print(f"lyapflow: the history so far is in {run}", file=sys.stderr)
             raise
+    if reason:
+        console.print(f"stopped after {len(history.training)} training epochs: {reason}")
     folder.write_history(history)
     folder.write_model(trained)
     shown = Shown(history, _exponents(trained, chosen, seed))
     title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
     write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
-    _print_summary({str(run): (history, shown.exponents)}, before)
-    console.print(f"run folder: {run}   ({display.seconds():.0f} s)")
+    _print_summary({run.name: (history, shown.exponents)}, before)
+    console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
+
+
+@contextmanager
+def _finish_epoch_on_ctrl_c() -> Iterator[threading.Event]:
+    """Let a first Ctrl-C end the run after its epoch; a second one ends it at once."""
+    interrupted = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _SETTINGS = frozenset(train.__annotations__) - {"return", "run", "force"}
@@ -320,9 +340,13 @@ def spectrum(
     transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
     q_transient: Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")] = 100,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG); an old one is replaced.")] = Path(
-        "lyapflow-spectrum.png"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture to write (PNG); an old one is replaced.",
+            show_default="RUN/spectrum.png; lyapflow-spectrum.png for a random network",
+        ),
+    ] = None,
 ) -> None:
     """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
 
@@ -331,7 +355,8 @@ def spectrum(
     from lyapflow.plotting import spectrum_figure, write_figure
     from lyapflow.runs.folder import RunFolder
 
-    _writable(out)
+    if out is None:
+        out = Path("lyapflow-spectrum.png") if run is None else run / "spectrum.png"
     name: str
     if run is None:
         name = source if source else "binary-xor"
@@ -343,8 +368,9 @@ def spectrum(
         folder = RunFolder(run)
         model = folder.model()
         cell, h0 = model.cell, model.h0
-        name = source if source else str(folder.settings().get("task"))
+        name = source or str(folder.settings().get("task"))
         what = f"network of {run}"
+    _writable(out)
     x = _input(name, steps, sizes(cell).inputs, cell[0].dtype, seed)
     result = lyapunov_spectrum(cell, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient)
     table = Table(box=None, pad_edge=False)
@@ -353,13 +379,13 @@ def spectrum(
     for i, (value, error) in enumerate(zip(result.exponents, result.stderr), 1):
         table.add_row(str(i), f"{value:.5f}", f"{error:.5f}")
     title = f"Lyapunov spectrum: {what}, input {name}"
-    console.print(title)
+    console.print(title, soft_wrap=True)
     console.print(table)
     console.print(f"steps counted          {result.steps_counted}")
     console.print(f"Kaplan-Yorke dimension {result.kaplan_yorke_dimension:.3f}")
     console.print(f"entropy rate           {result.entropy_rate:.5f} nats per step")
     write_figure(spectrum_figure(result, title), out)
-    console.print(f"picture: {out}")
+    console.print(f"picture: {out}", soft_wrap=True)
 
 
 def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndarray:
@@ -370,7 +396,19 @@ def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndar
         return rng.standard_normal((steps, m)).astype(dtype)
     if name not in TASKS:
         raise LyapflowError(f"the run's task must be one of {', '.join(TASKS)}, got {name!r}; choose one with --input")
-    return TASKS[name](2).inputs(rng, steps, 1, dtype)[:, 0]
+    task = TASKS[name](2)
+    if task.n_inputs != m:
+        raise LyapflowError(f"the network takes {m} inputs, {name} has {task.n_inputs}; choose another with --input")
+    return task.inputs(rng, steps, 1, dtype)[:, 0]
+
+
+@app.callback()
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if show:
+        console.print(lyapflow.__version__)
+        raise typer.Exit
 
 
 def main() -> None:

@@ -11,6 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 
+def add_column(table: Table, name: str) -> None:
+    """A column of names, which are cut where they are too long, or of numbers, which are not."""
+    if name == "network":
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=16)
+    else:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
 class Progress:
     """Shows several runs at once, each through the callback that it is given.
 
@@ -61,22 +69,24 @@ class Progress:
         """Take a record in; whether it deserves a line."""
         row = self.rows[label]
         if record.kind == "measurement":
-            row["λ₁"] = f"{record.exponents[0]:.3f}"
+            row["λ₁"] = f"{record.exponents[0]:.3f} @ {record.epoch}"
             return False
         self.done[label] += 1
-        row["loss"] = f"{record.loss:.4f}"
+        row["loss"] = f"{record.loss:.4g}"
         if record.kind == "flossing":
             row.update({"epoch": f"{record.training_epoch} (floss {record.epoch + 1})", "accuracy": "", "norm": ""})
             row["λ₁"] = f"{record.exponents[0]:.3f}"
             return (record.epoch + 1) % 250 == 0
         row["epoch"] = f"{record.epoch + 1}/{self.epochs}"
+        if "@" not in row.get("λ₁", ""):
+            row["λ₁"] = ""  # of a flossing epoch, whose network it no longer is
         row["norm"] = f"{record.h0_gradient_norm:.1e}"
         row["accuracy"] = "" if np.isnan(record.accuracy) else f"{100 * record.accuracy:.1f} %"
         return (record.epoch + 1) % 100 == 0 or record.epoch + 1 == self.epochs
 
     def _left(self, label: str) -> str:
         done = self.done[label]
-        if done < 10:
+        if done < min(10, self.work[label]):
             return "?"
         seconds = self.seconds() * (self.work[label] - done) / done
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
@@ -84,7 +94,7 @@ class Progress:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for name in ("network", "epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left"):
-            table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+            add_column(table, name)
         for label, row in self.rows.items():
             cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
             table.add_row(Text(label), *cells, self._left(label))

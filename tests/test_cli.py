@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import lyapflow as lf
 from lyapflow import cli
 from lyapflow.plotting import smooth
+from lyapflow.progress import Progress
 from lyapflow.runs.folder import RunFolder
 
 SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
@@ -49,13 +51,15 @@ def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
     np.testing.assert_array_equal(history.measurement["epoch"], [0, 2, 4, 6])
     assert "epoch" in out
     assert "\x1b" not in out  # no escape sequences in a pipe
+    assert max(map(len, out[out.index("network") :].splitlines())) <= 80
+    assert "…" not in out
 
     code, out, err = command("spectrum", "run", "--steps", "300", "--k", "3")
     assert (code, err) == (0, "")
     exponents = [float(line.split()[1]) for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"])]
     assert len(exponents) == 3
     assert exponents == sorted(exponents, reverse=True)
-    assert is_picture(tmp_path / "lyapflow-spectrum.png")
+    assert is_picture(tmp_path / "run" / "spectrum.png")
 
 
 def test_train_is_the_library(command):
@@ -80,9 +84,33 @@ def test_every_task_and_schedule(command, task, floss):
 
 
 def test_stop_at(command):
-    code, _, _ = command("train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1")
+    code, out, _ = command("train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1")
     assert code == 0
     assert len(RunFolder("run").history().training) == 20  # the first full window
+    assert "stopped after 20 training epochs: accuracy 0.1" in out
+
+
+def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch):
+    update = Progress._update
+
+    def interrupt(self, label, record):
+        if record.kind == "training" and record.epoch == 3:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, label, record)
+
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    code, out, err = command("train", "run", *SMALL, "--floss", "none")
+    assert (code, err) == (0, "")
+    assert "stopped after 5 training epochs: Ctrl-C" in out
+    assert len(RunFolder("run").history().training) == 5
+    assert RunFolder("run").model().cell.W.shape == (12, 12)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_version(command):
+    code, out, _ = command("--version")
+    assert (code, out) == (0, lf.__version__ + "\n")
+    assert "demo" in command()[1]
 
 
 @pytest.mark.parametrize("source", ["gaussian", "none", "copy", "spatial-xor"])
@@ -90,6 +118,7 @@ def test_spectrum_of_a_random_network(command, source):
     code, out, err = command("spectrum", "--units", "5", "--steps", "300", "--input", source, "--gain", "2")
     assert (code, err) == (0, "")
     assert "steps counted          100" in out
+    assert os.listdir() == ["lyapflow-spectrum.png"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +147,7 @@ def test_spectrum_of_a_random_network(command, source):
         (["train", "run", "--no-such-option"], "no-such-option"),
         (["train"], "run"),
         (["spectrum", "absent"], "cannot read"),
+        (["spectrum", "used"], "model.safetensors"),
         (["spectrum", "--k", "81"], "k must be an integer between 1 and 80"),
         (["spectrum", "--steps", "200"], "must be longer than its transients"),
         (["spectrum", "--out", "no/folder.png"], "the picture's folder must exist"),
@@ -148,6 +178,14 @@ def test_whatever_ends_a_run_its_history_is_kept(command, monkeypatch):
     assert code != 0
     assert "the history so far is in run" in err
     assert len(RunFolder("run").history().training) == 4
+
+
+def test_a_long_name_costs_no_numbers(command):
+    code, out, _ = command("train", "runs/" + 60 * "x", *SMALL)
+    assert code == 0
+    row = next(line.split() for line in out.splitlines() if line.startswith("xxxxxxxxxxxxxxx…"))
+    assert len(row) == 8
+    assert "…" not in " ".join(row[1:])
 
 
 def test_names_that_look_like_markup(command):

@@ -55,7 +55,9 @@ def test_bad_weight_files(tmp_path):
             lf.load(path)
     with pytest.raises(lf.LyapflowError, match="cannot read"):
         lf.load(tmp_path / "absent")
-    for nonsense in (tmp_path, None, 5, "a\0b"):
+    with pytest.raises(lf.LyapflowError, match=r"it is a folder; a run's weights are its file model.safetensors"):
+        lf.load(tmp_path)
+    for nonsense in (None, 5, "a\0b"):
         with pytest.raises(lf.LyapflowError, match="cannot read"):
             lf.load(nonsense)
 

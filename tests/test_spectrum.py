@@ -198,6 +198,10 @@ def test_kaplan_yorke_dimension_and_entropy_rate():
     assert np.isnan(made_up([0.5, 0.1], 3).entropy_rate)
 
 
+def test_a_spectrum_is_shown_in_a_few_lines():
+    assert len(repr(made_up([0.5, 0.1], 3))) < 200
+
+
 def test_history_ends_at_the_exponents_and_averages_the_start():
     cell = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((10, 1))

@@ -7,6 +7,7 @@ whether there was one. With words, only mutations whose file or text contains on
 goes unnoticed. About ten minutes on two cores.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -121,8 +122,12 @@ def notices(mutation: tuple[str, str, str]) -> str | None:
 
 
 def main() -> int:
-    words = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("word", nargs="*")
+    words = parser.parse_args().word
     chosen = [m for m in MUTATIONS if not words or any(word in text for word in words for text in m)]
+    if not chosen:
+        parser.error("no mutation contains such a word")
     with ThreadPoolExecutor(2) as pool:
         found = []
         for mutation, test in zip(chosen, pool.map(notices, chosen)):

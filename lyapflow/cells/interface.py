@@ -136,6 +136,8 @@ def implement(generic: Callable, cell_class: type) -> Callable:
 
 def checked(cell: Any, *generics: Callable) -> Any:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
+    if hasattr(cell, "cell"):
+        raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
     for generic in generics:
         if hasattr(cell, "_fields") and type(cell) not in _IMPLEMENTED.get(generic, ()):
             raise LyapflowError(

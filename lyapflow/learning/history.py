@@ -53,6 +53,9 @@ class Measurement:
 class Log(list):
     """Records of one kind in order; ``log["loss"]`` is a column of them as an array."""
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} records>"
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             return np.array([getattr(record, index) for record in self])

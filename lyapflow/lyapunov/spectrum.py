@@ -1,7 +1,7 @@
 """Lyapunov spectra with error bars, and the flossing loss with its gradient."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Spectrum:
 
     exponents: np.ndarray
     stderr: np.ndarray
-    history: np.ndarray
+    history: np.ndarray = field(repr=False)
     steps_counted: int
     n_state: int
 

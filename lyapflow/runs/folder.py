@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lyapflow import __version__
 from lyapflow._checks import LyapflowError
 from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
 from lyapflow.learning.model import Model
@@ -50,8 +51,9 @@ class RunFolder:
                 raise LyapflowError(
                     f"the run folder must be new or empty, {path} is neither; choose another, or overwrite it (--force)"
                 )
-            versions = {name: version(name) for name in ("lyapflow", "numpy", "numba", "scipy")}
-            text = json.dumps({**settings, "versions": {"python": platform.python_version(), **versions}}, indent=2)
+            versions = {"python": platform.python_version(), "lyapflow": __version__}
+            versions |= {name: version(name) for name in ("numpy", "numba", "scipy")}
+            text = json.dumps({**settings, "versions": versions}, indent=2)
             write_atomically(run.path / "settings.json", text.encode() + b"\n")
             for left in ("history.npz", "model.safetensors", "picture.png"):
                 (run.path / left).unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     try:
         write_atomically(Path(path), safetensors.numpy.save(dict(named_arrays(obj)), metadata))
     except (OSError, TypeError, ValueError) as error:
-        raise LyapflowError(f"cannot write {path!r}: {error}") from None
+        raise LyapflowError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -61,12 +61,14 @@ def load(path: str | os.PathLike) -> Any:
     LyapflowError
         If the file is missing, damaged, or something else.
     """
+    if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
+        raise LyapflowError(f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors")
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise LyapflowError(f"cannot read {path!r} as weights: {error}") from None
+        raise LyapflowError(f"cannot read {path} as weights: {error}") from None
     cell_class = CELLS.get(metadata.get("cell", ""))
     if cell_class is None or metadata.get("lyapflow") not in ("Model", "cell"):
         raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata}")
