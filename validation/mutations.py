@@ -100,19 +100,20 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-def notices(mutation: tuple[str, str, str]) -> str | None:
-    """The first test that fails, or None."""
-    file, old, new = mutation
+def notices(mutation: tuple[str, str, str] | None) -> str | None:
+    """The first test that fails, or None; without a mutation as well."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("lyapflow", "tests"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "setup.cfg", copy)
-        path = copy / "lyapflow" / file
-        source = path.read_text()
-        if source.count(old) != 1:
-            raise SystemExit(f"{file} must contain {old!r} once, it stands there {source.count(old)} times")
-        path.write_text(source.replace(old, new))
+        if mutation is not None:
+            file, old, new = mutation
+            path = copy / "lyapflow" / file
+            source = path.read_text()
+            if source.count(old) != 1:
+                raise SystemExit(f"{file} must contain {old!r} once, it stands there {source.count(old)} times")
+            path.write_text(source.replace(old, new))
         environment = os.environ | {"PYTHONPATH": folder, "NUMBA_CACHE_DIR": str(copy / "cache")}
         words = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
         words += [f"tests/test_{name}.py" for name in TESTS]
@@ -128,6 +129,8 @@ def main() -> int:
     chosen = [m for m in MUTATIONS if not words or any(word in text for word in words for text in m)]
     if not chosen:
         parser.error("no mutation contains such a word")
+    if test := notices(None):
+        raise SystemExit(f"the tests must pass before the code is broken: {test}")
     with ThreadPoolExecutor(2) as pool:
         found = []
         for mutation, test in zip(chosen, pool.map(notices, chosen)):

@@ -82,18 +82,15 @@ def train(
     checked_optimizer(optimizer)
     if flossing is not None and not isinstance(flossing, Flossing):
         raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {flossing!r}")
-    if flossing is not None:
-        _checks.integer(
-            "k of flossing", flossing.k, 1, size.state, why=f" = n_state of this {type(model.cell).__name__}"
-        )
-    missing = [name for name in ("inputs", "sample", "loss") if isinstance(task, type) or not hasattr(task, name)]
-    if missing:
+    if isinstance(task, type) or not all(hasattr(task, name) for name in ("inputs", "sample", "loss")):
         raise LyapflowError(
             f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {task!r}"
         )
     if flossing is not None:
-        like = _flossing_input(task, flossing, seed, 0, model.h0.dtype, 0)
-        _checks.array("task.inputs", like, (flossing.steps, flossing.batch, size.inputs), like=model.h0)
+        n_state = f" = n_state of this {type(model.cell).__name__}"
+        _checks.integer("k of flossing", flossing.k, 1, size.state, why=n_state)
+        x = _flossing_input(task, flossing, seed, 0, model.h0.dtype, 0)
+        _checks.array("task.inputs", x, (flossing.steps, flossing.batch, size.inputs), like=model.h0)
     held_back = _sample(model, size, task, stream(seed, "test"), T, batch)
 
     history = History()
