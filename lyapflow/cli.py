@@ -242,6 +242,7 @@ def train(
     folder = RunFolder.create(run, settings, force=force)
     before = _exponents(model, chosen, seed)
     work = epochs + sum(episode < epochs for episode in episodes) * floss_epochs
+    label = run.resolve().name
     recorded = History()
     reason = ""
 
@@ -255,7 +256,7 @@ def train(
             reason = "Ctrl-C"
         return bool(reason)
 
-    with Progress(console, {run.name: work}, epochs) as display, _finish_epoch_on_ctrl_c() as interrupted:
+    with Progress(console, {label: work}, epochs) as display, _finish_epoch_on_ctrl_c() as interrupted:
         try:
             trained, history = train_model(
                 model,
@@ -267,7 +268,7 @@ def train(
                 batch=batch,
                 optimizer=optimizer,
                 measure_every=measure_every,
-                callbacks=(keep, display.callback(run.name)),
+                callbacks=(keep, display.callback(label)),
             )
         except BaseException:
             folder.write_history(recorded)
@@ -280,7 +281,7 @@ def train(
     shown = Shown(history, _exponents(trained, chosen, seed))
     title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
     write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
-    _print_summary({run.name: (history, shown.exponents)}, before)
+    _print_summary({label: (history, shown.exponents)}, before)
     console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
 
 
