@@ -92,7 +92,7 @@ MUTATIONS = [
     ("learning/adam.py", "correction2 = 1.0 - beta2**step", "correction2 = 1.0"),
     ("learning/adam.py", "if norm > clip_norm", "if False"),
     ("learning/flossing.py", "flossed, state = optimizer.update(", "flossed, _ = optimizer.update("),
-    ("linalg/elementary.py", "q * (quarter * (e + one) * q)", "q * (quarter * e * q)"),
+    ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = (y - n * ln2_high) - n * ln2_low", "r = y - n * ln2_high"),
     ("linalg/elementary.py", "1.0 / math.factorial(power) for", "(power < 12) / math.factorial(power) for"),
     ("learning/training.py", 'stream(seed, "data", epoch)', 'stream(seed, "data", 0)'),

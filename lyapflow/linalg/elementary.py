@@ -76,7 +76,7 @@ def _tanh_sech2(x):
     half = _half_power_of_two(shifted)  # 2^n itself would overflow at the end of the range
     e = two * (half * p + (half - number(0.5)))  # expm1(2|x|)
     q = number(4.0) / (e + two)  # a normal number wherever sech² is one
-    sech2 = q * (quarter * (e + one) * q)
+    sech2 = q * (one - quarter * q)  # 4 (e + 1) / (e + 2)², with the fewest roundings
     return math.copysign(quarter * e * q, x), number(0.0) if saturated else sech2
 
 
