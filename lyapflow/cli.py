@@ -27,6 +27,7 @@ from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
+from lyapflow.learning.training import exponents_or_nan
 from lyapflow.learning.training import train as train_model
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 from lyapflow.progress import Progress, add_column
@@ -61,12 +62,9 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run fol
 
 
 def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
-    """The whole spectrum under the task's input; NaN where the tangent block loses rank."""
+    """The whole spectrum under the task's input."""
     x = task.inputs(stream(seed, "picture"), 400, 1, model.h0.dtype)[:, 0]
-    try:
-        return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
-    except Diverged:
-        return np.full(sizes(model.cell).state, np.nan)
+    return exponents_or_nan(model, x, q_transient=100)
 
 
 def _print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray) -> None:

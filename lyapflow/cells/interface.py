@@ -96,6 +96,8 @@ def jacobian(cell, h, x, D):
     """``D_ij = ∂h_next_i / ∂h_j`` (n_state, n_state) at the state h (n_state,) and input x (m,)."""
 
 
+DIFFERENTIABLE = (step, tangent, step_pullback, tangent_pullback, accumulate)  # what a gradient takes
+
 _IMPLEMENTED: dict[Callable, set[type]] = {}
 
 
@@ -138,14 +140,14 @@ def checked(cell: Any, *generics: Callable) -> Any:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
         raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
+    if not hasattr(cell, "_fields"):
+        sizes(cell)  # raises: not a cell
     for generic in generics:
-        if hasattr(cell, "_fields") and type(cell) not in _IMPLEMENTED.get(generic, ()):
+        if type(cell) not in _IMPLEMENTED.get(generic, ()):
             raise LyapflowError(
                 f"this needs {generic.__name__} of {type(cell).__name__}, which has none; "
                 f"write one and register it with lyapflow.cells.interface.implement"
             )
-    if not hasattr(cell, "_fields"):
-        sizes(cell)  # raises: not a cell
     name = type(cell).__name__
     arrays: dict[str, np.ndarray] = {}
     for field, value in zip(cell._fields, cell):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
-from lyapflow.cells.interface import accumulate, checked, step, step_pullback, tangent, tangent_pullback
+from lyapflow.cells.interface import DIFFERENTIABLE, checked
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.lyapunov.forward import schedule
@@ -79,7 +79,7 @@ def floss(
             f"for one fixed input x use lambda epoch: x"
         )
     checked_optimizer(optimizer)
-    cell = checked(cell, step, tangent, step_pullback, tangent_pullback, accumulate)
+    cell = checked(cell, *DIFFERENTIABLE)
     history = Log()
     state = optimizer.init(cell)
     for epoch in range(epochs):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow.cells.interface import accumulate, checked, sizes, step, step_pullback, tangent, tangent_pullback
+from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
 
 
 class Model(NamedTuple):
@@ -55,7 +55,7 @@ def checked_model(model: Any) -> Model:
             f"model must be a lyapflow.Model, got {type(model).__name__}; "
             f"make one of a cell with lyapflow.Model.random(cell, n_outputs, rng=rng)"
         )
-    cell = checked(model.cell, step, tangent, step_pullback, tangent_pullback, accumulate)
+    cell = checked(model.cell, *DIFFERENTIABLE)
     size = sizes(cell)
     W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=cell[0])
     b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=cell[0])

@@ -1,5 +1,6 @@
 """The four delayed tasks of the paper (App. H)."""
 
+import abc
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -33,7 +34,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class _DelayedTask:
+class _DelayedTask(abc.ABC):
     delay: int
     n_streams: ClassVar[int] = 1
     binary: ClassVar[bool] = False
@@ -99,8 +100,9 @@ class _DelayedTask:
         y[self.delay :] = self._target(streams)
         return (streams / self.n_streams).astype(dtype), y, self.delay
 
+    @abc.abstractmethod
     def _target(self, streams: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """Targets of the scored steps."""
 
     def _lagged(self, streams: np.ndarray, lag: int) -> np.ndarray:
         """The streams `lag` steps ago, at the scored steps."""

@@ -146,15 +146,18 @@ def _measure(model: Model, size: Sizes, data: tuple[np.ndarray, np.ndarray, int]
     x, y, first = data
     value, gradient, outputs = bptt(model, size, x, y, first, loss)
     W_bar = gradient.cell[0]
-    try:
-        spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)
-        exponents = spectrum.exponents
-    except Diverged:
-        exponents = np.full(size.state, np.nan, x.dtype)
     return Measurement(
         epoch,
         value,
         accuracy(outputs, y[first:], loss),
         np.linalg.svd(W_bar.reshape(-1, W_bar.shape[-1]), compute_uv=False),
-        exponents,
+        exponents_or_nan(model, x[:, 0], q_transient=len(x) // 4),
     )
+
+
+def exponents_or_nan(model: Model, x: np.ndarray, *, q_transient: int) -> np.ndarray:
+    """The whole spectrum along an input x (T, m); NaN where the tangent block loses rank."""
+    try:
+        return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=q_transient).exponents
+    except Diverged:
+        return np.full(model.h0.shape, np.nan, model.h0.dtype)

@@ -49,6 +49,11 @@ def orthonormalise(block, L, work):
     return rank
 
 
+def transposed(A: np.ndarray) -> np.ndarray:
+    """A stack (..., n, k) as a stack (s, k, n) of the transposed matrices, copied."""
+    return np.array(A.reshape(-1, *A.shape[-2:]).transpose(0, 2, 1), order="C")
+
+
 @jit(parallel=True)
 def _orthonormalise_stack(blocks, factors, work, ranks):
     for s in prange(len(blocks)):
@@ -83,7 +88,7 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     *stack, n, k = A.shape
     if not n >= k >= 1:
         raise _checks.LyapflowError(f"A must have at least as many rows as columns, and a column, got shape {A.shape}")
-    blocks = np.array(A.reshape(-1, n, k).transpose(0, 2, 1), order="C")
+    blocks = transposed(A)
     factors = np.empty((len(blocks), k, k), A.dtype)
     work = np.empty((len(blocks), workspace(k, A.dtype).size), A.dtype)
     ranks = np.empty(len(blocks), np.int64)
@@ -100,6 +105,4 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         raise _checks.LyapflowError(
             f"A must have independent columns: column {ranks[first]}{where} is a combination of those before it"
         )
-    Q = np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(A.shape)
-    R = np.ascontiguousarray(factors.transpose(0, 2, 1)).reshape(*stack, k, k)
-    return Q, R
+    return transposed(blocks).reshape(A.shape), transposed(factors).reshape(*stack, k, k)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.lapack import gemm, solve_lower_transposed
+from lyapflow.linalg.qr import transposed
 
 
 @jit
@@ -84,8 +85,8 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)
     if not (diagonal > 0).all():
         raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
-    A_bar = _rows(Q_bar)
-    stacks = (_rows(Q), _rows(np.triu(R)), A_bar, _rows(np.triu(R_bar)), np.empty_like(_rows(R)))
+    A_bar = transposed(Q_bar)
+    stacks = (transposed(Q), transposed(np.triu(R)), A_bar, transposed(np.triu(R_bar)), np.empty_like(transposed(R)))
     with one_blas_thread():
         if len(A_bar) > 1 and parallel_kernel.allowed():
             with parallel_kernel:
@@ -93,9 +94,4 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
         else:
             for one in zip(*stacks):
                 _pull_back_one(*one)
-    return np.ascontiguousarray(A_bar.transpose(0, 2, 1)).reshape(Q.shape)
-
-
-def _rows(A):
-    """A stack of matrices as a stack of their transposes, copied."""
-    return np.array(A.reshape(-1, *A.shape[-2:]).transpose(0, 2, 1), order="C")
+    return transposed(A_bar).reshape(Q.shape)

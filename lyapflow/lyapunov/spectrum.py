@@ -10,16 +10,7 @@ from scipy.special import ndtr, stdtrit
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
-from lyapflow.cells.interface import (
-    Sizes,
-    accumulate,
-    checked,
-    sizes,
-    step,
-    step_pullback,
-    tangent,
-    tangent_pullback,
-)
+from lyapflow.cells.interface import DIFFERENTIABLE, Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.qr import qr
 from lyapflow.lyapunov.forward import Schedule, Tape, initial_state, inputs, new_tape, schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
@@ -249,7 +240,7 @@ def flossing_value_and_grad(
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
-    cell = checked(cell, step, tangent, step_pullback, tangent_pullback, accumulate)
+    cell = checked(cell, *DIFFERENTIABLE)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
     x, _ = inputs(x, size, cell[0])
