@@ -1,7 +1,11 @@
 """Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
 
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.gru import GRU
+from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.linearisation import jacobian
+from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
@@ -18,11 +22,15 @@ from lyapflow.runs.weights import load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "Adam",
     "Diverged",
     "Flossing",
+    "LinearRNN",
     "LyapflowError",
     "Model",
+    "ReluRNN",
     "Spectrum",
     "TanhRNN",
     "bptt_value_and_grad",

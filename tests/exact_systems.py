@@ -58,7 +58,7 @@ def henon_step_pullback(cell, record, h_next_bar, h_bar, work):
 
 
 @implement(tangent_pullback, HenonMap)
-def henon_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work):
+def henon_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     for j in range(len(Q)):
         Q_bar[j, 0] = -2 * cell.a[0] * record[0] * Q_next_bar[j, 0] + cell.b[0] * Q_next_bar[j, 1]
         Q_bar[j, 1] = Q_next_bar[j, 0]
@@ -111,7 +111,7 @@ def cat_step_pullback(cell, record, h_next_bar, h_bar, work):
 
 
 @implement(tangent_pullback, CatMap)
-def cat_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work):
+def cat_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     Q_bar[:] = Q_next_bar @ cell.A
 
 

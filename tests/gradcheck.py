@@ -4,7 +4,7 @@ import numpy as np
 
 from lyapflow._jit import jit
 from lyapflow.cells import interface
-from lyapflow.learning.parameters import arrays, like
+from lyapflow.cells.parameters import arrays, like
 
 
 def direction(tree, rng):
@@ -55,5 +55,5 @@ def step_pullback(cell, record, h_next_bar, h_bar, work):
 
 
 @jit
-def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work):
-    interface.tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work)
+def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+    interface.tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)

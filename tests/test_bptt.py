@@ -7,7 +7,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.learning.parameters import arrays, map_arrays, named_arrays
+from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
 from tests import high_precision
 from tests.gradcheck import norm, relative_error
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import lyapflow as lf
-from lyapflow.learning.parameters import arrays
+from lyapflow.cells.parameters import arrays
 from lyapflow.runs.folder import RunFolder
 from tests.exact_systems import HenonMap
 from tests.test_training import TASK, model, small

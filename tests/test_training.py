@@ -11,7 +11,7 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.learning.history import FlossingRecord, Log
-from lyapflow.learning.parameters import arrays
+from lyapflow.cells.parameters import arrays
 from lyapflow.learning.streams import stream
 
 TASK = lf.tasks.BinaryTemporalXOR(2)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lyapflow as lf
-from lyapflow.learning.parameters import arrays
+from lyapflow.cells.parameters import arrays
 
 LIMIT = 1e-9
 TIMINGS = [(1, 0, 0), (1, 3, 4), (3, 0, 5), (4, 2, 7)]  # t_ons, transient, q_transient

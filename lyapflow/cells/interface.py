@@ -77,10 +77,11 @@ def step_pullback(cell, record, h_next_bar, h_bar, work):
     """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`."""
 
 
-def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, work):
+def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
 
-    work (k, tangent_work) is left for `accumulate`.
+    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters is *added* to
+    step_work (step_work,), which `step_pullback` has set for the same state.
     """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._jit import jit
-from lyapflow.learning.parameters import arrays, like, map_arrays
+from lyapflow.cells.parameters import arrays, like, map_arrays
 
 
 class AdamState(NamedTuple):

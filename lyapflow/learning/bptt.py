@@ -10,7 +10,7 @@ from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
 from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.learning.parameters import arrays
+from lyapflow.cells.parameters import arrays
 from lyapflow.lyapunov.forward import Schedule, Tape, new_tape, state_schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
 

@@ -1,7 +1,7 @@
 """Elementwise kernels: functions with the derivatives that Jacobians need, and a check.
 
-One expm1 by range reduction and a polynomial gives tanh and sech² with small *relative* error in both:
-``1 - tanh(x)²`` has none left near |x| = 19, and log R sees that.
+One expm1 by range reduction and a polynomial gives tanh with sech², and the sigmoid with its derivative, with small
+*relative* error in all: ``1 - tanh(x)²`` has none left near |x| = 19, and log R sees that.
 """
 
 import math
@@ -50,11 +50,11 @@ def _half_power_of_two(typingctx, shifted):
 
 
 @jit
-def _tanh_sech2(x):
-    number = type(x)
-    one, two, quarter = number(1.0), number(2.0), number(0.25)
-    shift, ln2_high, ln2_low, largest = _reduction(x)
-    y = two * abs(x)
+def _expm1(y):
+    """``e^y - 1`` for y >= 0, and whether y was so large that e^y would overflow, and was cut."""
+    number = type(y)
+    two = number(2.0)
+    shift, ln2_high, ln2_low, largest = _reduction(y)
     saturated = y > largest  # not where y is NaN
     y = largest if saturated else y
     shifted = y * number(1.0 / math.log(2.0)) + shift
@@ -74,10 +74,26 @@ def _tanh_sech2(x):
     p = p * r + number(_TAYLOR[11])
     p = r + r * r * p
     half = _half_power_of_two(shifted)  # 2^n itself would overflow at the end of the range
-    e = two * (half * p + (half - number(0.5)))  # expm1(2|x|)
+    return two * (half * p + (half - number(0.5))), saturated
+
+
+@jit
+def _tanh_sech2(x):
+    number = type(x)
+    one, two, quarter = number(1.0), number(2.0), number(0.25)
+    e, saturated = _expm1(two * abs(x))
     q = number(4.0) / (e + two)  # a normal number wherever sech² is one
     sech2 = q * (one - quarter * q)  # 4 (e + 1) / (e + 2)², with the fewest roundings
     return math.copysign(quarter * e * q, x), number(0.0) if saturated else sech2
+
+
+@jit
+def _sigmoid(x):
+    number = type(x)
+    one = number(1.0)
+    e, saturated = _expm1(abs(x))
+    q = number(0.0) if saturated else one / (e + number(2.0))  # sigmoid(-|x|)
+    return q if x < number(0.0) else one - q, q * (one - q)
 
 
 @jit
@@ -98,3 +114,13 @@ def tanh_sech2(x, t, s):
     """
     for i in range(x.size):
         t[i], s[i] = _tanh_sech2(x[i])
+
+
+@jit
+def sigmoid(x, s, d):
+    """``s = 1 / (1 + e^-x)``, ``d = s (1 - s)``, its derivative, for vectors, < 4 ulp relative error in both.
+
+    Beyond |x| = 709.8, in float32 88.7, d is 0, and so is s on the left.
+    """
+    for i in range(x.size):
+        s[i], d[i] = _sigmoid(x[i])

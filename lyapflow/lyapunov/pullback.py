@@ -54,6 +54,7 @@ def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, sta
                 bars.blocks[c + 1],
                 bars.blocks[c],
                 bars.states[c, 0],
+                bars.step_work[c, 0],
                 bars.tangent_work[c],
             )
         if c == 0 or t == start or t == transient:

@@ -13,7 +13,7 @@ from lyapflow._checks import LyapflowError
 from lyapflow.cells.interface import checked
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.learning.parameters import named_arrays
+from lyapflow.cells.parameters import named_arrays
 
 CELLS = {cls.__name__: cls for cls in (TanhRNN,)}
 

@@ -1,0 +1,233 @@
+r"""The GRU as PyTorch defines it, with gates r, z, n and the state h.
+
+    a = W h,   r = σ(a_r + V_r x' + b_r),   z = σ(a_z + V_z x' + b_z)
+    y = a_n + b_n,   n = tanh(V_n x' + b + r ⊙ y),   h' = (1 - z) ⊙ n + z ⊙ h
+
+With the coefficients
+
+    κ_r = n' y r',   κ_n = n' r,   α_z = (h - n) z'
+
+a tangent vector q moves as (for the pullbacks see ``docs/derivations.md``)
+
+    p = W q,   d = κ_r p_r + κ_n p_n,   q' = z q + α_z p_z + (1 - z) d
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow.cells.gates import random_gates
+from lyapflow.cells.interface import (
+    Sizes,
+    accumulate,
+    implement,
+    jacobian,
+    sizes,
+    step,
+    step_pullback,
+    tangent,
+    tangent_pullback,
+)
+from lyapflow.linalg.elementary import sigmoid, tanh_sech2
+from lyapflow.linalg.lapack import gemm
+
+
+class GRU(NamedTuple):
+    """Parameters of a GRU, gates in the order r, z, n.
+
+    ``r, z = σ(W h + V x' + b)``, ``n = tanh(V x' + b + r ⊙ (W h + b_n))``, each with its own W, V and b;
+    ``h' = (1 - z) ⊙ n + z ⊙ h``.
+
+    Attributes
+    ----------
+    W : array (3, n, n)
+        Recurrent weights.
+    V : array (3, n, m)
+        Input weights; m = 0 for an autonomous network.
+    b : array (3, n)
+        Bias.
+    b_n : array (n,)
+        Bias inside the reset gate.
+
+    Notes
+    -----
+    Cho et al. (2014) in PyTorch's variant, whose reset gate acts after the matrix product. For a `torch.nn.GRU` of one
+    layer: ``W = weight_hh_l0.reshape(3, n, n)``, ``V = weight_ih_l0.reshape(3, n, m)``, b the rows of
+    ``bias_ih_l0.reshape(3, n)`` with those of ``bias_hh_l0`` added to the first two, the third of which is b_n.
+    """
+
+    W: np.ndarray
+    V: np.ndarray
+    b: np.ndarray
+    b_n: np.ndarray
+
+    @classmethod
+    def random(
+        cls,
+        n: int,
+        m: int,
+        *,
+        rng: np.random.Generator,
+        g: float = 1.0,
+        dtype: Any = np.float64,
+    ) -> "GRU":
+        r"""A random GRU, each gate with gains of its own.
+
+        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), input weights N(0, gain²/n) with gain ~ Unif(0, 1),
+        biases 0.
+
+        Parameters
+        ----------
+        n, m : int
+            Units and inputs.
+        rng : numpy.random.Generator
+        g : float
+            Largest gain of the recurrent weights.
+        dtype : float64 or float32
+            The same numbers are drawn for both.
+
+        Raises
+        ------
+        LyapflowError
+            If an argument is out of its range.
+        """
+        W, V, b = random_gates(3, n, m, rng, g, dtype)
+        return cls(W, V, b, np.zeros_like(b[0]))
+
+
+@sizes.register
+def _(cell: GRU) -> Sizes:
+    _, n, m = cell.V.shape
+    return Sizes(
+        state=n,
+        units=n,
+        inputs=m,
+        record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
+        step_work=7 * n,  # cotangents of a and of n's argument; the part of the former through second derivatives
+        tangent_work=3 * n,  # p, then its cotangent
+        shapes={"W": (3, n, n), "V": (3, n, m), "b": (3, n), "b_n": (n,)},
+    )
+
+
+@implement(step, GRU)
+def gru_step(cell, h, x, h_next, record):
+    _, n, m = cell.V.shape
+    for b in range(len(h)):
+        record[b, 3 * n : 6 * n] = cell.b.reshape(3 * n)
+    gemm(x, False, cell.V.reshape(3 * n, m), True, 1.0, 1.0, record[:, 3 * n : 6 * n])
+    gemm(h, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, record[:, : 3 * n])
+    for b in range(len(h)):
+        parts = record[b].reshape(10, n)
+        kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+        new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
+        argument_r, argument_z, y = parts[0], parts[1], parts[2]  # W h at first, in the place of what is last
+        driven_r, driven_z, driven_n = parts[3], parts[4], parts[5]  # V x' + b
+        for u in range(n):
+            argument_r[u] += driven_r[u]
+            argument_z[u] += driven_z[u]
+            y[u] += cell.b_n[u]
+        sigmoid(argument_r, r, new_slope_r_slope)
+        sigmoid(argument_z, z, z_slope)
+        argument_n = argument_r
+        for u in range(n):
+            y_r_slope[u] = y[u] * new_slope_r_slope[u]
+            argument_n[u] = driven_n[u] + r[u] * y[u]
+        tanh_sech2(argument_n, new, new_slope)
+        for u in range(n):
+            h_next[b, u] = (1 - z[u]) * new[u] + z[u] * h[b, u]
+            kappa_r[u] = new_slope[u] * y_r_slope[u]
+            alpha_z[u] = (h[b, u] - new[u]) * z_slope[u]
+            kappa_n[u] = new_slope[u] * r[u]
+            new_slope_r_slope[u] *= new_slope[u]
+
+
+@implement(tangent, GRU)
+def gru_tangent(cell, record, Q, Q_next, work):
+    n = cell.b_n.size
+    parts = record.reshape(10, n)
+    kappa_r, alpha_z, kappa_n, z = parts[0], parts[1], parts[2], parts[3]
+    gemm(Q, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, work)
+    for j in range(len(Q)):
+        p = work[j].reshape(3, n)
+        for u in range(n):
+            d = kappa_r[u] * p[0, u] + kappa_n[u] * p[2, u]
+            Q_next[j, u] = z[u] * Q[j, u] + alpha_z[u] * p[1, u] + (1 - z[u]) * d
+
+
+@implement(step_pullback, GRU)
+def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
+    n = cell.b_n.size
+    for b in range(len(h_bar)):
+        parts = record[b].reshape(10, n)
+        kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[6]
+        a_bar = work[b, : 4 * n].reshape(4, n)
+        for u in range(n):
+            new_bar = (1 - z[u]) * h_next_bar[b, u]
+            a_bar[0, u] = kappa_r[u] * new_bar
+            a_bar[1, u] = alpha_z[u] * h_next_bar[b, u]
+            a_bar[2, u] = kappa_n[u] * new_bar
+            a_bar[3, u] = new_slope[u] * new_bar
+            h_bar[b, u] = z[u] * h_next_bar[b, u]
+    gemm(work[:, : 3 * n], False, cell.W.reshape(3 * n, n), False, 1.0, 1.0, h_bar)
+
+
+@implement(tangent_pullback, GRU)
+def gru_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+    n = cell.b_n.size
+    parts = record.reshape(10, n)
+    kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+    new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
+    W = cell.W.reshape(3 * n, n)
+    through_second = step_work[4 * n :].reshape(1, 3 * n)
+    a_bar, argument_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
+    a_bar[:] = 0.0
+    gemm(Q, False, W, True, 1.0, 0.0, work)
+    for j in range(len(Q)):
+        p = work[j].reshape(3, n)
+        for u in range(n):
+            p_r, p_z, p_n, v = p[0, u], p[1, u], p[2, u], Q_next_bar[j, u]
+            w = (1 - z[u]) * v
+            d = kappa_r[u] * p_r + kappa_n[u] * p_n
+            e = -2 * new[u] * w * d - new_slope[u] * z_slope[u] * v * p_z
+            a_bar[0, u] += y_r_slope[u] * e + w * (kappa_r[u] * (1 - 2 * r[u]) * p_r + new_slope_r_slope[u] * p_n)
+            a_bar[1, u] += v * (z_slope[u] * (Q[j, u] - d) + alpha_z[u] * (1 - 2 * z[u]) * p_z)
+            a_bar[2, u] += r[u] * e + w * new_slope_r_slope[u] * p_r
+            argument_bar[u] += e
+            h_bar[u] += z_slope[u] * v * p_z
+            p[0, u] = kappa_r[u] * w
+            p[1, u] = alpha_z[u] * v
+            p[2, u] = kappa_n[u] * w
+            Q_bar[j, u] = z[u] * v
+    gemm(work, False, W, False, 1.0, 1.0, Q_bar)
+    gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))
+    step_work[: 3 * n] += through_second[0]
+
+
+@implement(accumulate, GRU)
+def gru_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+    _, n, m = cell.V.shape
+    states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
+    cotangents, x = step_work.reshape(states, 7 * n), x.reshape(states, m)
+    W_bar, V_bar, b_bar = gradient.W.reshape(3 * n, n), gradient.V.reshape(3 * n, m), gradient.b.reshape(3 * n)
+    gemm(cotangents[:, : 3 * n], True, h.reshape(states, n), False, 1.0, 1.0, W_bar)
+    gemm(cotangents[:, : 2 * n], True, x, False, 1.0, 1.0, V_bar[: 2 * n])
+    gemm(cotangents[:, 3 * n : 4 * n], True, x, False, 1.0, 1.0, V_bar[2 * n :])
+    for s in range(states):
+        b_bar[: 2 * n] += cotangents[s, : 2 * n]
+        gradient.b_n[:] += cotangents[s, 2 * n : 3 * n]
+        b_bar[2 * n :] += cotangents[s, 3 * n : 4 * n]
+    gemm(tangent_work.reshape(vectors, 3 * n), True, Q.reshape(vectors, n), False, 1.0, 1.0, W_bar)
+
+
+@implement(jacobian, GRU)
+def gru_jacobian(cell, h, x, D):
+    n = h.size
+    h_next, record = np.empty((1, n), h.dtype), np.empty((1, 10 * n), h.dtype)
+    step(cell, h.reshape(1, n), x.reshape(1, x.size), h_next, record)
+    parts = record.reshape(10, n)
+    kappa_r, alpha_z, kappa_n, z = parts[0], parts[1], parts[2], parts[3]
+    for u in range(n):
+        for v in range(n):
+            d = kappa_r[u] * cell.W[0, u, v] + kappa_n[u] * cell.W[2, u, v]
+            D[u, v] = alpha_z[u] * cell.W[1, u, v] + (1 - z[u]) * d
+        D[u, u] += z[u]

@@ -1,0 +1,236 @@
+r"""The LSTM (paper, Eq. 12-17), with state [h, c] and gates i, f, g, o.
+
+    a = W h + V x' + b,   i, f, o = σ(a_i), σ(a_f), σ(a_o),   g = tanh(a_g)
+    c' = f ⊙ c + i ⊙ g,   h' = o ⊙ tanh(c')
+
+With t = tanh(c'), s = sech²(c') and the coefficients
+
+    α_i = g i',   α_f = c f',   α_g = i g',   α_o = t o',   ρ = o s
+
+a tangent vector (q_h, q_c) moves as (for the pullbacks see ``docs/derivations.md``)
+
+    p = W q_h,   q'_c = f q_c + α_i p_i + α_f p_f + α_g p_g,   q'_h = α_o p_o + ρ q'_c
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow.cells.gates import random_gates
+from lyapflow.cells.interface import (
+    Sizes,
+    accumulate,
+    implement,
+    jacobian,
+    sizes,
+    step,
+    step_pullback,
+    tangent,
+    tangent_pullback,
+)
+from lyapflow.linalg.elementary import sigmoid, tanh_sech2
+from lyapflow.linalg.lapack import gemm
+
+
+class LSTM(NamedTuple):
+    """Parameters of an LSTM, gates in the order i, f, g, o.
+
+    ``i, f, o = σ(W h + V x' + b)``, ``g = tanh(W h + V x' + b)``, each with its own W, V and b;
+    ``c' = f ⊙ c + i ⊙ g``, ``h' = o ⊙ tanh(c')``. The state is [h, c], of length 2n; a readout sees h.
+
+    Attributes
+    ----------
+    W : array (4, n, n)
+        Recurrent weights.
+    V : array (4, n, m)
+        Input weights; m = 0 for an autonomous network.
+    b : array (4, n)
+        Bias.
+
+    Notes
+    -----
+    Paper, Eq. 12-17. For a `torch.nn.LSTM` of one layer: ``W = weight_hh_l0.reshape(4, n, n)``,
+    ``V = weight_ih_l0.reshape(4, n, m)``, ``b = (bias_ih_l0 + bias_hh_l0).reshape(4, n)``.
+    """
+
+    W: np.ndarray
+    V: np.ndarray
+    b: np.ndarray
+
+    @classmethod
+    def random(
+        cls,
+        n: int,
+        m: int,
+        *,
+        rng: np.random.Generator,
+        g: float = 1.0,
+        dtype: Any = np.float64,
+    ) -> "LSTM":
+        r"""A random LSTM, each gate with gains of its own.
+
+        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), 0 for the forget gate; input weights N(0, gain²/n)
+        with gain ~ Unif(0, 1); biases 0, but b_f ~ Unif(0, 1), one number for all units.
+
+        Parameters
+        ----------
+        n, m : int
+            Units and inputs.
+        rng : numpy.random.Generator
+        g : float
+            Largest gain of the recurrent weights.
+        dtype : float64 or float32
+            The same numbers are drawn for both.
+
+        Raises
+        ------
+        LyapflowError
+            If an argument is out of its range.
+
+        Notes
+        -----
+        Paper, App. B.1.
+        """
+        W, V, b = random_gates(4, n, m, rng, g, dtype)
+        W[1] = 0.0
+        b[1] = rng.random()
+        return cls(W, V, b)
+
+
+@sizes.register
+def _(cell: LSTM) -> Sizes:
+    _, n, m = cell.V.shape
+    return Sizes(
+        state=2 * n,
+        units=n,
+        inputs=m,
+        record=13 * n,  # α (4n), f, ρ, i, g, o, f', i' g', t, s o'
+        step_work=8 * n,  # cotangent of a; the part of it that came through the second derivatives
+        tangent_work=4 * n,  # p, then its cotangent
+        shapes={"W": (4, n, n), "V": (4, n, m), "b": (4, n)},
+    )
+
+
+@implement(step, LSTM)
+def lstm_step(cell, h, x, h_next, record):
+    _, n, m = cell.V.shape
+    a = record[:, : 4 * n]
+    for r in range(len(h)):
+        a[r] = cell.b.reshape(4 * n)
+    gemm(x, False, cell.V.reshape(4 * n, m), True, 1.0, 1.0, a)
+    gemm(h[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 1.0, a)
+    for r in range(len(h)):
+        alpha, parts = record[r, : 4 * n].reshape(4, n), record[r, 4 * n :].reshape(9, n)
+        f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
+        f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
+        c, c_next = h[r, n:], h_next[r, n:]
+        sigmoid(alpha[0], i, i_slope_g_slope)
+        sigmoid(alpha[1], f, f_slope)
+        tanh_sech2(alpha[2], g, rho)
+        sigmoid(alpha[3], o, s_o_slope)
+        for u in range(n):
+            c_next[u] = f[u] * c[u] + i[u] * g[u]
+            i_slope, g_slope = i_slope_g_slope[u], rho[u]
+            alpha[0, u] = g[u] * i_slope
+            alpha[1, u] = c[u] * f_slope[u]
+            alpha[2, u] = i[u] * g_slope
+            i_slope_g_slope[u] = i_slope * g_slope
+        tanh_sech2(c_next, t, rho)
+        for u in range(n):
+            h_next[r, u] = o[u] * t[u]
+            alpha[3, u] = t[u] * s_o_slope[u]
+            s_o_slope[u] *= rho[u]
+            rho[u] *= o[u]
+
+
+@implement(tangent, LSTM)
+def lstm_tangent(cell, record, Q, Q_next, work):
+    n = cell.b.shape[1]
+    alpha, f, rho = record[: 4 * n].reshape(4, n), record[4 * n : 5 * n], record[5 * n : 6 * n]
+    gemm(Q[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 0.0, work)
+    for j in range(len(Q)):
+        p = work[j].reshape(4, n)
+        for u in range(n):
+            q_c = f[u] * Q[j, n + u] + (alpha[0, u] * p[0, u] + alpha[1, u] * p[1, u] + alpha[2, u] * p[2, u])
+            Q_next[j, n + u] = q_c
+            Q_next[j, u] = alpha[3, u] * p[3, u] + rho[u] * q_c
+
+
+@implement(step_pullback, LSTM)
+def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
+    n = cell.b.shape[1]
+    for r in range(len(h_bar)):
+        alpha, f, rho = record[r, : 4 * n].reshape(4, n), record[r, 4 * n : 5 * n], record[r, 5 * n : 6 * n]
+        a_bar = work[r, : 4 * n].reshape(4, n)
+        for u in range(n):
+            c_next_bar = h_next_bar[r, n + u] + rho[u] * h_next_bar[r, u]
+            a_bar[0, u] = alpha[0, u] * c_next_bar
+            a_bar[1, u] = alpha[1, u] * c_next_bar
+            a_bar[2, u] = alpha[2, u] * c_next_bar
+            a_bar[3, u] = alpha[3, u] * h_next_bar[r, u]
+            h_bar[r, n + u] = f[u] * c_next_bar
+    gemm(work[:, : 4 * n], False, cell.W.reshape(4 * n, n), False, 1.0, 0.0, h_bar[:, :n])
+
+
+@implement(tangent_pullback, LSTM)
+def lstm_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+    n = cell.b.shape[1]
+    alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
+    f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
+    f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
+    W = cell.W.reshape(4 * n, n)
+    through_second = step_work[4 * n :].reshape(1, 4 * n)
+    a_bar = through_second.reshape(4, n)
+    a_bar[:] = 0.0
+    gemm(Q[:, :n], False, W, True, 1.0, 0.0, work)
+    for j in range(len(Q)):
+        p = work[j].reshape(4, n)
+        for u in range(n):
+            p_i, p_f, p_g, p_o, q_c = p[0, u], p[1, u], p[2, u], p[3, u], Q[j, n + u]
+            q_c_next = f[u] * q_c + (alpha[0, u] * p_i + alpha[1, u] * p_f + alpha[2, u] * p_g)
+            v = Q_next_bar[j, u]
+            w = Q_next_bar[j, n + u] + rho[u] * v
+            c_next_bar = v * (s_o_slope[u] * p_o - (t[u] + t[u]) * rho[u] * q_c_next)
+            a_bar[0, u] += alpha[0, u] * (c_next_bar + (1 - 2 * i[u]) * w * p_i) + i_slope_g_slope[u] * w * p_g
+            a_bar[1, u] += alpha[1, u] * (c_next_bar + (1 - 2 * f[u]) * w * p_f) + f_slope[u] * w * q_c
+            a_bar[2, u] += alpha[2, u] * (c_next_bar - 2 * g[u] * w * p_g) + i_slope_g_slope[u] * w * p_i
+            a_bar[3, u] += v * (alpha[3, u] * (1 - 2 * o[u]) * p_o + s_o_slope[u] * q_c_next)
+            h_bar[n + u] += f[u] * c_next_bar + f_slope[u] * w * p_f
+            p[0, u] = alpha[0, u] * w
+            p[1, u] = alpha[1, u] * w
+            p[2, u] = alpha[2, u] * w
+            p[3, u] = alpha[3, u] * v
+            Q_bar[j, n + u] = f[u] * w
+    gemm(work, False, W, False, 1.0, 0.0, Q_bar[:, :n])
+    gemm(through_second, False, W, False, 1.0, 1.0, h_bar[:n].reshape(1, n))
+    step_work[: 4 * n] += through_second[0]
+
+
+@implement(accumulate, LSTM)
+def lstm_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+    _, n, m = cell.V.shape
+    states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
+    a_bar = step_work.reshape(states, 8 * n)[:, : 4 * n]
+    W_bar = gradient.W.reshape(4 * n, n)
+    gemm(a_bar, True, h.reshape(states, 2 * n)[:, :n], False, 1.0, 1.0, W_bar)
+    gemm(a_bar, True, x.reshape(states, m), False, 1.0, 1.0, gradient.V.reshape(4 * n, m))
+    b_bar = gradient.b.reshape(4 * n)
+    for r in range(states):
+        b_bar += a_bar[r]
+    p_bar = tangent_work.reshape(vectors, 4 * n)
+    gemm(p_bar, True, Q.reshape(vectors, 2 * n)[:, :n], False, 1.0, 1.0, W_bar)
+
+
+@implement(jacobian, LSTM)
+def lstm_jacobian(cell, h, x, D):
+    n = cell.b.shape[1]
+    h_next, record = np.empty((1, 2 * n), h.dtype), np.empty((1, 13 * n), h.dtype)
+    step(cell, h.reshape(1, 2 * n), x.reshape(1, x.size), h_next, record)
+    alpha, f, rho = record[0, : 4 * n].reshape(4, n), record[0, 4 * n : 5 * n], record[0, 5 * n : 6 * n]
+    D[:] = 0.0
+    for u in range(n):
+        for v in range(n):
+            D[n + u, v] = alpha[0, u] * cell.W[0, u, v] + alpha[1, u] * cell.W[1, u, v] + alpha[2, u] * cell.W[2, u, v]
+            D[u, v] = alpha[3, u] * cell.W[3, u, v] + rho[u] * D[n + u, v]
+        D[n + u, n + u] = f[u]
+        D[u, n + u] = rho[u] * f[u]
