@@ -1,6 +1,7 @@
 """Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
 
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.ensemble import stack
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.linearisation import jacobian
@@ -42,6 +43,7 @@ __all__ = [
     "qr",
     "qr_pullback",
     "save",
+    "stack",
     "tasks",
     "train",
     "trajectory",

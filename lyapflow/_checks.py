@@ -23,6 +23,8 @@ class Diverged(LyapflowError):
         Time step in which it happened, counted from 0.
     member : int or None
         Member of the ensemble, or trajectory of the batch, in which it happened.
+    rank : int or None
+        Exponents that were left where a tangent block lost rank.
     history : object or None
         What was recorded before.
     """
@@ -34,10 +36,17 @@ class Diverged(LyapflowError):
         epoch: int | None = None,
         step: int | None = None,
         member: int | None = None,
+        rank: int | None = None,
         history: Any = None,
     ) -> None:
         super().__init__(message)
-        self.epoch, self.step, self.member, self.history = epoch, step, member, history
+        self.epoch, self.step, self.member, self.rank, self.history = epoch, step, member, rank, history
+
+    def at(self, where: str, epoch: int, history: Any) -> "Diverged":
+        """The same error with its place in a run put before it."""
+        return Diverged(
+            f"{where}{self}", epoch=epoch, step=self.step, member=self.member, rank=self.rank, history=history
+        )
 
 
 def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, like: Any = None) -> np.ndarray:

@@ -1,10 +1,56 @@
-"""Oracles shared by the gradient tests: finite differences, and the generic kernels callable from Python."""
+"""Oracles shared by the gradient tests: random cells, their equations, finite differences, kernels for Python."""
 
 import numpy as np
+from hypothesis import strategies as st
 
+import lyapflow as lf
 from lyapflow._jit import jit
 from lyapflow.cells import interface
 from lyapflow.cells.parameters import arrays, like
+
+
+CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
+DTYPES = (np.float64, np.float32)
+GAINS = (1e-3, 0.5, 1.0, 3.0, 30.0)  # from tiny to saturating
+
+
+def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
+    """A random cell whose biases are not zero either."""
+    cell = cell_class.random(n, m, rng=rng, g=g)
+    biases = [name for name in cell._fields if name.startswith("b")]
+    cell = cell._replace(**{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases})
+    return cell_class(*(a.astype(dtype) for a in cell))
+
+
+@st.composite
+def cells(draw, cell_class, dtype=np.float64, gains=GAINS):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n, m = draw(st.integers(1, 8)), draw(st.integers(0, 3))
+    return random_cell(cell_class, n, m, rng, draw(st.sampled_from(gains)), dtype), rng
+
+
+def sigma(a):
+    return 0.5 * (1 + np.tanh(a / 2))
+
+
+def next_state(cell, h, x):
+    """One step in NumPy, from the equations: h (n_state,), x (m,)."""
+    match cell:
+        case lf.TanhRNN(W, V, b):
+            return W @ np.tanh(h) + V @ x + b
+        case lf.ReluRNN(W, V, b):
+            return W @ np.maximum(h, 0) + V @ x + b
+        case lf.LinearRNN(W, V, b):
+            return W @ h + V @ x + b
+        case lf.LSTM(W, V, b):
+            h, c = np.split(h, 2)
+            i, f, g, o = W @ h + V @ x + b
+            c = sigma(f) * c + sigma(i) * np.tanh(g)
+            return np.concatenate([sigma(o) * np.tanh(c), c])
+        case lf.GRU(W, V, b, b_n):
+            r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2])
+            n = np.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))
+            return (1 - z) * n + z * h
 
 
 def direction(tree, rng):

@@ -1,30 +1,23 @@
-"""One step of a cell: Jacobians, adjoint identities, second derivatives, and the interface."""
+"""One step of a cell: equations, Jacobians, adjoint identities, second derivatives, and the interface."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
 from lyapflow.cells import interface
 from lyapflow.cells.interface import sizes
+from lyapflow.cells.parameters import map_arrays
 from tests import gradcheck
 from tests.exact_systems import HenonMap, LogisticMap, TentMap
-from tests.gradcheck import derivative
+from tests.gradcheck import CELLS, DTYPES, cells, derivative, next_state
 
-GAINS = st.sampled_from([1e-3, 0.5, 1.0, 3.0, 30.0])
-
-
-@st.composite
-def tanh_cells(draw, dtype=np.float64):
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    n, m = draw(st.integers(1, 8)), draw(st.integers(0, 3))
-    weights = draw(st.sampled_from(["gaussian", "orthogonal"]))
-    cell = lf.TanhRNN.random(n, m, rng=rng, g=draw(GAINS), weights=weights, dtype=dtype)
-    cell = cell._replace(b=rng.standard_normal(n).astype(dtype))
-    return cell, rng
+each_cell = pytest.mark.parametrize("cell_class", CELLS)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+EPS = {dtype: np.finfo(dtype).eps for dtype in DTYPES}
 
 
 def linearise(cell, h, x):
@@ -35,95 +28,143 @@ def linearise(cell, h, x):
     return h_next, record
 
 
-def henon(rng):
-    return HenonMap(np.array([1.4]), np.array([0.3]))
+def draw_states(cell, rng, batch=1):
+    """Random states and inputs (batch, ·) in the cell's dtype."""
+    size = sizes(cell)
+    return tuple(rng.standard_normal((batch, width)).astype(cell[0].dtype) for width in (size.state, size.inputs))
 
 
-@given(tanh_cells())
-def test_step_is_the_equation(drawn):
-    cell, rng = drawn
-    h, x = rng.standard_normal((3, len(cell.b))), rng.standard_normal((3, cell.V.shape[1]))
-    expected = np.tanh(h) @ cell.W.T + x @ cell.V.T + cell.b
-    np.testing.assert_allclose(linearise(cell, h, x)[0], expected, rtol=1e-13, atol=1e-13)
+def in_double(cell, *arrays):
+    """The same numbers in float64: differences are taken there, whatever the dtype of what they check."""
+    return map_arrays(lambda a: a.astype(float), cell), *(a.astype(float) for a in arrays)
 
 
-@given(tanh_cells())
-def test_jacobian_against_finite_differences_of_step(drawn):
-    cell, rng = drawn
-    n = len(cell.b)
-    h, x = rng.standard_normal(n), rng.standard_normal(cell.V.shape[1])
-    along = rng.standard_normal(n) / np.sqrt(n)
-    numeric = derivative(lambda s: linearise(cell, (h + s * along)[None], x[None])[0][0])
-    np.testing.assert_allclose(lf.jacobian(cell, h, x) @ along, numeric, atol=1e-10 * max(1, np.abs(cell.W).max()))
+def distance_of_differences(cell, h):
+    """Short where weights are large, and so short that ReLU crosses no kink."""
+    kink = np.abs(h).min() / 4 if isinstance(cell, lf.ReluRNN) else 1.0
+    assume(kink > 1e-6)
+    return min(1e-3 / (1 + np.abs(cell[0]).max()), float(kink))
 
 
-@given(tanh_cells(), st.sampled_from([np.float64, np.float32]))
-def test_tangent_of_the_identity_is_the_jacobian(drawn, dtype):
-    cell, rng = drawn
-    cell = lf.TanhRNN(*(a.astype(dtype) for a in cell))
-    n = len(cell.b)
-    h, x = (rng.standard_normal(s).astype(dtype) for s in (n, cell.V.shape[1]))
-    _, record = linearise(cell, h[None], x[None])
+
+@each_cell
+@given(data=st.data())
+def test_step_is_the_equation(cell_class, data):
+    cell, rng = data.draw(cells(cell_class))
+    h, x = draw_states(cell, rng, 3)
+    expected = [next_state(cell, *state) for state in zip(h, x)]
+    np.testing.assert_allclose(linearise(cell, h, x)[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@each_cell
+@each_dtype
+@given(data=st.data())
+def test_jacobian_against_finite_differences_of_step(cell_class, dtype, data):
+    cell, rng = data.draw(cells(cell_class, dtype))
+    h, x = draw_states(cell, rng)
+    D = lf.jacobian(cell, h[0], x[0])
+    along = rng.standard_normal(h.shape[1]) / np.sqrt(h.shape[1])
+    exact, h, x = in_double(cell, h, x)
+    numeric = derivative(lambda s: linearise(exact, h + s * along, x)[0][0], distance_of_differences(cell, h))
+    scale = np.abs(D).max() + np.abs(cell[0]).max() + 1
+    np.testing.assert_allclose(D @ along, numeric, rtol=0, atol=scale * (1e-9 + 30 * EPS[dtype]))
+
+
+@each_cell
+@each_dtype
+@given(data=st.data())
+def test_tangent_of_the_identity_is_the_jacobian(cell_class, dtype, data):
+    cell, rng = data.draw(cells(cell_class, dtype))
+    h, x = draw_states(cell, rng)
+    n = h.shape[1]
+    _, record = linearise(cell, h, x)
     Q_next = np.empty((n, n), dtype)
     gradcheck.tangent(cell, record[0], np.eye(n, dtype=dtype), Q_next, np.empty((n, sizes(cell).tangent_work), dtype))
-    scale = np.abs(cell.W).max()
-    np.testing.assert_allclose(Q_next.T, lf.jacobian(cell, h, x), rtol=0, atol=4 * np.finfo(dtype).eps * scale)
+    scale = np.abs(cell[0]).max() + 1
+    np.testing.assert_allclose(Q_next.T, lf.jacobian(cell, h[0], x[0]), rtol=0, atol=8 * EPS[dtype] * scale)
 
 
-@given(tanh_cells(), st.integers(1, 4))
-def test_adjoint_identities(drawn, k):
+@each_cell
+@each_dtype
+@given(data=st.data())
+def test_adjoint_identities(cell_class, dtype, data):
     # <J v, w> = <v, J^T w> for step and for tangent, relative to the size of the terms
-    cell, rng = drawn
-    size = sizes(cell)
+    cell, rng = data.draw(cells(cell_class, dtype))
+    k = data.draw(st.integers(1, 4))
+    size, bound = sizes(cell), 4000 * EPS[dtype]
     n, B = size.state, 3
-    h, x = rng.standard_normal((B, n)), rng.standard_normal((B, size.inputs))
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    h, x = draw_states(cell, rng, B)
     _, record = linearise(cell, h, x)
-
-    w, h_bar = rng.standard_normal((B, n)), np.empty((B, n))
-    gradcheck.step_pullback(cell, record, w, h_bar, np.empty((B, size.step_work)))
+    w, h_bar, step_work = normal(B, n), np.empty((B, n), dtype), np.empty((B, size.step_work), dtype)
+    gradcheck.step_pullback(cell, record, w, h_bar, step_work)
+    largest = np.abs(cell[0]).max() + 1
     for b in range(B):
-        v, Jv = rng.standard_normal((1, n)), np.empty((1, n))
-        gradcheck.tangent(cell, record[b], v, Jv, np.empty((1, size.tangent_work)))
-        scale = np.abs(v) @ np.abs(lf.jacobian(cell, h[b], x[b])).T @ np.abs(w[b]) + 1e-300
-        assert abs(Jv[0] @ w[b] - v[0] @ h_bar[b]) < 1e-12 * scale
+        v, Jv = normal(1, n), np.empty((1, n), dtype)
+        gradcheck.tangent(cell, record[b], v, Jv, np.empty((1, size.tangent_work), dtype))
+        scale = np.abs(v).sum() * largest * np.abs(w[b]).sum()
+        assert abs(Jv[0] @ w[b] - v[0] @ h_bar[b]) < bound * scale
 
-    Q, Q_next, Q_next_bar = rng.standard_normal((k, n)), np.empty((k, n)), rng.standard_normal((k, n))
-    Q_bar, work, ignored = np.empty((k, n)), np.empty((k, size.tangent_work)), np.zeros(n)
+    Q, Q_next, Q_next_bar = normal(k, n), np.empty((k, n), dtype), normal(k, n)
+    Q_bar, work, ignored = np.empty((k, n), dtype), np.empty((k, size.tangent_work), dtype), np.zeros(n, dtype)
     gradcheck.tangent(cell, record[0], Q, Q_next, work)
-    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, Q_bar, ignored, work)
-    scale = (np.abs(Q) @ np.abs(lf.jacobian(cell, h[0], x[0])).T * np.abs(Q_next_bar)).sum() + 1e-300
-    assert abs((Q_next * Q_next_bar).sum() - (Q * Q_bar).sum()) < 1e-12 * scale
+    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, Q_bar, ignored, step_work[0], work)
+    scale = np.abs(Q).sum() * largest * np.abs(Q_next_bar).sum()
+    assert abs((Q_next * Q_next_bar).sum() - (Q * Q_bar).sum()) < bound * scale
 
 
-@given(tanh_cells(), st.integers(1, 4))
-def test_second_derivatives_in_the_state(drawn, k):
+@each_cell
+@each_dtype
+@given(data=st.data())
+def test_second_derivatives_in_the_state(cell_class, dtype, data):
     # h_bar of tangent_pullback is the gradient of <D(h) Q, Q_next_bar> in h, added to what was there
-    cell, rng = drawn
+    cell, rng = data.draw(cells(cell_class, dtype))
+    k = data.draw(st.integers(1, 4))
     size = sizes(cell)
     n = size.state
-    h, x = rng.standard_normal((1, n)), rng.standard_normal((1, size.inputs))
-    Q, Q_next_bar, before = rng.standard_normal((k, n)), rng.standard_normal((k, n)), rng.standard_normal(n)
+    h, x = draw_states(cell, rng)
+    Q, Q_next_bar = (rng.standard_normal((k, n)).astype(dtype) for _ in range(2))
+    before = rng.standard_normal(n).astype(dtype)
     along = rng.standard_normal(n) / np.sqrt(n)
+    exact, start, driven, vectors = in_double(cell, h, x, Q)
 
     def value(s):
         Q_next = np.empty((k, n))
-        _, record = linearise(cell, h + s * along, x)
-        gradcheck.tangent(cell, record[0], Q, Q_next, np.empty((k, size.tangent_work)))
+        _, record = linearise(exact, start + s * along, driven)
+        gradcheck.tangent(exact, record[0], vectors, Q_next, np.empty((k, size.tangent_work)))
         return (Q_next * Q_next_bar).sum()
 
-    h_bar = before.copy()
-    _, record = linearise(cell, h, x)
-    gradcheck.tangent_pullback(
-        cell, record[0], Q, Q_next_bar, np.empty((k, n)), h_bar, np.empty((k, size.tangent_work))
-    )
-    scale = np.abs(cell.W).max() * np.abs(Q).sum() * np.abs(Q_next_bar).max() + 1
-    assert abs(derivative(value) - (h_bar - before) @ along) < 1e-10 * scale
+    h_bar, _, record = before.copy(), *linearise(cell, h, x)
+    step_work, work = np.zeros(size.step_work, dtype), np.empty((k, size.tangent_work), dtype)
+    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, np.empty((k, n), dtype), h_bar, step_work, work)
+    scale = (np.abs(cell[0]).max() + 1) ** 2 * np.abs(Q).sum() * np.abs(Q_next_bar).max()
+    numeric = derivative(value, distance_of_differences(cell, h))
+    assert abs(numeric - (h_bar - before).astype(float) @ along) < (1e-9 + 100 * EPS[dtype]) * scale
 
 
+def test_the_slope_of_relu_at_zero_is_one():
+    cell = lf.ReluRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
+    assert lf.jacobian(cell, np.zeros(1), np.empty(0))[0, 0] == 0.5
+    assert lf.jacobian(cell, np.full(1, -1e-300), np.empty(0))[0, 0] == 0.0
+
+
+@each_cell
+@each_dtype
+def test_saturated_and_huge_states_have_finite_jacobians(cell_class, dtype):
+    cell = gradcheck.random_cell(cell_class, 4, 1, np.random.default_rng(0), dtype=dtype)
+    for size in (1e-30, 20.0, 400.0, 1e30):
+        h = np.full(sizes(cell).state, size, dtype) * np.resize([1, -1], sizes(cell).state).astype(dtype)
+        assert np.isfinite(lf.jacobian(cell, h, np.zeros(1, dtype))).all()
+
+
+@pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LinearRNN])
 @given(st.integers(1, 40), st.integers(0, 5), st.floats(0.0, 50.0), st.sampled_from(["gaussian", "orthogonal"]))
 @example(1, 0, 0.0, "orthogonal")
-def test_random_weights(n, m, g, weights):
-    cell = lf.TanhRNN.random(n, m, rng=np.random.default_rng(0), g=g, weights=weights)
+def test_random_weights(cell_class, n, m, g, weights):
+    cell = cell_class.random(n, m, rng=np.random.default_rng(0), g=g, weights=weights)
     assert cell.W.shape == (n, n)
     assert cell.V.shape == (n, m)
     assert not cell.b.any()
@@ -140,6 +181,36 @@ def test_moments_of_random_weights():
         assert abs(sample.var() / sd**2 - 1) < 5 * np.sqrt(2 / sample.size)
 
 
+def test_moments_of_random_relu_weights():
+    n, g = 200, 0.5
+    W = lf.ReluRNN.random(n, 1, rng=np.random.default_rng(0), g=g).W
+    assert abs(W.mean() + 0.1 / n) < 5 * g / np.sqrt(n) / n
+    assert abs(W.var() * n / g**2 - 1) < 5 * np.sqrt(2 / W.size)
+    assert lf.ReluRNN.random(n, 1, rng=np.random.default_rng(0), g=0.0, mean=3.0).W == pytest.approx(3 / n)
+
+
+def test_random_gates():
+    n, g = 60, 2.0
+    lstms = [lf.LSTM.random(n, 40, rng=np.random.default_rng(r), g=g) for r in range(50)]
+    grus = [lf.GRU.random(n, 40, rng=np.random.default_rng(r), g=g) for r in range(50)]
+    for ensemble, zero, biases in ((lstms, 1, 1), (grus, None, None)):
+        gains = np.array([[cell.W.std(axis=(1, 2)), cell.V.std(axis=(1, 2))] for cell in ensemble]) * np.sqrt(n)
+        for gate in range(gains.shape[2]):
+            recurrent, driven = gains[:, 0, gate], gains[:, 1, gate]
+            if gate == zero:
+                assert not recurrent.any()
+            else:  # uniform: mean and largest value, and no two gates share a gain
+                assert abs(recurrent.mean() / g - 0.5) < 5 * np.sqrt(1 / 12 / 50)
+                assert 0.8 * g < recurrent.max() < 1.1 * g
+                assert abs(np.corrcoef(recurrent, gains[:, 0, 0 if gate else 2])[0, 1]) < 0.6
+            assert abs(driven.mean() - 0.5) < 5 * np.sqrt(1 / 12 / 50)
+        assert all(np.ptp(row) == 0 for cell in ensemble for row in cell.b)
+        drawn = np.array([cell.b[:, 0] for cell in ensemble])
+        assert all(drawn[:, gate].any() == (gate == biases) for gate in range(drawn.shape[1]))
+        if biases is not None:
+            assert 0 < drawn[:, biases].min() < 0.2 < 0.8 < drawn[:, biases].max() < 1
+
+
 def test_orthogonal_weights_are_haar():
     # without the signs fixed the diagonal of Q leans to one side: E tr Q = 0 and E (tr Q)² = 1 under Haar
     rng = np.random.default_rng(0)
@@ -148,8 +219,9 @@ def test_orthogonal_weights_are_haar():
     assert abs((traces**2).mean() - 1) < 5 * np.sqrt(2 / traces.size)
 
 
-def test_both_dtypes_draw_the_same_numbers():
-    double, single = (lf.TanhRNN.random(5, 2, rng=np.random.default_rng(3), dtype=d) for d in ("float64", "float32"))
+@each_cell
+def test_both_dtypes_draw_the_same_numbers(cell_class):
+    double, single = (cell_class.random(5, 2, rng=np.random.default_rng(3), dtype=d) for d in ("float64", "float32"))
     for a, b in zip(double, single):
         assert b.dtype == np.float32
         np.testing.assert_array_equal(a.astype(np.float32), b)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.learning.history import FlossingRecord, Log
 from lyapflow.cells.parameters import arrays
+from lyapflow.learning.history import FlossingRecord, Log
 from lyapflow.learning.streams import stream
 
 TASK = lf.tasks.BinaryTemporalXOR(2)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow.cells import interface
+from lyapflow.cells.ensemble import over_members
 
 
 @jit
@@ -15,6 +16,7 @@ def _jacobian(cell, h, x, D):
     interface.jacobian(cell, h, x, D)
 
 
+@over_members("h", "x")
 def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._jit import jit
+from lyapflow.cells.ensemble import Ensemble, Members
 from lyapflow.cells.parameters import arrays, like, map_arrays
 
 
@@ -83,12 +84,16 @@ class Adam:
         if self.clip_norm is not None:
             _checks.number("clip_norm", self.clip_norm, 0.0, open_low=True)
 
-    def init(self, params: Any) -> AdamState:
-        """The state before the first update of params, a cell or Model."""
+    def init(self, params: Any) -> Any:
+        """The state before the first update of params, a cell or Model; of an ensemble, one for each member."""
+        if isinstance(params, Ensemble):
+            return Ensemble(map(self.init, params))
         return AdamState(0, map_arrays(np.zeros_like, params), map_arrays(np.zeros_like, params))
 
-    def update(self, state: AdamState, params: Any, grads: Any) -> tuple[Any, AdamState]:
+    def update(self, state: Any, params: Any, grads: Any) -> tuple[Any, Any]:
         """One step: the new parameters and the new state; the old ones stay as they were.
+
+        A member of an ensemble that cannot be updated, its gradient being NaN, stays as it was.
 
         Raises
         ------
@@ -97,6 +102,15 @@ class Adam:
         Diverged
             If a gradient is not finite, or so large that its square is not.
         """
+        if isinstance(params, Ensemble):
+            members = Members(params, list(grads.reasons) if isinstance(grads, Ensemble) else None)
+            states, gradients = members.split("state", state), members.split("grads", grads)
+            return members.join(
+                members.run(
+                    lambda r: self.update(states[r], params[r], gradients[r]),
+                    lambda r: (params[r], states[r]),
+                )
+            )
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
+from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.parameters import arrays, map_arrays
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.cells.parameters import arrays
 from lyapflow.lyapunov.forward import Schedule, Tape, new_tape, state_schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
 
@@ -69,6 +70,11 @@ def bptt(
     return value, gradient, outputs
 
 
+def _lost(model: Model, **_: Any) -> tuple[float, Model]:
+    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), model)
+
+
+@over_members("x", "y", lost=_lost)
 def bptt_value_and_grad(
     model: Model, x: ArrayLike, y: ArrayLike, *, first: int = 0, loss: str = "cross_entropy"
 ) -> tuple[float, Model]:

@@ -1,5 +1,6 @@
 """Gradient flossing: descent on the flossing loss, alone or as a schedule within training."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.ensemble import Members
 from lyapflow.cells.interface import DIFFERENTIABLE, checked
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
@@ -30,7 +32,6 @@ def floss(
     transient: int = 0,
     q_transient: int = 0,
     callbacks: Callbacks = (),
-    training_epoch: int = 0,
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
 
@@ -39,7 +40,7 @@ def floss(
     cell : cell
         It stays as it is; the flossed cell is returned.
     inputs : callable
-        Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch.
+        Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for each member.
     k : int
         Number of exponents.
     epochs : int
@@ -52,8 +53,6 @@ def floss(
         As in `flossing_value_and_grad`.
     callbacks : iterable of callables, or one
         Each receives every `FlossingRecord`; one that returns True ends the flossing after that epoch's update.
-    training_epoch : int
-        Number that the records carry, where training is going on.
 
     Returns
     -------
@@ -66,6 +65,8 @@ def floss(
         If arguments do not fit.
     Diverged
         If a state or the gradient stops being finite or the tangent block loses rank; it has epoch, step and history.
+        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
+        on, and ``reasons`` of the flossed ensemble says why.
 
     Notes
     -----
@@ -79,31 +80,59 @@ def floss(
             f"for one fixed input x use lambda epoch: x"
         )
     checked_optimizer(optimizer)
-    cell = checked(cell, *DIFFERENTIABLE)
+    cells = Members(cell)
+    cells.now = [checked(member, *DIFFERENTIABLE) for member in cells.now]
     history = Log()
-    state = optimizer.init(cell)
+    _descend(
+        cells,
+        lambda epoch: cells.split("inputs(epoch)", inputs(epoch)),
+        cells.split("h0", h0),
+        cells.split("q0", q0),
+        epochs,
+        optimizer,
+        lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
+        history,
+        k=k,
+        target=target,
+        t_ons=t_ons,
+        transient=transient,
+        q_transient=q_transient,
+    )
+    return cells.join(cells.now), history
+
+
+def _descend(
+    cells: Members,
+    inputs: Callable[[int], Sequence[ArrayLike]],
+    h0: Sequence[Any],
+    q0: Sequence[Any],
+    epochs: int,
+    optimizer: Adam,
+    tell: Callable[[int, Any, Any], bool],
+    history: Log,
+    where: str = "",
+    **options: Any,
+) -> None:
+    """Flossing epochs of all cells, each with its own input, state and block, until one is told to be the last."""
+    states = [optimizer.init(cell) for cell in cells.now]
+
+    def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
+        cell = cells.now[r]
+        loss, gradient, exponents = flossing_value_and_grad(cell, x[r], h0=h0[r], q0=q0[r], **options)
+        cells.now[r], states[r] = optimizer.update(states[r], cell, gradient)
+        return loss, exponents
+
+    def lost(r: int) -> tuple[float, np.ndarray]:
+        return np.nan, np.full(options["k"], np.nan, cells.now[r][0].dtype)
+
     for epoch in range(epochs):
+        piece = functools.partial(descend, inputs(epoch))
         try:
-            loss, gradient, exponents = flossing_value_and_grad(
-                cell,
-                inputs(epoch),
-                k,
-                target=target,
-                h0=h0,
-                q0=q0,
-                t_ons=t_ons,
-                transient=transient,
-                q_transient=q_transient,
-            )
-            flossed, state = optimizer.update(state, cell, gradient)
+            found = cells.run(piece, lost, f"{where}flossing epoch {epoch}: ")
         except Diverged as error:
-            raise Diverged(
-                f"flossing epoch {epoch}: {error}", epoch=epoch, step=error.step, member=error.member, history=history
-            ) from None
-        cell = flossed
-        if tell(FlossingRecord(training_epoch, epoch, loss, exponents), history):
+            raise error.at(f"flossing epoch {epoch}: ", epoch, history) from None
+        if tell(epoch, *cells.join(found)) or None not in cells.reasons:
             break
-    return cell, history
 
 
 def checked_optimizer(optimizer: Any) -> None:
@@ -167,24 +196,27 @@ class Flossing:
 
     def episode(
         self,
-        cell: Any,
-        inputs: Callable[[int], ArrayLike],
-        h0: np.ndarray,
+        cells: Members,
+        inputs: Callable[[int], Sequence[ArrayLike]],
+        h0: Sequence[np.ndarray],
         training_epoch: int,
-        callbacks: Callbacks,
-    ) -> tuple[Any, Log]:
-        """One episode: `floss` with these settings."""
-        return floss(
-            cell,
+        tell: Callable[[FlossingRecord], bool],
+        history: Log,
+    ) -> None:
+        """Floss the cells of an ensemble, or one, by these settings."""
+        _descend(
+            cells,
             inputs,
+            h0,
+            [None] * len(h0),
+            self.epochs,
+            self.optimizer,
+            lambda epoch, loss, exponents: tell(FlossingRecord(training_epoch, epoch, loss, exponents)),
+            history,
+            f"epoch {training_epoch}: ",
             k=self.k,
-            epochs=self.epochs,
-            optimizer=self.optimizer,
             target=self.target,
-            h0=h0,
             t_ons=self.t_ons,
             transient=self.transient,
             q_transient=self.q_transient,
-            callbacks=callbacks,
-            training_epoch=training_epoch,
         )

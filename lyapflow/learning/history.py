@@ -1,4 +1,4 @@
-"""What a run records."""
+"""What a run records; of an ensemble, numbers and arrays with a leading member axis."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,8 +38,8 @@ class TrainingRecord:
 class Measurement:
     """The network as it enters an epoch, on inputs held back for the purpose.
 
-    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum (nats per step,
-    NaN where the tangent block lost rank).
+    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum (nats per step, -inf
+    for exponents without volume).
     """
 
     kind: ClassVar[str] = "measurement"

@@ -1,11 +1,13 @@
 """Training on a task, with flossing episodes between training epochs."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.ensemble import Members
 from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
@@ -22,7 +24,7 @@ def train(
     task: Task,
     *,
     epochs: int,
-    seed: int,
+    seed: int | Sequence[int],
     flossing: Flossing | None = None,
     T: int = 300,
     batch: int = 16,
@@ -40,10 +42,11 @@ def train(
     model : Model
         It stays as it is; the trained Model is returned.
     task : Task
-        One of `lyapflow.tasks`, or any object with their methods.
+        One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from several threads.
     epochs : int
         Training epochs, one update each.
     seed : int
+        For an ensemble one per member, whose run is then that of the member alone, to the bit.
     flossing : Flossing, optional
         The schedule; none by default.
     T, batch : int
@@ -65,6 +68,8 @@ def train(
         If arguments do not fit.
     Diverged
         If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step and history.
+        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
+        on, and ``reasons`` of the trained ensemble says why.
 
     Examples
     --------
@@ -73,10 +78,12 @@ def train(
         lf.train(model, task, epochs=10_000, seed=0,
                  callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
     """
-    model = checked_model(model)
-    size = sizes(model.cell)
+    models = Members(model)
+    models.now = [checked_model(member) for member in models.now]
+    size = sizes(models.now[0].cell)
+    dtype = models.now[0].h0.dtype
     epochs = _checks.integer("epochs", epochs, 0)
-    seed = _checks.integer("seed", seed, 0)
+    seeds = [_checks.integer("seed", s, 0) for s in models.split("seed", seed)]
     measure_every = None if measure_every is None else _checks.integer("measure_every", measure_every, 1)
     tell = Teller(callbacks)
     checked_optimizer(optimizer)
@@ -87,51 +94,59 @@ def train(
             f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {task!r}"
         )
     if flossing is not None:
-        n_state = f" = n_state of this {type(model.cell).__name__}"
+        n_state = f" = n_state of this {type(models.now[0].cell).__name__}"
         _checks.integer("k of flossing", flossing.k, 1, size.state, why=n_state)
-        x = _flossing_input(task, flossing, seed, 0, model.h0.dtype, 0)
-        _checks.array("task.inputs", x, (flossing.steps, flossing.batch, size.inputs), like=model.h0)
-    held_back = _sample(model, size, task, stream(seed, "test"), T, batch)
+        x = _flossing_inputs(task, flossing, seeds[:1], 0, dtype, 0)[0]
+        _checks.array("task.inputs", x, (flossing.steps, flossing.batch, size.inputs), like=models.now[0].h0)
+    held_back = [_sample(m, size, task, stream(s, "test"), T, batch) for m, s in zip(models.now, seeds)]
 
     history = History()
-    dtype = model.h0.dtype
-    state = optimizer.init(model)
+    states = [optimizer.init(member) for member in models.now]
+
+    def measure(r: int) -> tuple:
+        return _measure(models.now[r], size, held_back[r], task.loss)
+
+    def learn(epoch: int, r: int) -> tuple[float, float, float]:
+        member = models.now[r]
+        x, y, first = _sample(member, size, task, stream(seeds[r], "data", epoch), T, batch)
+        loss, gradient, outputs = bptt(member, size, x, y, first, task.loss)
+        models.now[r], states[r] = optimizer.update(states[r], member, gradient)
+        return loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0.astype(float)))
+
     for epoch in range(epochs + 1):
+        where = f"epoch {epoch}: "
         try:
             if flossing is not None and epoch in flossing.at and epoch < epochs:
-                cell, _ = flossing.episode(
-                    model.cell,
-                    functools.partial(_flossing_input, task, flossing, seed, epoch, dtype),
-                    model.h0,
+                cells = Members(models.join([member.cell for member in models.now]), models.reasons)
+                flossing.episode(
+                    cells,
+                    functools.partial(_flossing_inputs, task, flossing, seeds, epoch, dtype),
+                    [member.h0 for member in models.now],
                     epoch,
                     lambda record: tell(record, history.flossing),
+                    history.flossing,
                 )
-                model = model._replace(cell=cell)
+                models.now = [member._replace(cell=cell) for member, cell in zip(models.now, cells.now)]
             measured = measure_every is not None and (epoch % measure_every == 0 or epoch == epochs)
             if measured and not tell.stopped:
-                tell(_measure(model, size, held_back, task.loss, epoch), history.measurement)
-            if tell.stopped or epoch == epochs:
+                found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
+                tell(Measurement(epoch, *models.join(found)), history.measurement)
+            if tell.stopped or epoch == epochs or None not in models.reasons:
                 break
-            x, y, first = _sample(model, size, task, stream(seed, "data", epoch), T, batch)
-            loss, gradient, outputs = bptt(model, size, x, y, first, task.loss)
-            model, state = optimizer.update(state, model, gradient)
+            found = models.run(functools.partial(learn, epoch), lambda r: (np.nan, np.nan, np.nan), where)
         except Diverged as error:
-            raise Diverged(
-                f"epoch {epoch}: {error}", epoch=epoch, step=error.step, member=error.member, history=history
-            ) from None
-        record = TrainingRecord(
-            epoch, loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0.astype(float)))
-        )
-        if tell(record, history.training):
+            raise error.at(where, epoch, history) from None
+        if tell(TrainingRecord(epoch, *models.join(found)), history.training):
             break
-    return model, history
+    return models.join(models.now), history
 
 
-def _flossing_input(
-    task: Task, flossing: Flossing, seed: int, training_epoch: int, dtype: np.dtype, epoch: int
-) -> np.ndarray:
-    rng = stream(seed, f"flossing before {training_epoch}", epoch)
-    return task.inputs(rng, flossing.steps, flossing.batch, dtype)
+def _flossing_inputs(
+    task: Task, flossing: Flossing, seeds: Sequence[int], training_epoch: int, dtype: np.dtype, epoch: int
+) -> list[np.ndarray]:
+    """The input of a flossing epoch, for the member of each seed."""
+    rngs = (stream(seed, f"flossing before {training_epoch}", epoch) for seed in seeds)
+    return [task.inputs(rng, flossing.steps, flossing.batch, dtype) for rng in rngs]
 
 
 def _sample(
@@ -142,22 +157,22 @@ def _sample(
     return checked_data(model, size, x, y, first, task.loss)
 
 
-def _measure(model: Model, size: Sizes, data: tuple[np.ndarray, np.ndarray, int], loss: str, epoch: int) -> Measurement:
+def _measure(
+    model: Model, size: Sizes, data: tuple[np.ndarray, np.ndarray, int], loss: str
+) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """What a Measurement holds, from the loss on."""
     x, y, first = data
     value, gradient, outputs = bptt(model, size, x, y, first, loss)
     W_bar = gradient.cell[0]
-    return Measurement(
-        epoch,
+    return (
         value,
         accuracy(outputs, y[first:], loss),
         np.linalg.svd(W_bar.reshape(-1, W_bar.shape[-1]), compute_uv=False),
-        exponents_or_nan(model, x[:, 0], q_transient=len(x) // 4),
+        lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4).exponents,
     )
 
 
-def exponents_or_nan(model: Model, x: np.ndarray, *, q_transient: int) -> np.ndarray:
-    """The whole spectrum along an input x (T, m); NaN where the tangent block loses rank."""
-    try:
-        return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=q_transient).exponents
-    except Diverged:
-        return np.full(model.h0.shape, np.nan, model.h0.dtype)
+def _nothing_measured(model: Model) -> tuple[float, float, np.ndarray, np.ndarray]:
+    W, n_state = model.cell[0], model.h0.size
+    singular_values = min(W.reshape(-1, W.shape[-1]).shape)
+    return np.nan, np.nan, np.full(singular_values, np.nan, W.dtype), np.full(n_state, np.nan, W.dtype)

@@ -4,6 +4,7 @@ Time: `transient` steps move the state alone, `q_transient` steps move state and
 counted. The block is reorthonormalised every `t_ons` steps, on the last uncounted step and on the last step.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
+from lyapflow._threads import breathe
+from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr import orthonormalise, workspace
@@ -32,6 +35,8 @@ class Schedule(NamedTuple):
         Counted steps up to and including each counted QR.
     uncounted : int
         Number of QRs before counting starts.
+    t_ons : int
+        Steps of the longest interval between QRs.
     """
 
     steps: int
@@ -39,10 +44,21 @@ class Schedule(NamedTuple):
     factor_after: np.ndarray
     ends: np.ndarray
     uncounted: int
+    t_ons: int
 
     @property
     def n_qr(self) -> int:
         return self.uncounted + len(self.ends)
+
+    def every_step(self) -> "Schedule":
+        """The same, with a QR after every step."""
+        counting = self.steps - int(self.ends[-1])
+        return schedule(self.steps, 1, self.transient, counting - self.transient)
+
+    def interval(self, t: int) -> int:
+        """First step of the interval between QRs to which step t belongs."""
+        before = np.flatnonzero(self.factor_after[:t] >= 0)
+        return int(before[-1]) + 1 if before.size else self.transient
 
 
 def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:
@@ -64,11 +80,11 @@ def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedu
     factor_after = np.full(steps, -1)
     at = np.concatenate([transient + before, counting + counted]) - 1
     factor_after[at] = np.arange(at.size)
-    return Schedule(steps, transient, factor_after, counted, before.size)
+    return Schedule(steps, transient, factor_after, counted, before.size, t_ons)
 
 
 class Tape(NamedTuple):
-    """Arrays that the sweep writes, each a ring over time: as long as time for a tape, short where none is kept."""
+    """Arrays that the sweep writes, each a ring over time: of all steps for a tape, or of one interval between QRs."""
 
     states: np.ndarray  # (steps + 1, B, n_state), the state entering each step, and the last
     records: np.ndarray  # (steps, B, n_record)
@@ -78,11 +94,14 @@ class Tape(NamedTuple):
 
 def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, full: bool) -> Tape:
     """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state)."""
-    steps, tangent_steps, n_qr = (plan.steps, plan.steps - plan.transient, plan.n_qr) if full else (1, 1, 1)
+    interval = plan.t_ons, 1, plan.t_ons, 1
+    steps, records, tangent_steps, n_qr = (
+        (plan.steps, plan.steps, plan.steps - plan.transient, plan.n_qr) if full else interval
+    )
     k = len(q0)
     tape = Tape(
         np.empty((steps + 1, len(h0), size.state), h0.dtype),
-        np.empty((steps, len(h0), size.record), h0.dtype),
+        np.empty((records, len(h0), size.record), h0.dtype),
         np.empty((tangent_steps + 1, k, size.state), h0.dtype),
         np.empty((max(n_qr, 1), k, k), h0.dtype),
     )
@@ -120,8 +139,18 @@ def advance(cell, x, start, stop, transient, factor_after, tape, log_R, work, qr
     return stop, k
 
 
-def sweep(cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> np.ndarray:
+def sweep(
+    cell: Any,
+    size: Sizes,
+    x: np.ndarray,
+    tape: Tape,
+    plan: Schedule,
+    recover: Callable[[int, Tape, np.ndarray], Tape] | None = None,
+) -> np.ndarray:
     """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second; log R (n_qr, k).
+
+    Where the QR after step t finds that the tangent block has lost rank, recover(t, tape, log_R) sets that QR's row of
+    log_R and returns the tape to go on with, whose block may have fewer vectors.
 
     Raises
     ------
@@ -133,30 +162,40 @@ def sweep(cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> 
     work = np.empty((k, size.tangent_work), x.dtype)
     qr_work = workspace(k, x.dtype)
     segment = steps_per_segment(size, k + x.shape[1])
+    start = 0
     with one_blas_thread():
-        for start in range(0, plan.steps, segment):
+        while start < plan.steps:
+            breathe()
             stop = min(start + segment, plan.steps)
-            t, rank = advance(cell, x, start, stop, plan.transient, plan.factor_after, tape, log_R, work, qr_work)
+            start, rank = advance(cell, x, start, stop, plan.transient, plan.factor_after, tape, log_R, work, qr_work)
             if rank == NOT_FINITE:
-                lost = ~np.isfinite(tape.states[(t + 1) % len(tape.states)]).all(axis=1)
+                lost = ~np.isfinite(tape.states[(start + 1) % len(tape.states)]).all(axis=1)
                 raise Diverged(
-                    f"the state stopped being finite at step {t}: use smaller weights or inputs",
-                    step=t,
+                    f"the state stopped being finite at step {start}: use smaller weights or inputs",
+                    step=start,
                     member=int(np.argmax(lost)) if len(lost) > 1 else None,
                 )
-            if 0 == rank < k:
-                raise Diverged(
-                    f"the tangent block vanished or overflowed at step {t}: no exponent can be told from rounding "
-                    f"errors there; use other weights, or reorthonormalise more often (smaller t_ons)",
-                    step=t,
-                )
             if rank < k:
-                raise Diverged(
-                    f"the tangent block lost rank at step {t}: {rank} of {k} exponents can be told from rounding "
-                    f"errors there; ask for k <= {rank}, or reorthonormalise more often (smaller t_ons)",
-                    step=t,
-                )
+                if recover is None:
+                    raise _lost_rank(start, rank, k, x.dtype)
+                tape = recover(start, tape, log_R)
+                k = tape.blocks.shape[1]
+                work, qr_work = work[:k], workspace(k, x.dtype)
+                start += 1
     return log_R
+
+
+def _lost_rank(step: int, rank: int, k: int, dtype: np.dtype) -> Diverged:
+    """The error of a tangent block that has `rank` of k directions left after a step."""
+    way_out = f"ask for k <= {rank}" if rank else "use other weights"
+    if dtype == np.float32:
+        way_out += ", or use float64"
+    return Diverged(
+        f"the tangent block lost rank at step {step}: {rank or 'none'} of {k} exponents can be told from rounding "
+        f"errors there; {way_out}",
+        step=step,
+        rank=rank,
+    )
 
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:
@@ -173,6 +212,12 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
 
 
+def _lost_trajectory(cell: Any, x: Any, h0: Any = None) -> np.ndarray:
+    size = sizes(cell)
+    return np.full((*np.shape(x)[:-1], size.state), np.nan, cell[0].dtype)
+
+
+@over_members("x", "h0", lost=_lost_trajectory)
 def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarray:
     """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
 
@@ -209,7 +254,7 @@ def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarr
 
 def state_schedule(steps: int) -> Schedule:
     """A sweep of states alone."""
-    return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0)
+    return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0, 1)
 
 
 def inputs(x: Any, size: Sizes, like: np.ndarray) -> tuple[np.ndarray, bool]:

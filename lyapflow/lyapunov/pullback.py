@@ -6,6 +6,7 @@ import numpy as np
 
 from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
+from lyapflow._threads import breathe
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, zeros_like
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr_pullback import pull_back_log
@@ -127,6 +128,7 @@ def retreat(
     segment -= segment % chunk
     with one_blas_thread():
         for stop in range(plan.steps, 0, -segment):
+            breathe()
             start = max(stop - segment, 0)
             lost = _retreat(
                 cell,

@@ -1,8 +1,9 @@
 """Lyapunov spectra with error bars, and the flossing loss with its gradient."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,8 +11,12 @@ from scipy.special import ndtr, stdtrit
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._threads import each
+from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE, Sizes, checked, sizes, step, tangent
+from lyapflow.cells.parameters import map_arrays
 from lyapflow.linalg.qr import qr
+from lyapflow.lyapunov.deficiency import volume_growth
 from lyapflow.lyapunov.forward import Schedule, Tape, initial_state, inputs, new_tape, schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
 
@@ -20,38 +25,68 @@ BATCHES = 32
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Lyapunov exponents of one trajectory.
+    """Lyapunov exponents of one cell; of an ensemble, with a leading member axis on every array.
 
     Attributes
     ----------
     exponents : array (k,)
-        In nats per step and in QR order, which is descending up to noise.
+        In nats per step and in QR order, which is descending up to noise, averaged over the trajectories; -inf for
+        those without volume, which come last.
     stderr : array (k,)
         Standard error of each exponent, from the scatter of the means of long batches, such that ± 2 of them are a
-        95 % interval; NaN below four reorthonormalisations.
+        95 % interval; NaN below four reorthonormalisations and where an exponent is -inf.
     history : array (n_qr, k)
         Running means after each counted reorthonormalisation.
+    trajectories : array (B, k)
+        Exponents of each trajectory.
     steps_counted : int
-        Steps that entered the mean.
+        Steps of a trajectory that entered the mean.
     n_state : int
         Length of the state, the number of exponents that there are.
+    reasons : tuple of (str or None)
+        For an ensemble: why a member came back as NaN, None where it did not.
     """
 
     exponents: np.ndarray
     stderr: np.ndarray
     history: np.ndarray = field(repr=False)
+    trajectories: np.ndarray = field(repr=False)
     steps_counted: int
     n_state: int
+    reasons: tuple[str | None, ...] = ()
 
     @property
-    def kaplan_yorke_dimension(self) -> float:
+    def spread(self) -> np.ndarray:
+        """Standard deviation (k,) of each exponent over the trajectories; NaN for one trajectory."""
+        if self.trajectories.shape[-2] == 1:
+            return np.full_like(self.exponents, np.nan)
+        with np.errstate(invalid="ignore"):  # of -inf
+            return self.trajectories.std(axis=-2, ddof=1)
+
+    @property
+    def kaplan_yorke_dimension(self) -> Any:
         r"""``j + Σ_{i<=j} λ_i / |λ_{j+1}|`` for the largest j whose sum of exponents is not negative.
 
         0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than k are needed.
         Kaplan and Yorke (1979).
         """
-        ordered = np.sort(self.exponents.astype(float))[::-1]
+        return self._of_each_member(self._kaplan_yorke_dimension)
+
+    @property
+    def entropy_rate(self) -> Any:
+        """Sum of the positive exponents, nats per step: an upper bound of the Kolmogorov-Sinai entropy rate (Ruelle),
+        equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative one."""
+        return self._of_each_member(self._entropy_rate)
+
+    def _of_each_member(self, number: Callable[[np.ndarray], float]) -> Any:
+        found = np.apply_along_axis(number, -1, self.exponents.astype(float))
+        return found if found.ndim else float(found)
+
+    def _kaplan_yorke_dimension(self, exponents: np.ndarray) -> float:
+        ordered = np.sort(exponents)[::-1]
         sums = np.cumsum(ordered)
+        if np.isnan(sums[-1]):
+            return np.nan
         if sums[0] < 0:
             return 0.0
         j = int(np.flatnonzero(sums >= 0)[-1]) + 1
@@ -59,13 +94,18 @@ class Spectrum:
             return float(j) if j == self.n_state else np.nan
         return j + sums[j - 1] / abs(ordered[j])
 
-    @property
-    def entropy_rate(self) -> float:
-        """Sum of the positive exponents, nats per step: an upper bound of the Kolmogorov-Sinai entropy rate (Ruelle),
-        equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative one."""
-        if len(self.exponents) < self.n_state and self.exponents.min() > 0:
+    def _entropy_rate(self, exponents: np.ndarray) -> float:
+        if np.isnan(exponents).any() or (len(exponents) < self.n_state and exponents.min() > 0):
             return np.nan
-        return float(np.sum(self.exponents[self.exponents > 0], dtype=float))
+        return float(np.sum(exponents[exponents > 0]))
+
+    @staticmethod
+    def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
+        """One Spectrum of an ensemble from those of its members."""
+        names = ("exponents", "stderr", "history", "trajectories")
+        arrays: dict[str, Any] = {name: np.stack([getattr(s, name) for s in spectra]) for name in names}
+        first = spectra[0]
+        return Spectrum(**arrays, steps_counted=first.steps_counted, n_state=first.n_state, reasons=tuple(reasons))
 
 
 @functools.lru_cache(maxsize=8)
@@ -92,23 +132,49 @@ def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
 
 
 def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Standard error of the mean rate by batch means, which respect any correlation shorter than a batch.
+    """Standard error of the mean rate of log_R (B, n_qr, k) by batch means, which respect correlations within a batch.
 
     Widened by Student's factor, so that ± 2 of them cover 95.45 % however few batches there are.
     """
-    n_qr = len(steps)
+    trajectories, n_qr, k = log_R.shape
     if n_qr < 4:
-        return np.full(log_R.shape[1], np.nan)
+        return np.full(k, np.nan)
     batches = min(BATCHES, int(np.sqrt(n_qr)))
     starts = np.arange(batches) * n_qr // batches
     length = np.add.reduceat(steps, starts)
-    growth = np.add.reduceat(log_R, starts)
+    growth = np.add.reduceat(log_R, starts, axis=1)
     total = steps.sum()
-    deviation = growth / length[:, None] - growth.sum(axis=0) / total
-    widening = stdtrit(batches - 1, ndtr(2.0)) / 2
-    return widening * np.sqrt((length[:, None] * deviation**2).sum(axis=0) / (total * (batches - 1)))
+    with np.errstate(invalid="ignore"):  # of -inf
+        deviation = growth / length[:, None] - growth.sum(axis=1, keepdims=True) / total
+    variance = (length[:, None] * deviation**2).sum(axis=(0, 1)) / (total * (batches - 1))
+    widening = stdtrit(trajectories * (batches - 1), ndtr(2.0)) / 2
+    return widening * np.sqrt(variance) / trajectories
 
 
+def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
+    """What the counted log_R (B, n_qr, k) say."""
+    history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
+    return Spectrum(
+        exponents=history[:, -1].mean(axis=0).astype(dtype),
+        stderr=_standard_error(log_R, np.diff(plan.ends, prepend=0)).astype(dtype),
+        history=history.mean(axis=0).astype(dtype),
+        trajectories=history[:, -1].astype(dtype),
+        steps_counted=int(plan.ends[-1]),
+        n_state=size.state,
+    )
+
+
+def _lost_spectrum(
+    cell: Any, x: Any, k: Any = None, t_ons: int = 1, transient: int = 0, q_transient: int = 0, **_: Any
+) -> Spectrum:
+    size = sizes(cell)
+    plan = schedule(len(x), t_ons, transient, q_transient)
+    trajectories = np.shape(x)[1] if np.ndim(x) == 3 else 1
+    log_R = np.full((trajectories, len(plan.ends), size.state if k is None else k), np.nan)
+    return _spectrum(log_R, plan, size, cell[0].dtype)
+
+
+@over_members("x", "h0", "q0", lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike,
@@ -127,14 +193,14 @@ def lyapunov_spectrum(
     Parameters
     ----------
     cell : cell
-    x : array (T, m)
-        Input; m = 0 for an autonomous system.
+    x : array (T, m) or (T, B, m)
+        Input of one trajectory, or of B whose exponents are averaged; m = 0 for an autonomous system.
     k : int, optional
         Number of exponents, all n_state by default.
-    h0 : array (n_state,), optional
+    h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
-        Initial orthonormal block; the first k columns of a fixed matrix by default.
+        Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix by default.
     t_ons : int
         Steps between reorthonormalisations.
     transient : int
@@ -152,13 +218,16 @@ def lyapunov_spectrum(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state stops being finite or the block loses rank; it names the step.
+        If a state stops being finite; it names the step, and the trajectory of a batch.
 
     Notes
     -----
     Benettin et al. (1980); paper, Alg. 2 and App. I. The standard error is that of the means of up to 32 batches of
     consecutive reorthonormalisations, so it is right where correlations are shorter than a batch, and too large
-    where growth rates cancel over time.
+    where growth rates cancel over time. Standard errors of trajectories add as those of independent ones.
+
+    A direction that a single step leaves at or below the rounding error of its own vector in float64 has no volume:
+    its exponent is -inf (``docs/conventions.md``).
 
     Examples
     --------
@@ -170,22 +239,44 @@ def lyapunov_spectrum(
     cell = checked(cell, step, tangent)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
-    x = _checks.array("x", x, ("T", size.inputs), like=cell[0])[:, None, :]
+    x, _ = inputs(x, size, cell[0])
     plan = schedule(len(x), t_ons, transient, q_transient)
-    start = initial_state(h0, size, 1, cell[0])
-    tape = new_tape(size, start, _initial_block(q0, size.state, k, cell[0]), plan, full=False)
-    log_R = sweep(cell, size, x, tape, plan)[plan.uncounted :]
-    history = np.cumsum(log_R, axis=0) / plan.ends[:, None]
-    dtype = cell[0].dtype
-    return Spectrum(
-        exponents=history[-1].astype(dtype),
-        stderr=_standard_error(log_R, np.diff(plan.ends, prepend=0)).astype(dtype),
-        history=history.astype(dtype),
-        steps_counted=int(plan.ends[-1]),
-        n_state=size.state,
-    )
+    start = initial_state(h0, size, x.shape[1], cell[0])
+    block = _initial_block(q0, size.state, k, cell[0])
+
+    def growth(b: int) -> np.ndarray:
+        return volume_growth(cell, size, _driven(x, b), start[b : b + 1], block, plan)[plan.uncounted :]
+
+    return _spectrum(np.stack(_each_trajectory(growth, x.shape[1])), plan, size, cell[0].dtype)
 
 
+def _driven(x: np.ndarray, b: int) -> np.ndarray:
+    """The input of trajectory b."""
+    return np.ascontiguousarray(x[:, b : b + 1])
+
+
+Found = TypeVar("Found")
+
+
+def _each_trajectory(piece: Callable[[int], Found], trajectories: int) -> list[Found]:
+    """`each`, whose Diverged names the trajectory where there are many."""
+
+    def named(b: int) -> Found:
+        try:
+            return piece(b)
+        except Diverged as error:
+            if trajectories == 1:
+                raise
+            raise Diverged(f"trajectory {b}: {error}", step=error.step, member=b, rank=error.rank) from None
+
+    return each(named, trajectories)
+
+
+def _lost_flossing(cell: Any, k: int, **_: Any) -> tuple[float, Any, np.ndarray]:
+    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(k, np.nan, cell[0].dtype)
+
+
+@over_members("x", "h0", "q0", lost=_lost_flossing)
 def flossing_value_and_grad(
     cell: Any,
     x: ArrayLike,
@@ -234,7 +325,9 @@ def flossing_value_and_grad(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state or the gradient stops being finite or the block loses rank.
+        If a state or the gradient stops being finite, or the block loses rank: then fewer than k exponents exist, and
+        it names the step and, as ``rank``, how many are left. An ensemble goes on: loss, gradient and exponents of that
+        member are NaN, and ``gradient.reasons`` says why.
 
     Notes
     -----
@@ -265,25 +358,33 @@ def targets(target: Any, k: int) -> np.ndarray:
 def _flossing(
     cell: Any, size: Sizes, x: np.ndarray, plan: Schedule, start: np.ndarray, block: np.ndarray, wanted: np.ndarray
 ) -> tuple[float, Any, np.ndarray]:
-    runs: list[tuple[np.ndarray, Tape]] = []
-    counted = plan.ends[-1]
-    exponents = np.zeros(len(block))
-    batch = x.shape[1]
-    for b in range(batch):
-        driven = np.ascontiguousarray(x[:, b : b + 1])
-        tape = new_tape(size, start[b : b + 1], block, plan, full=True)
-        try:
+    batch, counted = x.shape[1], plan.ends[-1]
+
+    def ahead(b: int) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
+        driven = _driven(x, b)
+
+        def run(plan: Schedule) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
+            tape = new_tape(size, start[b : b + 1], block, plan, full=True)
             log_R = sweep(cell, size, driven, tape, plan)
+            return log_R[plan.uncounted :].sum(axis=0), driven, tape, plan
+
+        try:
+            return run(plan)
         except Diverged as error:
-            error.member = b if batch > 1 else None
-            raise
-        exponents += log_R[plan.uncounted :].sum(axis=0) / (counted * batch)
-        runs.append((driven, tape))
+            if error.rank is None or plan.t_ons == 1:
+                raise
+        return run(plan.every_step())  # perhaps an interval was ill-conditioned
+
+    def back(b: int) -> Any:
+        _, driven, tape, plan = runs[b]
+        log_R_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
+        log_R_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
+        return retreat(cell, size, driven, tape, plan, log_R_bar, np.empty((0, 1, size.state), x.dtype))[0]
+
+    runs = _each_trajectory(ahead, batch)
+    exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)
     off = exponents - wanted
-    log_R_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
-    log_R_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
-    nothing = np.empty((0, 1, size.state), x.dtype)
-    parts = [retreat(cell, size, driven, tape, plan, log_R_bar, nothing)[0] for driven, tape in runs]
+    parts = _each_trajectory(back, batch)
     gradient = type(cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*parts)))
     if not all(np.isfinite(a).all() for a in gradient):
         raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from lyapflow._checks import LyapflowError
 from lyapflow.cells.interface import checked
+from lyapflow.cells.parameters import named_arrays
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.cells.parameters import named_arrays
 
 CELLS = {cls.__name__: cls for cls in (TanhRNN,)}
 

@@ -1,0 +1,183 @@
+"""Ensembles: many cells, or Models, of one kind as one, each member worked on by a thread of its own."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._threads import each
+from lyapflow.cells.parameters import named_arrays
+
+
+class Ensemble(tuple):
+    """Members of one class, size and dtype, as `lyapflow.stack` makes them.
+
+    ``ensemble[r]`` is member r; ``ensemble.W`` holds the arrays W of all members, with a leading member axis.
+
+    Attributes
+    ----------
+    reasons : tuple of (str or None)
+        For a result: why a member came back as NaN or was left behind, None where all went well.
+    """
+
+    reasons: tuple[str | None, ...]
+
+    def __new__(cls, members: Iterable[Any], reasons: Iterable[str | None] | None = None) -> "Ensemble":
+        self = super().__new__(cls, members)
+        self.reasons = (None,) * len(self) if reasons is None else tuple(reasons)
+        return self
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        if isinstance(index, slice):
+            return Ensemble(super().__getitem__(index), self.reasons[index])
+        return super().__getitem__(index)
+
+    def __getattr__(self, field: str) -> Any:
+        if field not in super().__getitem__(0)._fields:
+            raise AttributeError(f"an ensemble of {type(self[0]).__name__} has no {field}")
+        values = [getattr(member, field) for member in self]
+        return Ensemble(values, self.reasons) if hasattr(values[0], "_fields") else np.stack(values)
+
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self)} {type(self[0]).__name__}>"
+
+
+def stack(members: Iterable[Any]) -> Ensemble:
+    """Make one ensemble of cells, or of Models, of one class, size and dtype.
+
+    An ensemble goes wherever a cell or a Model goes. Its members run in parallel, one thread each (as many at a time as
+    NUMBA_NUM_THREADS), and each gets the bits that it gets alone. Every array that goes with an ensemble (x, y, h0, q0)
+    and every result leads with the member axis; nothing broadcasts.
+
+    Parameters
+    ----------
+    members : sequence of cells or of Models
+
+    Returns
+    -------
+    Ensemble
+        ``ensemble[r]`` is member r, ``ensemble.W`` the stacked arrays W.
+
+    Raises
+    ------
+    LyapflowError
+        If there is no member, or they differ in class, shapes or dtype.
+
+    Notes
+    -----
+    A member that a computation cannot go on with (a state that is not finite, a tangent block without the wanted rank)
+    does not end the others: its results are NaN, and ``reasons`` of the result says why.
+    """
+    try:
+        found = list(members)
+    except TypeError:
+        raise LyapflowError(f"stack takes a sequence of cells or of Models, got {type(members).__name__}") from None
+    if not found:
+        raise LyapflowError("stack takes at least one member, got none")
+    kinds = []
+    for member in found:
+        if not hasattr(member, "_fields"):
+            raise LyapflowError(f"stack takes cells or Models, got {type(member).__name__}")
+        arrays = ((name, np.asarray(a)) for name, a in named_arrays(member))
+        kinds.append((type(member).__name__, *(f"{name} {a.dtype} {a.shape}" for name, a in arrays)))
+    for r, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            first, other = next((a, b) for a, b in zip((*kinds[0], ""), (*kind, "")) if a != b)
+            raise LyapflowError(
+                f"members of a stack must be of one class, size and dtype: the first has {first}, "
+                f"member {r} has {other}"
+            )
+    return Ensemble(found)
+
+
+class Members:
+    """The members of an ensemble, or one network alone, on their way through a computation.
+
+    ``now`` holds what each member has become; ``reasons`` why one was left behind.
+    """
+
+    def __init__(self, network: Any, reasons: list[str | None] | None = None) -> None:
+        self.alone = not isinstance(network, Ensemble)
+        self.now = [network] if self.alone else list(network)
+        self.reasons: list[str | None] = [None for _ in self.now] if reasons is None else reasons
+
+    def split(self, name: str, value: Any) -> list[Any]:
+        """What each member gets of a value that leads with the member axis; None stands for None of each."""
+        if self.alone or value is None:
+            return [value] * len(self.now)
+        parts = list(value) if np.iterable(value) else []
+        if len(parts) != len(self.now):
+            got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{value!r:.60}"
+            raise LyapflowError(f"{name} must lead with the member axis, of length {len(self.now)} here, got {got}")
+        return parts
+
+    def run(self, piece: Callable[[int], Any], lost: Callable[[int], Any], where: str = "") -> list[Any]:
+        """piece(r) for each member in a thread; lost(r) for those left behind, now or before.
+
+        A member alone is not left behind: it raises.
+        """
+        if self.alone:
+            return [piece(0)]
+
+        def one(r: int) -> Any:
+            if self.reasons[r] is not None:
+                return lost(r)
+            try:
+                return piece(r)
+            except Diverged as error:
+                self.reasons[r] = f"{where}{error}"
+                return lost(r)
+            except LyapflowError as error:
+                raise LyapflowError(f"member {r}: {error}") from None
+
+        return each(one, len(self.now))
+
+    def join(self, results: Sequence[Any]) -> Any:
+        """One result: with a leading member axis, an ensemble of cells or Models; that of a member alone as it is."""
+        first = results[0]
+        if self.alone:
+            return first
+        if hasattr(first, "over_members"):
+            return first.over_members(results, self.reasons)
+        if hasattr(first, "_fields"):
+            return Ensemble(results, self.reasons)
+        if isinstance(first, tuple):
+            return tuple(self.join(part) for part in zip(*results))
+        return np.array(results)
+
+
+def _never_lost(**arguments: Any) -> Any:
+    raise NotImplementedError("a member diverged of which no result of NaN was foreseen")
+
+
+def over_members(*names: str, lost: Callable[..., Any] = _never_lost) -> Callable:
+    """Let a public function take an ensemble as its first argument.
+
+    ``names`` are the arguments that lead with the member axis. ``lost`` gets the arguments of one member by name and
+    returns what that member gives when it diverged.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+        first = next(iter(signature.parameters))
+
+        @functools.wraps(function)
+        def public(*positional: Any, **keywords: Any) -> Any:
+            ensemble = positional[0] if positional else keywords.get(first)
+            if not isinstance(ensemble, Ensemble):
+                return function(*positional, **keywords)
+            members = Members(ensemble)
+            given = signature.bind(*positional, **keywords).arguments
+            parts = {name: members.split(name, given[name]) for name in names if name in given}
+
+            def arguments(r: int) -> dict[str, Any]:
+                return {**given, first: ensemble[r], **{name: values[r] for name, values in parts.items()}}
+
+            return members.join(members.run(lambda r: function(**arguments(r)), lambda r: lost(**arguments(r))))
+
+        return public
+
+    return decorate
