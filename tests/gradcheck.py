@@ -8,7 +8,6 @@ from lyapflow._jit import jit
 from lyapflow.cells import interface
 from lyapflow.cells.parameters import arrays, like
 
-
 CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 DTYPES = (np.float64, np.float32)
 GAINS = (1e-3, 0.5, 1.0, 3.0, 30.0)  # from tiny to saturating

@@ -46,11 +46,13 @@ SPECTRUM_ERRORS = [
     ({"cell": MODEL}, "this takes a cell, got a Model; pass its .cell"),
     ({"x": X[:, :1]}, r"x must have shape \(T, 2\), got \(20, 1\)"),
     ({"x": X[0]}, r"x must have shape \(T, 2\), got \(2,\)"),
-    ({"x": XB}, r"x must have shape \(T, 2\), got \(20, 3, 2\)"),
+    ({"x": XB[None]}, r"x must have shape \(T, 2\), got \(1, 20, 3, 2\)"),
     ({"x": bad(X, np.nan)}, "x must be finite"),
     ({"x": X.astype(np.float32)}, "one dtype, got x in float32 beside float64"),
     ({"x": X.astype(int)}, "x must be of dtype"),
-    ({"x": X[:0]}, "longer than its transients: got 0 steps"),
+    ({"x": X[:0]}, "x must have at least one step"),
+    ({"x": XB[:, :0]}, "at least one step and one trajectory"),
+    ({"x": XB, "h0": np.zeros((2, 6))}, r"h0 must have shape \(3, 6\), got \(2, 6\)"),
     ({"x": [[0.0, 1.0], [2.0]]}, "x must be an array, got list"),
     ({"h0": [[0.0], [1.0, 2.0]]}, "h0 must be an array, got list"),
     ({"q0": [[0.0], [1.0, 2.0]]}, "q0 must be an array, got list"),
@@ -77,9 +79,6 @@ SPECTRUM_ERRORS = [
 def test_spectrum_and_flossing(changes, message):
     with pytest.raises(lf.LyapflowError, match=message):
         spectrum(**changes)
-    if changes.get("x") is XB:
-        return  # flossing takes a batch
-    message = message.replace("longer than its transients: got 0 steps", "x must have at least one step")
     with pytest.raises(lf.LyapflowError, match=message):
         lf.flossing_value_and_grad(**{"cell": CELL, "x": X, "k": 3} | changes)
 
@@ -93,8 +92,6 @@ def test_spectrum_and_flossing(changes, message):
         ({"target": [[0.0], [1.0, 2.0]]}, "target must be a finite number"),
         ({"x": XB, "h0": [[0.0], [1.0, 2.0]]}, "h0 must be an array, got list"),
         ({"k": None}, None),
-        ({"x": XB, "h0": np.zeros((2, 6))}, r"h0 must have shape \(3, 6\), got \(2, 6\)"),
-        ({"x": XB[:, :0]}, "at least one step and one trajectory"),
     ],
 )
 def test_flossing(changes, message):
@@ -208,6 +205,65 @@ def test_random_cells_and_models():
             lf.TanhRNN.random(n, m, **{"rng": RNG} | keywords)
     with pytest.raises(lf.LyapflowError, match="n_outputs must be"):
         lf.Model.random(CELL, 0, rng=RNG)
+
+
+def test_random_gates_and_relu():
+    for function, message in [
+        (lambda: lf.LSTM.random(0, 1, rng=RNG), "n must be an integer at least 1"),
+        (lambda: lf.LSTM.random(2, 1, rng=RNG, g=-1.0), "g must be a finite number at least 0"),
+        (lambda: lf.GRU.random(2, -1, rng=RNG), "m must be an integer at least 0"),
+        (lambda: lf.GRU.random(2, 1, rng=None), "rng must be a numpy.random.Generator"),
+        (lambda: lf.GRU.random(2, 1, rng=RNG, dtype="int"), "dtype must be float64 or float32"),
+        (lambda: lf.ReluRNN.random(2, 1, rng=RNG, mean=np.nan), "mean must be a finite number"),
+        (lambda: lf.LinearRNN.random(2, 1, rng=RNG, weights=None), "weights must be one of"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=message):
+            function()
+
+
+def test_gated_cells_of_wrong_shapes():
+    lstm, gru = lf.LSTM.random(3, 2, rng=RNG), lf.GRU.random(3, 2, rng=RNG)
+    for cell, message in [
+        (lstm._replace(W=lstm.W[:3]), r"W must have shape \(4, 3, 3\), got \(3, 3, 3\)"),
+        (lstm._replace(W=lstm.W.reshape(12, 3)), r"W must have shape \(4, 3, 3\), got \(12, 3\)"),
+        (lstm._replace(V=lstm.V.reshape(12, 2)), r"the shapes of LSTM do not make a cell: .*V \(12, 2\)"),
+        (lstm._replace(b=lstm.b.ravel()), r"b must have shape \(4, 3\), got \(12,\)"),
+        (gru._replace(b_n=gru.b), r"b_n must have shape \(3,\), got \(3, 3\)"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=message):
+            lf.lyapunov_spectrum(cell, X)
+
+
+def test_stacks():
+    other = lf.TanhRNN.random(5, 2, rng=RNG)
+    both = lf.stack([CELL, CELL])
+    for function, message in [
+        (lambda: lf.stack([]), "at least one member, got none"),
+        (lambda: lf.stack(3), "stack takes a sequence of cells or of Models, got int"),
+        (lambda: lf.stack(CELL), "stack takes cells or Models, got ndarray"),
+        (lambda: lf.stack([both, both]), "stack takes cells or Models, got Ensemble"),
+        (lambda: lf.stack([CELL, other]), r"the first has W float64 \(6, 6\), member 1 has W float64 \(5, 5\)"),
+        (lambda: lf.stack([CELL, MODEL]), "the first has TanhRNN, member 1 has Model"),
+        (lambda: lf.stack([CELL, CELL._replace(b=CELL.b.astype("f4"))]), "member 1 has b float32"),
+        (
+            lambda: lf.lyapunov_spectrum(both, X),
+            r"x must lead with the member axis, of length 2 here, got shape \(20, 2\)",
+        ),
+        (lambda: lf.lyapunov_spectrum(both, 1.0), "x must lead with the member axis, of length 2 here, got 1.0"),
+        (lambda: lf.lyapunov_spectrum(both, [X, X[:, :1]]), r"^member 1: x must have shape \(T, 2\)"),
+        (lambda: lf.lyapunov_spectrum(both, [X, X], h0=np.zeros(6)), "h0 must lead with the member axis"),
+        (lambda: lf.flossing_value_and_grad(both, [X, X], 9), "^member 0: k must be an integer between 1 and 6"),
+        (lambda: lf.floss(both, lambda epoch: X, k=2, epochs=1), r"inputs\(epoch\) must lead with the member axis"),
+        (lambda: lf.trajectory(both, X), "x must lead with the member axis"),
+        (lambda: lf.jacobian(both, np.zeros(6), np.zeros((2, 2))), "h must lead with the member axis"),
+        (lambda: lf.bptt_value_and_grad(both, [XB, XB], [YB, YB]), "member 0: model must be a lyapflow.Model"),
+        (lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=0, T=20), "seed must lead with the member"),
+        (lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=[0, -1], T=20), "seed must be an integer"),
+        (lambda: lf.Adam().update(lf.Adam().init(both), both, CELL), "grads must lead with the member axis"),
+        (lambda: lf.Model.random(both, 1, rng=RNG), "a cell must be one of lyapflow's.*got Ensemble"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=message):
+            function()
 
 
 def test_matrices():

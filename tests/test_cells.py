@@ -46,7 +46,6 @@ def distance_of_differences(cell, h):
     return min(1e-3 / (1 + np.abs(cell[0]).max()), float(kink))
 
 
-
 @each_cell
 @given(data=st.data())
 def test_step_is_the_equation(cell_class, data):

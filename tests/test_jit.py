@@ -126,7 +126,7 @@ def test_a_change_in_another_file_of_the_package_is_noticed(sandbox):
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     edited = Sandbox(sandbox.folder, package)
     assert edited.run(INSIDE) == pytest.approx(np.log(0.5))
-    cell = package / "cells" / "tanh.py"
+    cell = package / "cells" / "additive.py"
     source = cell.read_text()
     assert source.count("scaled[j, i] = slope[i] * Q[j, i]") == 1
     cell.write_text(source.replace("scaled[j, i] = slope[i] * Q[j, i]", "scaled[j, i] = 2 * slope[i] * Q[j, i]"))
@@ -159,7 +159,7 @@ def test_a_crash_while_the_cache_is_written_leaves_no_stale_code(sandbox, step):
     edited = Sandbox(sandbox.folder, package)
     edited.run(INSIDE)
     files = len(edited.files())
-    cell = package / "cells" / "tanh.py"
+    cell = package / "cells" / "additive.py"
     cell.write_text(cell.read_text().replace("scaled[j, i] = slope[i]", "scaled[j, i] = 2 * slope[i]"))
     crash = "import os; from lyapflow import _jit\n"
     crash += f"_jit._IndexFile.{step} = lambda *arguments: print(0.0, flush=True) or os._exit(0)\n"

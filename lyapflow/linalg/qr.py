@@ -19,13 +19,18 @@ def workspace(k: int, dtype: np.dtype) -> np.ndarray:
     return np.empty(k + 32 * max(k, 1), dtype)
 
 
+def rounding(n: int, dtype: np.dtype) -> float:
+    """``n ε``: the rounding error of Householder's factorisation of a block (k, n), relative to each row."""
+    return n * float(np.finfo(dtype).eps)
+
+
 @jit
-def orthonormalise(block, L, work):
+def orthonormalise(block, L, work, resolution):
     """Replace the rows of block (k, n) by orthonormal rows and set L (k, k) so that ``block_before = L block``.
 
-    Returns the number of leading rows that are independent in working precision: k, or the index of the first row
-    whose new direction ``L[j, j]`` is lost in the rounding error of that row, ``n ε max|L[j, :]|``. The error of
-    Householder's factorisation is of that size row by row, so the test does not depend on how rows are scaled.
+    Returns the number of leading rows that are independent: k, or the index of the first row whose new direction
+    ``L[j, j]`` is at most ``resolution max|L[j, :]|``. The test looks at each row alone, as the rounding error of
+    Householder's factorisation does, so it does not depend on how rows are scaled.
     """
     k, n = block.shape
     tau, scratch = work[:k], work[k:]
@@ -37,7 +42,7 @@ def orthonormalise(block, L, work):
             L[j, i] = block[j, i]
             largest = max(largest, abs(block[j, i]))
         L[j, j + 1 :] = 0.0
-        if rank == k and not (abs(L[j, j]) > n * np.finfo(block.dtype).eps * largest):  # NaN fails too
+        if rank == k and not (abs(L[j, j]) > resolution * largest):  # NaN fails too
             rank = j
     orgqr(block, tau, scratch)
     for i in range(k):
@@ -55,9 +60,9 @@ def transposed(A: np.ndarray) -> np.ndarray:
 
 
 @jit(parallel=True)
-def _orthonormalise_stack(blocks, factors, work, ranks):
+def _orthonormalise_stack(blocks, factors, work, resolution, ranks):
     for s in prange(len(blocks)):
-        ranks[s] = orthonormalise(blocks[s], factors[s], work[s])
+        ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution)
 
 
 def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -92,13 +97,14 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     factors = np.empty((len(blocks), k, k), A.dtype)
     work = np.empty((len(blocks), workspace(k, A.dtype).size), A.dtype)
     ranks = np.empty(len(blocks), np.int64)
+    resolution = rounding(n, A.dtype)
     with one_blas_thread():
         if len(blocks) > 1 and parallel_kernel.allowed():
             with parallel_kernel:
-                _orthonormalise_stack(blocks, factors, work, ranks)
+                _orthonormalise_stack(blocks, factors, work, resolution, ranks)
         else:
             for s in range(len(blocks)):
-                ranks[s] = orthonormalise(blocks[s], factors[s], work[s])
+                ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution)
     if (ranks < k).any():
         first = int(np.argmax(ranks < k))
         where = f" of matrix {tuple(map(int, np.unravel_index(first, stack)))}" if stack else ""

@@ -38,7 +38,11 @@ def volume_growth(
         first = plan.interval(t)
         steps, s = t + 1 - first, first - plan.transient
         h, vectors = (ring[index % len(ring)].astype(float) for ring, index in ((tape.states, first), (tape.blocks, s)))
-        rows, growth, after = _survivors(cell, size, x[first : t + 1], h, vectors)
+        try:
+            rows, growth, after = _survivors(cell, size, x[first : t + 1], h, vectors)
+        except Diverged as error:
+            at = first + (error.step or 0)
+            raise Diverged(f"the tangent block overflowed at step {at}: use smaller weights", step=at) from None
         if lost := sorted(set(range(max(rows, default=0))) - set(rows)):
             raise _Dependent(lost)
         log_R[plan.factor_after[t], : len(rows)] = growth
@@ -59,7 +63,10 @@ def volume_growth(
 def _survivors(
     cell: Any, size: Sizes, x: np.ndarray, h: np.ndarray, vectors: np.ndarray
 ) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Which of the vectors keep volume over the steps of x, the growth of each (nats), and the block they end as."""
+    """Which of the vectors keep volume over the steps of x, the growth of each (nats), and the block they end as.
+
+    Raises Diverged where numbers overflow, which is no loss of volume.
+    """
     cell, x = map_arrays(lambda a: a.astype(float), cell), x.astype(float)
     plan = schedule(len(x), 1, 0, 0)
     rows = list(range(len(vectors)))
@@ -69,6 +76,6 @@ def _survivors(
             growth = sweep(cell, size, x, tape, plan).sum(axis=0)
             return rows, growth, tape.blocks[len(x) % len(tape.blocks)]
         except Diverged as error:
-            if error.rank is None or not np.isfinite(tape.factors).all():  # overflow is no loss of volume
+            if error.rank is None or not np.isfinite(tape.factors).all():
                 raise
             del rows[error.rank]

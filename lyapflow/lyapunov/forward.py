@@ -17,7 +17,7 @@ from lyapflow._threads import breathe
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.elementary import all_finite
-from lyapflow.linalg.qr import orthonormalise, workspace
+from lyapflow.linalg.qr import orthonormalise, rounding, workspace
 
 NOT_FINITE = -1
 
@@ -111,7 +111,7 @@ def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, ful
 
 
 @jit
-def advance(cell, x, start, stop, transient, factor_after, tape, log_R, work, qr_work):
+def advance(cell, x, start, stop, transient, factor_after, resolution, tape, log_R, work, qr_work):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
     Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the rank that the block has left.
@@ -131,7 +131,7 @@ def advance(cell, x, start, stop, transient, factor_after, tape, log_R, work, qr
             f = factor_after[t]
             if f >= 0:
                 L = factors[f % len(factors)]
-                rank = orthonormalise(Q_next, L, qr_work)
+                rank = orthonormalise(Q_next, L, qr_work, resolution)
                 if rank < k:
                     return t, rank
                 for i in range(k):
@@ -162,12 +162,16 @@ def sweep(
     work = np.empty((k, size.tangent_work), x.dtype)
     qr_work = workspace(k, x.dtype)
     segment = steps_per_segment(size, k + x.shape[1])
+    # a step is worth what rounding leaves of it; an interval of many is not when half of the digits are gone
+    resolution = rounding(size.state, x.dtype) if plan.t_ons == 1 else float(np.sqrt(np.finfo(x.dtype).eps))
     start = 0
     with one_blas_thread():
         while start < plan.steps:
             breathe()
             stop = min(start + segment, plan.steps)
-            start, rank = advance(cell, x, start, stop, plan.transient, plan.factor_after, tape, log_R, work, qr_work)
+            start, rank = advance(
+                cell, x, start, stop, plan.transient, plan.factor_after, resolution, tape, log_R, work, qr_work
+            )
             if rank == NOT_FINITE:
                 lost = ~np.isfinite(tape.states[(start + 1) % len(tape.states)]).all(axis=1)
                 raise Diverged(

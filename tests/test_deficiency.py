@@ -1,0 +1,181 @@
+"""Tangent blocks that lose rank: what is minus infinity, what stays right, and who is told."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lyapflow as lf
+from lyapflow.cells.parameters import map_arrays
+from tests.exact_systems import MatrixProduct
+from tests.gradcheck import random_cell
+from tests.test_cells import each_dtype
+
+TOLERANCE = {np.float64: 1e-9, np.float32: 2e-5}
+
+
+def dead_units(n, active, rng, dtype):
+    """An autonomous ReLU network whose first units alone are active, and its exponents."""
+    moduli = np.linspace(0.9, 0.4, active)
+    basis = np.eye(active) + 0.1 * rng.random((active, active))
+    W = rng.standard_normal((n, n))
+    W[:active, :active] = basis * moduli @ np.linalg.inv(basis)
+    W[active:] = -np.abs(W[active:])
+    b = np.where(np.arange(n) < active, 10.0, -1.0)
+    cell = lf.ReluRNN(W.astype(dtype), np.empty((n, 0), dtype), b.astype(dtype))
+    return cell, np.concatenate([np.log(moduli), np.full(n - active, -np.inf)])
+
+
+@each_dtype
+@pytest.mark.parametrize("t_ons", [1, 3, 20])
+@pytest.mark.parametrize(("n", "active"), [(6, 3), (6, 5), (6, 0), (40, 7)])
+def test_dead_units_have_exponents_of_minus_infinity(dtype, t_ons, n, active):
+    cell, exact = dead_units(n, active, np.random.default_rng(0), dtype)
+    spectrum = lf.lyapunov_spectrum(cell, np.empty((500, 0)).astype(dtype), q_transient=200, t_ons=t_ons)
+    np.testing.assert_allclose(spectrum.exponents, exact, atol=TOLERANCE[dtype])
+    assert np.isnan(spectrum.stderr[active:]).all()
+    assert np.isfinite(spectrum.stderr[:active]).all()
+    assert (spectrum.history[:, active:] == -np.inf).all()
+    assert spectrum.kaplan_yorke_dimension == 0
+
+
+@each_dtype
+def test_the_number_of_exponents_is_the_rank_of_the_product(dtype):
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        cell = lf.ReluRNN.random(12, 1, rng=rng, dtype=dtype)
+        x, h0 = rng.standard_normal((60, 1)).astype(dtype), rng.standard_normal(12).astype(dtype)
+        states = np.vstack([h0, lf.trajectory(cell, x, h0)])[:-1]
+        active = (states >= 0).sum(axis=1)
+        exponents = lf.lyapunov_spectrum(cell, x, h0=h0, t_ons=int(rng.integers(1, 6))).exponents
+        assert np.isfinite(exponents).sum() <= active.min()  # never more than the rank of a factor
+        product = np.eye(12)
+        for h, driven in zip(states, x):
+            product = lf.jacobian(cell, h, driven).astype(float) @ product
+            product /= max(np.abs(product).max(), 1e-300)
+        assert np.isfinite(exponents).sum() >= np.linalg.matrix_rank(product)
+
+
+@each_dtype
+def test_exponents_that_exist_are_those_of_a_smaller_block(dtype):
+    rng = np.random.default_rng(0)
+    cell = lf.ReluRNN.random(32, 1, rng=rng, dtype=dtype)
+    x = rng.standard_normal((300, 1)).astype(dtype)
+    spectrum = lf.lyapunov_spectrum(cell, x, q_transient=20)
+    k = int(np.isfinite(spectrum.exponents).sum())
+    assert 0 < k < 32
+    alone = lf.lyapunov_spectrum(cell, x, k, q_transient=20)
+    np.testing.assert_allclose(spectrum.exponents[:k], alone.exponents, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(spectrum.stderr[:k], alone.stderr, rtol=1e-3)
+    for t_ons in (2, 5, 11):
+        again = lf.lyapunov_spectrum(cell, x, q_transient=20, t_ons=t_ons).exponents
+        np.testing.assert_allclose(again, spectrum.exponents, atol=TOLERANCE[dtype])
+
+
+def test_a_vector_that_is_lost_does_not_take_others_with_it():
+    # the first two columns of q0 are in the kernel of D, the others are not
+    D = np.zeros((4, 4))
+    D[:, 2:] = np.random.default_rng(0).standard_normal((4, 2))
+    block = D[2:, 2:]
+    x = np.tile(D.ravel(), (200, 1))
+    found = lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x, q0=np.eye(4), q_transient=100)
+    expected = np.sort(np.log(np.abs(np.linalg.eigvals(block))))[::-1]
+    np.testing.assert_allclose(found.exponents[:2], expected, atol=1e-2)
+    assert found.exponents[:2].sum() == pytest.approx(np.log(abs(np.linalg.det(block))), abs=1e-12)
+    assert (found.exponents[2:] == -np.inf).all()
+
+
+def test_volume_may_be_lost_in_the_middle_of_a_run():
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((50, 4, 4))
+    factors[30, :, 2] = factors[30, :, 1]  # rank 3 from here on
+    x = factors.reshape(50, 16)
+    spectrum = lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x)
+    before = lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x[:30])
+    np.testing.assert_allclose(spectrum.history[:30], before.history, atol=1e-12)
+    assert (spectrum.history[30:, 3] == -np.inf).all()
+    three = lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x, 3)
+    np.testing.assert_allclose(spectrum.exponents[:3], three.exponents, atol=1e-12)
+    # also where it is lost before counting starts
+    late = lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x, q_transient=35).exponents
+    assert late[3] == -np.inf
+    assert np.isfinite(late[:3]).all()
+
+
+@each_dtype
+@given(st.integers(2, 12), st.integers(0, 2**32))
+def test_an_ill_conditioned_interval_is_no_loss(dtype, t_ons, seed):
+    # gaps of 6 nats per step: an interval of t_ons steps looks like lost rank in either dtype
+    rng = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    cell = lf.LinearRNN(
+        (q * [1.0, np.exp(-6), np.exp(-12)] @ q.T).astype(dtype), np.empty((3, 0), dtype), np.zeros(3, dtype)
+    )
+    x = np.empty((60, 0), dtype)
+    found = lf.lyapunov_spectrum(cell, x, q_transient=20, t_ons=t_ons).exponents
+    exact = np.log(np.sort(np.abs(np.linalg.eigvals(cell.W.astype(float))))[::-1])
+    np.testing.assert_allclose(found, exact, atol={np.float64: 1e-4, np.float32: 1e-3}[dtype])
+
+
+def test_an_interval_that_overflows_is_done_step_by_step():
+    cell = lf.TanhRNN(1e80 * np.eye(2), np.zeros((2, 1)), np.zeros(2))
+    exponents = lf.lyapunov_spectrum(cell, np.zeros((10, 1)), t_ons=5).exponents
+    np.testing.assert_allclose(exponents, np.log(1e80))
+    cell = lf.LinearRNN(np.full((2, 2), 1.7e308), np.empty((2, 0)), np.zeros(2))
+    with pytest.raises(lf.Diverged, match="the tangent block overflowed at step 2") as caught:
+        lf.lyapunov_spectrum(cell, np.empty((8, 0)), 1, q0=np.full((2, 1), np.sqrt(0.5)), transient=2, t_ons=3)
+    assert caught.value.step == 2
+
+
+def test_saturation_beyond_the_number_format_has_no_volume():
+    cell = lf.TanhRNN(np.eye(1), np.empty((1, 0)), np.full(1, 500.0))
+    assert lf.lyapunov_spectrum(cell, np.empty((10, 0)), transient=1).exponents[0] == -np.inf
+
+
+def test_float32_tells_directions_apart_that_its_own_rounding_would_hide():
+    # one step contracts one direction by 1e-9, far below n ε of float32
+    cell = lf.LinearRNN(np.diag([1.0, 1e-9]).astype("f4"), np.empty((2, 0), "f4"), np.zeros(2, "f4"))
+    exponents = lf.lyapunov_spectrum(cell, np.empty((30, 0), "f4"), q_transient=3).exponents
+    np.testing.assert_allclose(exponents, np.log([1.0, 1e-9]), atol=1e-6)
+
+
+@each_dtype
+def test_flossing_names_the_step_and_what_remains(dtype):
+    cell, _ = dead_units(6, 3, np.random.default_rng(0), dtype)
+    x = np.empty((30, 0), dtype)
+    for t_ons in (1, 4):
+        with pytest.raises(lf.Diverged, match=r"lost rank at step 1: 3 of 5 exponents .*; ask for k <= 3") as caught:
+            lf.flossing_value_and_grad(cell, x, 5, t_ons=t_ons)
+        assert (caught.value.step, caught.value.rank) == (1, 3)
+        assert ("use float64" in str(caught.value)) == (dtype is np.float32)
+        assert np.isfinite(lf.flossing_value_and_grad(cell, x, 3, t_ons=t_ons)[0])
+    with pytest.raises(lf.Diverged, match=r"^trajectory 0: the tangent block lost rank at step 1") as caught:
+        lf.flossing_value_and_grad(cell, np.empty((30, 4, 0), dtype), 5)
+    assert (caught.value.member, caught.value.rank) == (0, 3)
+    with pytest.raises(lf.Diverged, match="flossing epoch 0: the tangent block lost rank") as caught:
+        lf.floss(cell, lambda epoch: x, k=5, epochs=3)
+    assert (caught.value.epoch, caught.value.step, caught.value.rank, caught.value.history) == (0, 1, 3, [])
+
+
+@each_dtype
+def test_flossing_over_an_ill_conditioned_interval_is_exact(dtype):
+    # done again with a QR after every step
+    rng = np.random.default_rng(0)
+    cell = random_cell(lf.TanhRNN, 8, 1, rng, 0.5, dtype)
+    x = (0.3 * rng.standard_normal((60, 1))).astype(dtype)
+    k = 5 if dtype is np.float32 else 8
+    a, b = (lf.flossing_value_and_grad(cell, x, k, t_ons=t_ons, q_transient=5) for t_ons in (1, 25))
+    np.testing.assert_allclose(a[2], b[2], atol=TOLERANCE[dtype])
+    for p, q in zip(a[1], b[1]):
+        np.testing.assert_allclose(p, q, atol=1e3 * TOLERANCE[dtype] * np.abs(p).max())
+
+
+def test_a_spectrum_without_any_volume():
+    cell = lf.LinearRNN(np.zeros((3, 3)), np.empty((3, 0)), np.ones(3))
+    for t_ons in (1, 4):
+        spectrum = lf.lyapunov_spectrum(cell, np.empty((10, 0)), t_ons=t_ons)
+        assert (spectrum.exponents == -np.inf).all()
+        assert spectrum.kaplan_yorke_dimension == spectrum.entropy_rate == 0
+    batch = lf.lyapunov_spectrum(map_arrays(np.copy, cell), np.empty((10, 2, 0)))
+    assert (batch.exponents == -np.inf).all()
+    assert np.isnan(batch.spread).all()
