@@ -19,7 +19,11 @@ from rich.text import Text
 
 import lyapflow
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import sizes
+from lyapflow.cells.linear import LinearRNN
+from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
@@ -37,6 +41,8 @@ TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "binary-xor": tasks.BinaryTemporalXOR,
     "spatial-xor": tasks.SpatialXOR,
 }
+CELLS: dict[str, Any] = {"tanh": TanhRNN, "relu": ReluRNN, "linear": LinearRNN, "lstm": LSTM, "gru": GRU}
+CellName = Literal["tanh", "relu", "linear", "lstm", "gru"]
 TaskName = Literal["copy", "temporal-xor", "binary-xor", "spatial-xor"]
 InputName = Literal["copy", "temporal-xor", "binary-xor", "spatial-xor", "gaussian", "none"]
 Weights = Literal["gaussian", "orthogonal"]
@@ -53,11 +59,30 @@ app = typer.Typer(
 console = Console(highlight=False, markup=False)
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
-Units = Annotated[int, typer.Option(min=1, help="Units of the tanh network.")]
-Gain = Annotated[float, typer.Option(min=0.0, help="Gain g of the recurrent weights, whose variance is g²/units.")]
-Kind = Annotated[Weights, typer.Option(help="Recurrent weights: gaussian, or g times a random orthogonal matrix.")]
+Cell = Annotated[CellName, typer.Option(help="Kind of network.")]
+Units = Annotated[int, typer.Option(min=1, help="Units of the network.")]
+Gain = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="Gain g of the recurrent weights, whose variance is g²/units; LSTM and GRU draw a gain up to g per gate.",
+    ),
+]
+Kind = Annotated[
+    Weights,
+    typer.Option(help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix."),
+]
 Dtype = Annotated[Precision, typer.Option(help="Floating-point numbers of the whole computation.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
+
+
+def _random_cell(
+    name: str, units: int, inputs: int, rng: np.random.Generator, gain: float, weights: str, dtype: Any
+) -> Any:
+    options = {"weights": weights} if name in ("tanh", "linear") else {}
+    if weights != "gaussian" and not options:
+        raise LyapflowError(f"--weights {weights} is for tanh and linear networks, got --cell {name}")
+    return CELLS[name].random(units, inputs, rng=rng, g=gain, dtype=dtype, **options)
 
 
 def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
@@ -161,6 +186,7 @@ def train(
     delay: Annotated[
         int, typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs.")
     ] = 40,
+    cell: Cell = "tanh",
     units: Units = 80,
     gain: Gain = 1.0,
     weights: Kind = "gaussian",
@@ -208,7 +234,7 @@ def train(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Train a tanh network on a task, with flossing, and write a run folder."""
+    """Train a network on a task, with flossing, and write a run folder."""
     from lyapflow.plotting import WINDOW, Shown, training_figure, write_figure
     from lyapflow.runs.folder import RunFolder
 
@@ -217,15 +243,16 @@ def train(
     if steps <= delay:
         raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
     rng = stream(seed, "weights")
-    cell = TanhRNN.random(units, chosen.n_inputs, rng=rng, g=gain, weights=weights, dtype=dtype)
-    model = Model.random(cell, chosen.n_outputs, rng=rng)
+    network = _random_cell(cell, units, chosen.n_inputs, rng, gain, weights, dtype)
+    model = Model.random(network, chosen.n_outputs, rng=rng)
+    n_state = len(model.h0)
     if stop_at is not None and chosen.loss != "cross_entropy":
         raise LyapflowError(f"--stop-at needs a task with an accuracy, binary-xor or spatial-xor, got {task}")
     episodes = _episodes(floss, floss_at, epochs)
     schedule = None
-    k = min(75, units) if k is None else k
-    if k > units:
-        raise LyapflowError(f"--k must be between 1 and {units}, the units of the network, got {k}")
+    k = min(75, n_state) if k is None else k
+    if k > n_state:
+        raise LyapflowError(f"--k must be between 1 and {n_state}, the length of the network's state, got {k}")
     if episodes:
         schedule = Flossing(
             k=k,
@@ -279,7 +306,7 @@ def train(
     folder.write_history(history)
     folder.write_model(trained)
     shown = Shown(history, _exponents(trained, chosen, seed))
-    title = f"{type(chosen).__name__}, delay {delay}, {units} tanh units, seed {seed}"
+    title = f"{type(chosen).__name__}, delay {delay}, {units} {cell} units, seed {seed}"
     write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
     _print_summary({label: (history, shown.exponents)}, before)
     console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
@@ -323,6 +350,7 @@ def spectrum(
     run: Annotated[
         Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")
     ] = None,
+    cell: Cell = "tanh",
     units: Units = 80,
     gain: Gain = 1.0,
     weights: Kind = "gaussian",
@@ -351,7 +379,7 @@ def spectrum(
 ) -> None:
     """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
 
-    The options of a random network (--units, --gain, --weights, --dtype) are not used with a run folder.
+    The options of a random network (--cell, --units, --gain, --weights, --dtype) are not used with a run folder.
     """
     from lyapflow.plotting import spectrum_figure, write_figure
     from lyapflow.runs.folder import RunFolder
@@ -362,18 +390,18 @@ def spectrum(
     if run is None:
         name = source if source else "binary-xor"
         inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
-        cell = TanhRNN.random(units, inputs, rng=stream(seed, "weights"), g=gain, weights=weights, dtype=dtype)
-        h0 = stream(seed, "state").standard_normal(units).astype(cell.b.dtype)
-        what = f"random tanh network, {units} units, g = {gain:g}, {weights} weights"
+        network = _random_cell(cell, units, inputs, stream(seed, "weights"), gain, weights, dtype)
+        h0 = stream(seed, "state").standard_normal(sizes(network).state).astype(network.b.dtype)
+        what = f"random {cell} network, {units} units, g = {gain:g}, {weights} weights"
     else:
         folder = RunFolder(run)
         model = folder.model()
-        cell, h0 = model.cell, model.h0
+        network, h0 = model.cell, model.h0
         name = source or str(folder.settings().get("task"))
         what = f"network of {run}"
     _writable(out)
-    x = _input(name, steps, sizes(cell).inputs, cell[0].dtype, seed)
-    result = lyapunov_spectrum(cell, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient)
+    x = _input(name, steps, sizes(network).inputs, network[0].dtype, seed)
+    result = lyapunov_spectrum(network, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient)
     table = Table(box=None, pad_edge=False)
     for column in ("i", "λᵢ (nats/step)", "standard error"):
         table.add_column(column, justify="right")

@@ -83,6 +83,20 @@ def test_every_task_and_schedule(command, task, floss):
     assert (code, err) == (0, "")
 
 
+@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+def test_every_cell(command, cell):
+    code, _, err = command("train", "run", *SMALL, "--cell", cell, "--gain", "0.5", "--k", "2")
+    assert (code, err) == (0, "")
+    assert RunFolder("run").settings()["cell"] == cell
+    assert type(RunFolder("run").model().cell) is cli.CELLS[cell]
+    code, out, err = command("spectrum", "run", "--steps", "300")
+    assert (code, err) == (0, "")
+    code, out, err = command("spectrum", "--cell", cell, "--units", "9", "--steps", "300", "--gain", "0.9")
+    assert (code, err) == (0, "")
+    assert f"random {cell} network" in out
+    assert ("-inf" in out) == (cell == "relu")
+
+
 def test_stop_at(command):
     code, out, _ = command("train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1")
     assert code == 0
@@ -105,6 +119,16 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
     assert len(RunFolder("run").history().training) == 5
     assert RunFolder("run").model().cell.W.shape == (12, 12)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_options_that_do_not_go_together(command):
+    for words, message in [
+        (("spectrum", "--cell", "lstm", "--weights", "orthogonal"), "--weights orthogonal is for tanh and linear"),
+        (("train", "run", "--cell", "lstm", "--units", "4", "--k", "9"), "--k must be between 1 and 8, the length of"),
+    ]:
+        code, out, err = command(*words)
+        assert (code, out) == (2, "")
+        assert message in err
 
 
 def test_version(command):
