@@ -6,7 +6,7 @@ without the ways in which Numba's threading layers end a process.
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numba
@@ -24,7 +24,7 @@ class Stopped(BaseException):
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     """``[piece(0), ..., piece(count - 1)]``, on as many threads as NUMBA_NUM_THREADS says; within a piece, in turn.
 
-    If pieces fail, the error of the first one in order is raised, and those at work end at their next `breathe`.
+    If a piece fails its error is raised, and those at work end at their next `breathe`.
     """
     threads = min(count, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     if threads <= 1 or hasattr(_here, "stop"):
@@ -40,8 +40,11 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
             del _here.stop
 
     with one_blas_thread(), ThreadPoolExecutor(threads, "lyapflow") as pool:
-        futures = [pool.submit(alone, r) for r in range(count)]
         try:
+            futures = [pool.submit(alone, r) for r in range(count)]
+            failed = [future for future in wait(futures, return_when=FIRST_EXCEPTION).done if future.exception()]
+            for future in sorted(failed, key=futures.index):
+                future.result()
             return [future.result() for future in futures]
         finally:
             stop.set()

@@ -209,7 +209,12 @@ def train(
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option("--k", min=1, help="Exponents to floss.", show_default="75, or all of a smaller network"),
+        typer.Option(
+            "--k",
+            min=1,
+            help="Exponents to floss.",
+            show_default="75, or all of a smaller network; for relu an eighth of its units",
+        ),
     ] = None,
     floss_epochs: Annotated[int, typer.Option(min=1, help="Flossing epochs of an episode.")] = 500,
     floss_steps: Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")] = 55,
@@ -250,7 +255,8 @@ def train(
         raise LyapflowError(f"--stop-at needs a task with an accuracy, binary-xor or spatial-xor, got {task}")
     episodes = _episodes(floss, floss_at, epochs)
     schedule = None
-    k = min(75, n_state) if k is None else k
+    if k is None:  # in ReLU networks few exponents exist
+        k = max(1, units // 8) if cell == "relu" else min(75, n_state)
     if k > n_state:
         raise LyapflowError(f"--k must be between 1 and {n_state}, the length of the network's state, got {k}")
     if episodes:

@@ -250,7 +250,9 @@ def test_stacks():
             r"x must lead with the member axis, of length 2 here, got shape \(20, 2\)",
         ),
         (lambda: lf.lyapunov_spectrum(both, 1.0), "x must lead with the member axis, of length 2 here, got 1.0"),
-        (lambda: lf.lyapunov_spectrum(both, [X, X[:, :1]]), r"^member 1: x must have shape \(T, 2\)"),
+        (lambda: lf.lyapunov_spectrum(both, [X, bad(X, np.nan)]), "^member 1: x must be finite"),
+        (lambda: lf.lyapunov_spectrum(both, [X, X[:-1]]), "x must have the same shape for every member"),
+        (lambda: both[2:], "an ensemble has at least one member"),
         (lambda: lf.lyapunov_spectrum(both, [X, X], h0=np.zeros(6)), "h0 must lead with the member axis"),
         (lambda: lf.flossing_value_and_grad(both, [X, X], 9), "^member 0: k must be an integer between 1 and 6"),
         (lambda: lf.floss(both, lambda epoch: X, k=2, epochs=1), r"inputs\(epoch\) must lead with the member axis"),
@@ -260,6 +262,10 @@ def test_stacks():
         (lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=0, T=20), "seed must lead with the member"),
         (lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=[0, -1], T=20), "seed must be an integer"),
         (lambda: lf.Adam().update(lf.Adam().init(both), both, CELL), "grads must lead with the member axis"),
+        (lambda: lf.Adam().update(lf.Adam().init(CELL), both, both), "state must lead with the member axis"),
+        (lambda: lf.Adam().update([1, 2], both, both), "member 0: state must come from init"),
+        (lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, None), "grads must be a cell or Model"),
+        (lambda: lf.lyapunov_spectrum([CELL, CELL], X), "make one ensemble of many cells with lyapflow.stack"),
         (lambda: lf.Model.random(both, 1, rng=RNG), "a cell must be one of lyapflow's.*got Ensemble"),
     ]:
         with pytest.raises(lf.LyapflowError, match=message):

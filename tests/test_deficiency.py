@@ -1,5 +1,6 @@
 """Tangent blocks that lose rank: what is minus infinity, what stays right, and who is told."""
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 import lyapflow as lf
 from lyapflow.cells.parameters import map_arrays
+from lyapflow.lyapunov.spectrum import _default_block
 from tests.exact_systems import MatrixProduct
 from tests.gradcheck import random_cell
 from tests.test_cells import each_dtype
@@ -54,6 +56,86 @@ def test_the_number_of_exponents_is_the_rank_of_the_product(dtype):
             product = lf.jacobian(cell, h, driven).astype(float) @ product
             product /= max(np.abs(product).max(), 1e-300)
         assert np.isfinite(exponents).sum() >= np.linalg.matrix_rank(product)
+
+
+def exact_exponents(cell, x, h0):
+    """Exponents of the default block in 1500 bits, along the float64 states; -inf once a length is exactly lost."""
+    states, n = np.vstack([h0, lf.trajectory(cell, x, h0)]), len(h0)
+    with mpmath.workprec(1500):
+        vectors = [[mpmath.mpf(float(v)) for v in row] for row in _default_block(n, n, np.dtype(float))]
+        growth = [mpmath.mpf(0)] * n
+        for h, driven in zip(states, x):
+            D = [[mpmath.mpf(v) for v in row] for row in lf.jacobian(cell, h, driven).tolist()]
+            basis = []
+            for j, vector in enumerate(vectors):
+                moved = [mpmath.fdot(row, vector) for row in D]
+                for q in basis:
+                    along = mpmath.fdot(q, moved)
+                    moved = [a - along * b for a, b in zip(moved, q)]
+                length = mpmath.sqrt(mpmath.fdot(moved, moved))
+                if length < mpmath.mpf(10) ** -200:
+                    break
+                growth[j] += mpmath.log(length)
+                basis.append([a / length for a in moved])
+            vectors = basis
+        return np.array([float(g / len(x)) if j < len(vectors) else -np.inf for j, g in enumerate(growth)])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 13, 44, 77, 117])
+def test_sparse_networks_against_exact_ranks(seed):
+    # subspaces meet kernels exactly, and rounding hides it: up to 600 ε are left of what is lost
+    rng, n = np.random.default_rng(seed), 6
+    W = rng.standard_normal((n, n)) / np.sqrt(n) * (rng.random((n, n)) < 0.4)
+    cell = lf.ReluRNN(W, 0.5 * rng.standard_normal((n, 1)), 0.7 * rng.standard_normal(n))
+    x, h0 = rng.standard_normal((30, 1)), rng.standard_normal(n)
+    exact = exact_exponents(cell, x, h0)
+    rank = int(np.isfinite(exact).sum())
+    assert rank < n
+    for t_ons in (1, 2, 5, 30):
+        found = lf.lyapunov_spectrum(cell, x, h0=h0, t_ons=t_ons).exponents
+        np.testing.assert_allclose(found, exact, atol=1e-8)
+    single = map_arrays(lambda a: a.astype(np.float32), cell)
+    found = lf.lyapunov_spectrum(single, x.astype("f4"), h0=h0.astype("f4")).exponents
+    assert np.isfinite(found).sum() == rank
+    with pytest.raises(lf.Diverged) as caught:
+        lf.flossing_value_and_grad(cell, x, rank + 1, h0=h0)
+    assert caught.value.rank <= rank
+    if rank:
+        assert np.isfinite(lf.flossing_value_and_grad(cell, x, rank, h0=h0)[0])
+
+
+@each_dtype
+@pytest.mark.parametrize("t_ons", [1, 3, 5])
+def test_layers_behind_a_recurrent_one_add_no_volume(dtype, t_ons):
+    rng, n = np.random.default_rng(0), 4
+    W, V = np.zeros((12, 12)), np.zeros((12, 1))
+    for row, column in ((0, 0), (1, 0), (2, 1)):
+        W[row * n : row * n + n, column * n : column * n + n] = rng.standard_normal((n, n)) / np.sqrt(n)
+    V[:n, 0] = rng.standard_normal(n)
+    cell = lf.TanhRNN(W.astype(dtype), V.astype(dtype), np.zeros(12, dtype))
+    exponents = lf.lyapunov_spectrum(cell, rng.standard_normal((400, 1)).astype(dtype), t_ons=t_ons).exponents
+    assert np.isfinite(exponents[:n]).all()
+    assert (exponents[n:] == -np.inf).all()
+
+
+@each_dtype
+def test_a_nilpotent_map_has_no_volume(dtype):
+    W = np.array([[5, -3, 2], [15, -9, 6], [10, -6, 4]], dtype)
+    cell = lf.LinearRNN(W, np.empty((3, 0), dtype), np.zeros(3, dtype))
+    assert (lf.lyapunov_spectrum(cell, np.empty((30, 0), dtype)).exponents == -np.inf).all()
+
+
+@each_dtype
+def test_one_unit_may_contract_by_any_factor(dtype):
+    # the Jacobian's size changes by 1e13 between steps: small is not lost
+    cell = lf.TanhRNN(np.ones((1, 1), dtype), np.ones((1, 1), dtype), np.zeros(1, dtype))
+    x = np.resize(np.array([0.0, 15.0], dtype), (40, 1))
+    states = np.concatenate([[0.0], lf.trajectory(cell, x)[:-1, 0]]).astype(float)
+    expected = np.mean(-2 * np.log(np.cosh(states)))
+    assert expected < -5
+    exponents = lf.lyapunov_spectrum(cell, x).exponents
+    np.testing.assert_allclose(exponents, expected, rtol=1e-5)
+    np.testing.assert_allclose(lf.flossing_value_and_grad(cell, x, 1)[2], expected, rtol=1e-5)
 
 
 @each_dtype

@@ -141,7 +141,7 @@ def test_what_an_ensemble_shows():
     cells = members(lf.LSTM)
     ensemble = lf.stack(cells)
     assert len(ensemble) == MEMBERS
-    assert ensemble[2] is cells[2]
+    assert_same(ensemble[2], cells[2])
     assert ensemble.W.shape == (MEMBERS, 4, 7, 7)
     np.testing.assert_array_equal(ensemble.V[3], cells[3].V)
     assert repr(ensemble) == "<Ensemble of 5 LSTM>"
@@ -243,6 +243,31 @@ def test_the_number_of_threads_does_not_matter():
             subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, check=True).stdout
         )
     assert len(digests) == 1
+
+
+def test_a_member_with_bad_input_is_found_before_any_work(monkeypatch):
+    cells, x = lf.stack(members(lf.TanhRNN)), np.zeros((MEMBERS, 9, 2))
+    x[4, 3] = np.nan
+
+    def work(*_, **__):
+        raise AssertionError("there was work")
+
+    monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", work)
+    monkeypatch.setattr("lyapflow.lyapunov.forward.sweep", work)
+    for call in (
+        lambda: lf.lyapunov_spectrum(cells, x),
+        lambda: lf.flossing_value_and_grad(cells, x, 1),
+        lambda: lf.trajectory(cells, x),
+    ):
+        with pytest.raises(lf.LyapflowError, match="member 4: x must be finite"):
+            call()
+
+
+def test_members_may_be_lists():
+    cells, x = half_dead()
+    lists = lf.stack([lf.LinearRNN(*(a.tolist() for a in cell)) for cell in cells])
+    found = lf.lyapunov_spectrum(lists, x, 3)
+    np.testing.assert_array_equal(found.exponents, lf.lyapunov_spectrum(lf.stack(cells), x, 3).exponents)
 
 
 def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):

@@ -51,13 +51,13 @@ def test_rank_is_counted_whatever_the_scale_of_the_vectors():
     rng = np.random.default_rng(1)
     block = rng.standard_normal((4, 6)) * np.array([[1.0], [1e-150], [1e100], [1.0]])
     L, work = np.empty((4, 4)), workspace(4, np.dtype(float))
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype)) == 4
+    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 4
     block[2] = 3 * block[0] + 1e150 * block[1]
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype)) == 2
+    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 2
     block[1] = 0
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype)) == 1
+    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 1
     block[0, 0] = np.nan
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype)) == 0
+    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 0
 
 
 def loss(Q_bar, R_bar):

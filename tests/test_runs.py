@@ -53,7 +53,9 @@ def test_bad_weight_files(tmp_path):
             {"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2)},
             {"lyapflow": "cell", "cell": "TanhRNN", "members": "9" * 99},
         ): "must hold arrays of 9{20} members each",
-        safetensors.numpy.save({}, {"lyapflow": "cell", "cell": "TanhRNN", "members": "0"}): "at least one member",
+        safetensors.numpy.save(
+            {}, {"lyapflow": "cell", "cell": "TanhRNN", "members": "0"}
+        ): "must hold arrays of 0 members",
         safetensors.numpy.save(
             {"W": np.eye(2) * np.nan, "V": np.ones((2, 1)), "b": np.ones(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}
         ): "must be finite",

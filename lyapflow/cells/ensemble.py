@@ -9,7 +9,7 @@ import numpy as np
 
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._threads import each
-from lyapflow.cells.parameters import named_arrays
+from lyapflow.cells.parameters import map_arrays, named_arrays
 
 
 class Ensemble(tuple):
@@ -32,6 +32,8 @@ class Ensemble(tuple):
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
         if isinstance(index, slice):
+            if not range(len(self))[index]:
+                raise LyapflowError(f"an ensemble has at least one member: {index} takes none of {len(self)}")
             return Ensemble(super().__getitem__(index), self.reasons[index])
         return super().__getitem__(index)
 
@@ -69,7 +71,8 @@ def stack(members: Iterable[Any]) -> Ensemble:
     Notes
     -----
     A member that a computation cannot go on with (a state that is not finite, a tangent block without the wanted rank)
-    does not end the others: its results are NaN, and ``reasons`` of the result says why.
+    does not end the others: its results are NaN, and ``reasons`` of a Spectrum or of an ensemble that comes back says
+    why.
     """
     try:
         found = list(members)
@@ -78,11 +81,12 @@ def stack(members: Iterable[Any]) -> Ensemble:
     if not found:
         raise LyapflowError("stack takes at least one member, got none")
     kinds = []
-    for member in found:
+    for r, member in enumerate(found):
         if not hasattr(member, "_fields"):
             raise LyapflowError(f"stack takes cells or Models, got {type(member).__name__}")
-        arrays = ((name, np.asarray(a)) for name, a in named_arrays(member))
-        kinds.append((type(member).__name__, *(f"{name} {a.dtype} {a.shape}" for name, a in arrays)))
+        found[r] = member = map_arrays(np.asarray, member)
+        shapes = (f"{name} {a.dtype} {a.shape}" for name, a in named_arrays(member))
+        kinds.append((type(member).__name__, *shapes))
     for r, kind in enumerate(kinds):
         if kind != kinds[0]:
             first, other = next((a, b) for a, b in zip((*kinds[0], ""), (*kind, "")) if a != b)
@@ -108,10 +112,15 @@ class Members:
         """What each member gets of a value that leads with the member axis; None stands for None of each."""
         if self.alone or value is None:
             return [value] * len(self.now)
-        parts = list(value) if np.iterable(value) else []
+        parts = list(value) if np.iterable(value) and not hasattr(value, "_fields") else []
         if len(parts) != len(self.now):
             got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{value!r:.60}"
             raise LyapflowError(f"{name} must lead with the member axis, of length {len(self.now)} here, got {got}")
+        if not hasattr(parts[0], "_fields"):
+            try:
+                np.shape(value if isinstance(value, np.ndarray) else parts)
+            except ValueError:
+                raise LyapflowError(f"{name} must have the same shape for every member") from None
         return parts
 
     def run(self, piece: Callable[[int], Any], lost: Callable[[int], Any], where: str = "") -> list[Any]:
@@ -153,11 +162,11 @@ def _never_lost(**arguments: Any) -> Any:
     raise NotImplementedError("a member diverged of which no result of NaN was foreseen")
 
 
-def over_members(*names: str, lost: Callable[..., Any] = _never_lost) -> Callable:
+def over_members(*names: str, check: Callable[..., Any], lost: Callable[..., Any] = _never_lost) -> Callable:
     """Let a public function take an ensemble as its first argument.
 
-    ``names`` are the arguments that lead with the member axis. ``lost`` gets the arguments of one member by name and
-    returns what that member gives when it diverged.
+    ``names`` are the arguments that lead with the member axis. ``check`` and ``lost`` get the arguments of one member
+    by name: the former raises LyapflowError before any work, the latter returns what a member gives that diverged.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -176,6 +185,11 @@ def over_members(*names: str, lost: Callable[..., Any] = _never_lost) -> Callabl
             def arguments(r: int) -> dict[str, Any]:
                 return {**given, first: ensemble[r], **{name: values[r] for name, values in parts.items()}}
 
+            for r in range(len(ensemble)):
+                try:
+                    check(**arguments(r))
+                except LyapflowError as error:
+                    raise LyapflowError(f"member {r}: {error}") from None
             return members.join(members.run(lambda r: function(**arguments(r)), lambda r: lost(**arguments(r))))
 
         return public

@@ -1,7 +1,7 @@
 r"""The GRU as PyTorch defines it, with gates r, z, n and the state h.
 
     a = W h,   r = σ(a_r + V_r x' + b_r),   z = σ(a_z + V_z x' + b_z)
-    y = a_n + b_n,   n = tanh(V_n x' + b + r ⊙ y),   h' = (1 - z) ⊙ n + z ⊙ h
+    y = a_n + b_n,   e = V_n x' + b + r ⊙ y,   n = tanh(e),   h' = (1 - z) ⊙ n + z ⊙ h
 
 With the coefficients
 
@@ -103,7 +103,7 @@ def _(cell: GRU) -> Sizes:
         units=n,
         inputs=m,
         record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
-        step_work=7 * n,  # cotangents of a and of n's argument; the part of the former through second derivatives
+        step_work=7 * n,  # cotangents of a and of e; the part of the former through the second derivatives
         tangent_work=3 * n,  # p, then its cotangent
         shapes={"W": (3, n, n), "V": (3, n, m), "b": (3, n), "b_n": (n,)},
     )
@@ -128,11 +128,11 @@ def gru_step(cell, h, x, h_next, record):
             y[u] += cell.b_n[u]
         sigmoid(argument_r, r, new_slope_r_slope)
         sigmoid(argument_z, z, z_slope)
-        argument_n = argument_r
+        e = argument_r
         for u in range(n):
             y_r_slope[u] = y[u] * new_slope_r_slope[u]
-            argument_n[u] = driven_n[u] + r[u] * y[u]
-        tanh_sech2(argument_n, new, new_slope)
+            e[u] = driven_n[u] + r[u] * y[u]
+        tanh_sech2(e, new, new_slope)
         for u in range(n):
             h_next[b, u] = (1 - z[u]) * new[u] + z[u] * h[b, u]
             kappa_r[u] = new_slope[u] * y_r_slope[u]
@@ -179,7 +179,7 @@ def gru_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, w
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
     W = cell.W.reshape(3 * n, n)
     through_second = step_work[4 * n :].reshape(1, 3 * n)
-    a_bar, argument_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
+    a_bar, step_e_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
     a_bar[:] = 0.0
     gemm(Q, False, W, True, 1.0, 0.0, work)
     for j in range(len(Q)):
@@ -188,11 +188,11 @@ def gru_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, w
             p_r, p_z, p_n, v = p[0, u], p[1, u], p[2, u], Q_next_bar[j, u]
             w = (1 - z[u]) * v
             d = kappa_r[u] * p_r + kappa_n[u] * p_n
-            e = -2 * new[u] * w * d - new_slope[u] * z_slope[u] * v * p_z
-            a_bar[0, u] += y_r_slope[u] * e + w * (kappa_r[u] * (1 - 2 * r[u]) * p_r + new_slope_r_slope[u] * p_n)
+            e_bar = -2 * new[u] * w * d - new_slope[u] * z_slope[u] * v * p_z
+            a_bar[0, u] += y_r_slope[u] * e_bar + w * (kappa_r[u] * (1 - 2 * r[u]) * p_r + new_slope_r_slope[u] * p_n)
             a_bar[1, u] += v * (z_slope[u] * (Q[j, u] - d) + alpha_z[u] * (1 - 2 * z[u]) * p_z)
-            a_bar[2, u] += r[u] * e + w * new_slope_r_slope[u] * p_r
-            argument_bar[u] += e
+            a_bar[2, u] += r[u] * e_bar + w * new_slope_r_slope[u] * p_r
+            step_e_bar[u] += e_bar
             h_bar[u] += z_slope[u] * v * p_z
             p[0, u] = kappa_r[u] * w
             p[1, u] = alpha_z[u] * v

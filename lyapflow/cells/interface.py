@@ -56,9 +56,10 @@ class Sizes(NamedTuple):
 @functools.singledispatch
 def sizes(cell: Any) -> Sizes:
     """The `Sizes` of a cell, from the shapes of its fields."""
+    several = "; make one ensemble of many cells with lyapflow.stack" if isinstance(cell, (list, tuple)) else ""
     raise LyapflowError(
         f"a cell must be one of lyapflow's, or of a class with an implementation of "
-        f"lyapflow.cells.interface.sizes, got {type(cell).__name__}"
+        f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{several}"
     )
 
 

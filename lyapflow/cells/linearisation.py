@@ -16,7 +16,14 @@ def _jacobian(cell, h, x, D):
     interface.jacobian(cell, h, x, D)
 
 
-@over_members("h", "x")
+def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    cell = interface.checked(cell, interface.jacobian)
+    size = interface.sizes(cell)
+    h = _checks.array("h", h, (size.state,), like=cell[0])
+    return cell, h, _checks.array("x", x, (size.inputs,), like=cell[0])
+
+
+@over_members("h", "x", check=_checked)
 def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 
@@ -39,11 +46,8 @@ def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     -----
     Written out analytically for each cell. Paper, Eq. 2 and Eq. 9.
     """
-    cell = interface.checked(cell, interface.jacobian)
-    n_state, m = (size := interface.sizes(cell)).state, size.inputs
-    h = _checks.array("h", h, (n_state,), like=cell[0])
-    x = _checks.array("x", x, (m,), like=cell[0])
-    D = np.empty((n_state, n_state), h.dtype)
+    cell, h, x = _checked(cell, h, x)
+    D = np.empty((h.size, h.size), h.dtype)
     with one_blas_thread():
         _jacobian(cell, h, x, D)
     return D

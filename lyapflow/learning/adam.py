@@ -111,6 +111,14 @@ class Adam:
                     lambda r: (params[r], states[r]),
                 )
             )
+        if not isinstance(state, AdamState):
+            raise _checks.LyapflowError(
+                f"state must come from init or from the last update, got {type(state).__name__}"
+            )
+        if not hasattr(grads, "_fields"):
+            raise _checks.LyapflowError(
+                f"grads must be a cell or Model like the parameters, got {type(grads).__name__}"
+            )
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]

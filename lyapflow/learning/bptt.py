@@ -74,7 +74,15 @@ def _lost(model: Model, **_: Any) -> tuple[float, Model]:
     return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), model)
 
 
-@over_members("x", "y", lost=_lost)
+def _checked(
+    model: Any, x: Any, y: Any, first: Any = 0, loss: Any = "cross_entropy"
+) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
+    model = checked_model(model)
+    size = sizes(model.cell)
+    return model, size, *checked_data(model, size, x, y, first, loss)
+
+
+@over_members("x", "y", check=_checked, lost=_lost)
 def bptt_value_and_grad(
     model: Model, x: ArrayLike, y: ArrayLike, *, first: int = 0, loss: str = "cross_entropy"
 ) -> tuple[float, Model]:
@@ -108,10 +116,7 @@ def bptt_value_and_grad(
     Diverged
         If a state, the loss or the gradient stops being finite.
     """
-    model = checked_model(model)
-    size = sizes(model.cell)
-    x, y, first = checked_data(model, size, x, y, first, loss)
-    value, gradient, _ = bptt(model, size, x, y, first, loss)
+    value, gradient, _ = bptt(*_checked(model, x, y, first, loss), loss)
     return value, gradient
 
 

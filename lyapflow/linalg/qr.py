@@ -25,25 +25,50 @@ def rounding(n: int, dtype: np.dtype) -> float:
 
 
 @jit
-def orthonormalise(block, L, work, resolution):
+def _independent_rows(L, resolution, scale, size, c):
+    """Number of leading rows of L whose diagonal is above the noise; the others cannot be told from it.
+
+    A row is known to within resolution times its size, or `scale` where that is larger. The new direction of row j has
+    the noise of the row and, times c_i, that of the rows before it, which are taken away: ``c L[:j, :j] = L[j, :j]``.
+    """
+    k = len(L)
+    largest = scale
+    smallest = L.dtype.type(np.inf)
+    for j in range(k):
+        size[j] = scale
+        for i in range(j + 1):
+            size[j] = max(size[j], abs(L[j, i]))
+        largest = max(largest, size[j])
+        new = abs(L[j, j])
+        smallest = min(smallest, new)
+        if not new * smallest > resolution * largest * largest:  # c is of the order of largest / smallest at most
+            noise = size[j]
+            for i in range(j - 1, -1, -1):
+                c[i] = L[j, i]
+                for m in range(i + 1, j):
+                    c[i] -= c[m] * L[m, i]
+                c[i] /= L[i, i]
+                noise += abs(c[i]) * size[i]
+            if not new > resolution * noise:  # NaN fails too
+                return j
+    return k
+
+
+@jit
+def orthonormalise(block, L, work, resolution, scale):
     """Replace the rows of block (k, n) by orthonormal rows and set L (k, k) so that ``block_before = L block``.
 
-    Returns the number of leading rows that are independent: k, or the index of the first row whose new direction
-    ``L[j, j]`` is at most ``resolution max|L[j, :]|``. The test looks at each row alone, as the rounding error of
-    Householder's factorisation does, so it does not depend on how rows are scaled.
+    Returns the number of leading rows that are independent (`_independent_rows`). With scale = 0 that does not depend
+    on how the rows are scaled.
     """
     k, n = block.shape
     tau, scratch = work[:k], work[k:]
     geqrf(block, tau, scratch)
-    rank = k
     for j in range(k):
-        largest = block.dtype.type(0.0)
         for i in range(j + 1):
             L[j, i] = block[j, i]
-            largest = max(largest, abs(block[j, i]))
         L[j, j + 1 :] = 0.0
-        if rank == k and not (abs(L[j, j]) > resolution * largest):  # NaN fails too
-            rank = j
+    rank = _independent_rows(L, resolution, scale, scratch[:k], scratch[k : 2 * k])
     orgqr(block, tau, scratch)
     for i in range(k):
         if L[i, i] < 0:
@@ -62,7 +87,7 @@ def transposed(A: np.ndarray) -> np.ndarray:
 @jit(parallel=True)
 def _orthonormalise_stack(blocks, factors, work, resolution, ranks):
     for s in prange(len(blocks)):
-        ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution)
+        ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution, 0.0)
 
 
 def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +129,7 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
                 _orthonormalise_stack(blocks, factors, work, resolution, ranks)
         else:
             for s in range(len(blocks)):
-                ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution)
+                ranks[s] = orthonormalise(blocks[s], factors[s], work[s], resolution, 0.0)
     if (ranks < k).any():
         first = int(np.argmax(ranks < k))
         where = f" of matrix {tuple(map(int, np.unravel_index(first, stack)))}" if stack else ""

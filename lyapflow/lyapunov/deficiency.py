@@ -1,18 +1,144 @@
-"""Tangent blocks that lose rank: exponents without volume are minus infinity, the others go on.
+"""Tangent blocks that lose rank: what is lost is told apart from what is only small.
 
-A QR after t_ons steps cannot tell a lost direction from an ill-conditioned interval. So the interval is done again in
-float64 with a QR after every step. What a single step then leaves at or below the rounding error of its own column,
-``R_jj <= n ε max_i |R_ij|``, has no volume: it is 31 nats below for n = 100.
+The QR of a sweep raises a suspicion, cheaply (`lyapflow.linalg.qr.orthonormalise`). Here the interval in question is
+done again, in float64 and with a QR after every step, from the Jacobian written out. Let a vector be known to within δ;
+then D q is to within δ |D|, and taking away the vectors before it adds their errors, c_i times each, where
+``D q_j = Σ_i c_i D q_i + new direction``. A direction not longer than ``δ |D| (1 + Σ_i |c_i|)`` has no volume.
+
+Rounding gives a vector an error of some ε; one that is about to align with others carries some hundred from the steps
+before. So δ is 4096 ε in float64 (n ε for more units). In float32 that would refuse ordinary networks: their spectra
+are done in float64 where a step is suspicious, and flossing takes δ = n ε.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from lyapflow._checks import Diverged
-from lyapflow.cells.interface import Sizes
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow.cells.interface import Sizes, step, tangent
 from lyapflow.cells.parameters import map_arrays
-from lyapflow.lyapunov.forward import Schedule, Tape, new_tape, schedule, sweep
+from lyapflow.linalg.qr import rounding
+from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
+
+
+class Examined(NamedTuple):
+    """What the steps of an interval leave of a block."""
+
+    rows: list[int]  # numbers of the vectors that keep volume
+    growth: np.ndarray  # (len(rows),), their log R, summed over the steps
+    block: np.ndarray  # (len(rows), n_state), where they end
+
+
+def suspicious(n: int, dtype: np.dtype) -> float:
+    """Relative size of what may be noise."""
+    return max(rounding(n, dtype), 4096 * float(np.finfo(dtype).eps))
+
+
+def resolution(n: int, dtype: np.dtype) -> float:
+    """How well a vector is taken to be known, relative to its length: δ."""
+    return suspicious(n, dtype) if dtype == np.float64 else rounding(n, dtype)
+
+
+@jit
+def _linearise(cell, h, x, h_next, record, basis, D, work):
+    """Next state, and D as the rows ``D e_i``."""
+    step(cell, h, x, h_next, record)
+    tangent(cell, record[0], basis, D, work)
+
+
+def examine(t: int, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> Examined:
+    """Which vectors of the block keep volume over the interval that ends with step t.
+
+    Works in float64, with the rounding errors of the tape's dtype. Raises Diverged where numbers overflow.
+    """
+    first, n = plan.interval(t), size.state
+    h = tape.states[first % len(tape.states)].astype(float)
+    block = tape.blocks[(first - plan.transient) % len(tape.blocks)].astype(float)
+    cell = map_arrays(lambda a: a.astype(float), cell)
+    basis, D, work = np.eye(n), np.empty((n, n)), np.empty((n, size.tangent_work))
+    h_next, record = np.empty_like(h), np.empty((1, size.record))
+    rows, growth, uncertain = np.arange(len(block)), np.zeros(len(block)), np.zeros(len(block))
+    with one_blas_thread(), np.errstate(all="ignore"):
+        for step_number in range(first, t + 1):
+            _linearise(cell, h, x[step_number].astype(float), h_next, record, basis, D, work)
+            h, h_next = h_next, h
+            if not np.isfinite(D).all() or not np.isfinite(block @ D).all():
+                raise Diverged(
+                    f"the tangent block overflowed at step {step_number}: use smaller weights", step=step_number
+                )
+            noise = float(np.linalg.norm(D, 2)) * resolution(n, x.dtype)
+            kept, length, block, uncertain = _independent(block @ D, noise, uncertain)
+            rows, growth = rows[kept], growth[kept] + np.log(length)
+    return Examined(rows.tolist(), growth, block)
+
+
+def _independent(
+    B: np.ndarray, noise: float, uncertain: np.ndarray
+) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of B whose new direction is longer than what noise gives it: numbers, lengths, directions.
+
+    A row is known to within `noise`, times 1 + uncertain (k,) where its vector was not known that well. The last result
+    is that of the directions, from this step alone: older errors fade as vectors align.
+    """
+    k, n = B.shape
+    kept: list[int] = []
+    Q, L, errors = np.empty((k, n)), np.zeros((k, k)), np.empty(k)
+    for j in range(k):
+        r = len(kept)
+        direction, along = B[j].copy(), np.zeros(r)
+        for _ in range(2):  # Gram-Schmidt twice is as good as Householder
+            again = Q[:r] @ direction
+            direction -= again @ Q[:r]
+            along += again
+        c = np.abs(solve_triangular(L[:r, :r], along, lower=True, trans="T", check_finite=False)) if r else along
+        length = float(np.linalg.norm(direction))
+        error = 1 + float(c.sum())
+        doubt = 1.0 if r == j else 1e6  # what comes after a lost vector is its noise, unless it stands out
+        if length > doubt * noise * (error + uncertain[j] + c @ uncertain[kept]):
+            Q[r], L[r, :r], L[r, r], errors[r] = direction / length, along, length, error
+            kept.append(j)
+    r = len(kept)
+    lengths = np.diagonal(L)[:r]
+    return kept, lengths, Q[:r], errors[:r] / lengths
+
+
+def no_loss(cell: Any, size: Sizes, x: np.ndarray, plan: Schedule) -> Recover:
+    """A `recover` of sweeps with a QR after every step that goes on where a suspicion was wrong, and else stops.
+
+    It raises Diverged with the step and the number of exponents that are left.
+    """
+
+    def recover(t: int, tape: Tape, log_R: np.ndarray) -> Tape:
+        found, k = examine(t, cell, size, x, tape, plan), log_R.shape[1]
+        left = len(found.rows)
+        if left < k:
+            way_out = f"ask for k <= {left}" if left else "use other weights"
+            if found.rows != list(range(left)):
+                way_out += " and another q0, vectors of which vanish"
+            if x.dtype == np.float32:
+                way_out += ", or use float64"
+            raise Diverged(
+                f"the tangent block lost rank at step {t}: {left or 'none'} of {k} exponents can be told from rounding "
+                f"errors there; {way_out}",
+                step=t,
+                rank=left,
+            )
+        f = plan.factor_after[t]
+        log_R[f] = np.log(np.diagonal(tape.factors[f]))
+        return tape
+
+    return recover
+
+
+class Suspicious(Exception):
+    """Enough to do the sweep again, more carefully."""
+
+
+def careful(t: int, tape: Tape, log_R: np.ndarray) -> Tape:
+    """A `recover` that leaves the sweep."""
+    raise Suspicious
 
 
 class _Dependent(Exception):
@@ -29,53 +155,32 @@ def volume_growth(
     """log R (n_qr, k) of a sweep from state h0 (1, n_state) and block (k, n_state).
 
     A vector is lost where it comes to depend on those before it. The exponents of the others are those of the block
-    without it; they come first, and -inf follows from the step of the loss on.
+    without it; they come first, and -inf follows from the step of the loss on. Whatever is suspicious in float32 is
+    done in float64, from the start.
     """
     k = len(block)
     kept = np.arange(k)
 
     def recover(t: int, tape: Tape, log_R: np.ndarray) -> Tape:
-        first = plan.interval(t)
-        steps, s = t + 1 - first, first - plan.transient
-        h, vectors = (ring[index % len(ring)].astype(float) for ring, index in ((tape.states, first), (tape.blocks, s)))
-        try:
-            rows, growth, after = _survivors(cell, size, x[first : t + 1], h, vectors)
-        except Diverged as error:
-            at = first + (error.step or 0)
-            raise Diverged(f"the tangent block overflowed at step {at}: use smaller weights", step=at) from None
-        if lost := sorted(set(range(max(rows, default=0))) - set(rows)):
+        if x.dtype == np.float32:
+            raise Suspicious
+        found, f = examine(t, cell, size, x, tape, plan), plan.factor_after[t]
+        if lost := sorted(set(range(max(found.rows, default=0))) - set(found.rows)):
             raise _Dependent(lost)
-        log_R[plan.factor_after[t], : len(rows)] = growth
-        log_R[plan.factor_after[t] :, len(rows) :] = -np.inf
-        blocks = np.empty((len(tape.blocks), *after.shape), x.dtype)
-        blocks[(s + steps) % len(blocks)] = after
-        return tape._replace(blocks=blocks, factors=np.empty((1, len(rows), len(rows)), x.dtype))
+        r = len(found.rows)
+        log_R[f, :r], log_R[f:, r:] = found.growth, -np.inf
+        blocks = np.empty((len(tape.blocks), r, size.state), x.dtype)
+        blocks[(t + 1 - plan.transient) % len(blocks)] = found.block
+        return tape._replace(blocks=blocks, factors=np.empty((1, r, r), x.dtype))
 
     while True:
         try:
-            log_R = sweep(cell, size, x, new_tape(size, h0, block[kept], plan, full=False), plan, recover)
+            tape = new_tape(size, h0, block[kept], plan, full=False)
+            log_R = sweep(cell, size, x, tape, plan, suspicious(size.state, x.dtype), recover)
         except _Dependent as found:
             kept = np.delete(kept, found.lost)
-            continue
-        return np.hstack([log_R, np.full((plan.n_qr, k - len(kept)), -np.inf)])
-
-
-def _survivors(
-    cell: Any, size: Sizes, x: np.ndarray, h: np.ndarray, vectors: np.ndarray
-) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Which of the vectors keep volume over the steps of x, the growth of each (nats), and the block they end as.
-
-    Raises Diverged where numbers overflow, which is no loss of volume.
-    """
-    cell, x = map_arrays(lambda a: a.astype(float), cell), x.astype(float)
-    plan = schedule(len(x), 1, 0, 0)
-    rows = list(range(len(vectors)))
-    while True:
-        tape = new_tape(size, h, vectors[rows], plan, full=False)
-        try:
-            growth = sweep(cell, size, x, tape, plan).sum(axis=0)
-            return rows, growth, tape.blocks[len(x) % len(tape.blocks)]
-        except Diverged as error:
-            if error.rank is None or not np.isfinite(tape.factors).all():
-                raise
-            del rows[error.rank]
+        except Suspicious:
+            double = map_arrays(lambda a: a.astype(float), cell)
+            return volume_growth(double, size, x.astype(float), h0.astype(float), block.astype(float), plan)
+        else:
+            return np.hstack([log_R, np.full((plan.n_qr, k - len(kept)), -np.inf)])

@@ -17,7 +17,7 @@ from lyapflow._threads import breathe
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.elementary import all_finite
-from lyapflow.linalg.qr import orthonormalise, rounding, workspace
+from lyapflow.linalg.qr import orthonormalise, workspace
 
 NOT_FINITE = -1
 
@@ -110,11 +110,15 @@ def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, ful
     return tape
 
 
+Recover = Callable[[int, Tape, np.ndarray], Tape]
+
+
 @jit
-def advance(cell, x, start, stop, transient, factor_after, resolution, tape, log_R, work, qr_work):
+def advance(cell, x, start, stop, transient, factor_after, resolution, scale, tape, log_R, work, qr_work):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
-    Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the rank that the block has left.
+    scale (1,) is the largest entry of any L so far: a block that is much smaller may be all noise. Returns the step at
+    which it ended, and k; or the failing step, and NOT_FINITE or the number of vectors before the first suspicious one.
     """
     states, records, blocks, factors = tape
     k = blocks.shape[1]
@@ -131,11 +135,13 @@ def advance(cell, x, start, stop, transient, factor_after, resolution, tape, log
             f = factor_after[t]
             if f >= 0:
                 L = factors[f % len(factors)]
-                rank = orthonormalise(Q_next, L, qr_work, resolution)
+                rank = orthonormalise(Q_next, L, qr_work, resolution, scale[0])
                 if rank < k:
                     return t, rank
                 for i in range(k):
                     log_R[f, i] = np.log(L[i, i])
+                    for j in range(i, k):
+                        scale[0] = max(scale[0], abs(L[j, i]))
     return stop, k
 
 
@@ -145,32 +151,34 @@ def sweep(
     x: np.ndarray,
     tape: Tape,
     plan: Schedule,
-    recover: Callable[[int, Tape, np.ndarray], Tape] | None = None,
+    resolution: float = 0.0,
+    recover: Recover | None = None,
 ) -> np.ndarray:
     """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second; log R (n_qr, k).
 
-    Where the QR after step t finds that the tangent block has lost rank, recover(t, tape, log_R) sets that QR's row of
-    log_R and returns the tape to go on with, whose block may have fewer vectors.
+    Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape, log_R)
+    sets that QR's row of log_R and returns the tape to go on with, whose block may have fewer vectors.
 
     Raises
     ------
     Diverged
-        If a state stops being finite or the tangent block loses rank; it names the step.
+        If a state stops being finite; it names the step.
     """
     k = tape.blocks.shape[1]
     log_R = np.empty((plan.n_qr, k))
     work = np.empty((k, size.tangent_work), x.dtype)
     qr_work = workspace(k, x.dtype)
     segment = steps_per_segment(size, k + x.shape[1])
-    # a step is worth what rounding leaves of it; an interval of many is not when half of the digits are gone
-    resolution = rounding(size.state, x.dtype) if plan.t_ons == 1 else float(np.sqrt(np.finfo(x.dtype).eps))
+    if plan.t_ons > 1:  # after many steps a direction that has lost half of its digits is suspicious, too
+        resolution = max(resolution, float(np.sqrt(np.finfo(x.dtype).eps)))
+    scale = np.zeros(1, x.dtype)
     start = 0
     with one_blas_thread():
         while start < plan.steps:
             breathe()
             stop = min(start + segment, plan.steps)
             start, rank = advance(
-                cell, x, start, stop, plan.transient, plan.factor_after, resolution, tape, log_R, work, qr_work
+                cell, x, start, stop, plan.transient, plan.factor_after, resolution, scale, tape, log_R, work, qr_work
             )
             if rank == NOT_FINITE:
                 lost = ~np.isfinite(tape.states[(start + 1) % len(tape.states)]).all(axis=1)
@@ -179,27 +187,12 @@ def sweep(
                     step=start,
                     member=int(np.argmax(lost)) if len(lost) > 1 else None,
                 )
-            if rank < k:
-                if recover is None:
-                    raise _lost_rank(start, rank, k, x.dtype)
+            if rank < k and recover is not None:
                 tape = recover(start, tape, log_R)
                 k = tape.blocks.shape[1]
                 work, qr_work = work[:k], workspace(k, x.dtype)
                 start += 1
     return log_R
-
-
-def _lost_rank(step: int, rank: int, k: int, dtype: np.dtype) -> Diverged:
-    """The error of a tangent block that has `rank` of k directions left after a step."""
-    way_out = f"ask for k <= {rank}" if rank else "use other weights"
-    if dtype == np.float32:
-        way_out += ", or use float64"
-    return Diverged(
-        f"the tangent block lost rank at step {step}: {rank or 'none'} of {k} exponents can be told from rounding "
-        f"errors there; {way_out}",
-        step=step,
-        rank=rank,
-    )
 
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:
@@ -221,7 +214,14 @@ def _lost_trajectory(cell: Any, x: Any, h0: Any = None) -> np.ndarray:
     return np.full((*np.shape(x)[:-1], size.state), np.nan, cell[0].dtype)
 
 
-@over_members("x", "h0", lost=_lost_trajectory)
+def _checked_drive(cell: Any, x: Any, h0: Any = None) -> tuple[Any, Sizes, np.ndarray, bool, np.ndarray]:
+    cell = checked(cell, step, tangent)
+    size = sizes(cell)
+    x, batched = inputs(x, size, cell[0])
+    return cell, size, x, batched, initial_state(h0, size, x.shape[1], cell[0])
+
+
+@over_members("x", "h0", check=_checked_drive, lost=_lost_trajectory)
 def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarray:
     """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
 
@@ -245,10 +245,7 @@ def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarr
     Diverged
         If a state stops being finite.
     """
-    cell = checked(cell, step, tangent)
-    size = sizes(cell)
-    x, batched = inputs(x, size, cell[0])
-    h0 = initial_state(h0, size, x.shape[1], cell[0])
+    cell, size, x, batched, h0 = _checked_drive(cell, x, h0)
     plan = state_schedule(len(x))
     tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
     sweep(cell, size, x, tape, plan)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +16,8 @@ from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE, Sizes, checked, sizes, step, tangent
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.linalg.qr import qr
-from lyapflow.lyapunov.deficiency import volume_growth
-from lyapflow.lyapunov.forward import Schedule, Tape, initial_state, inputs, new_tape, schedule, sweep
+from lyapflow.lyapunov.deficiency import Suspicious, careful, no_loss, resolution, volume_growth
+from lyapflow.lyapunov.forward import Recover, Schedule, Tape, initial_state, inputs, new_tape, schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
 
 BATCHES = 32
@@ -151,6 +151,33 @@ def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return widening * np.sqrt(variance) / trajectories
 
 
+class _Problem(NamedTuple):
+    """Checked arguments of a spectrum or of a flossing loss."""
+
+    cell: Any
+    size: Sizes
+    x: np.ndarray  # (T, B, m)
+    plan: Schedule
+    start: np.ndarray  # (B, n_state)
+    block: np.ndarray  # (k, n_state)
+
+    def driven(self, b: int) -> np.ndarray:
+        """The input of trajectory b."""
+        return np.ascontiguousarray(self.x[:, b : b + 1])
+
+
+def _problem(
+    generics: tuple, cell: Any, x: Any, k: Any, h0: Any, q0: Any, t_ons: Any, transient: Any, q_transient: Any
+) -> _Problem:
+    cell = checked(cell, *generics)
+    size = sizes(cell)
+    k = _number_of_exponents(k, cell, size.state)
+    x, _ = inputs(x, size, cell[0])
+    plan = schedule(len(x), t_ons, transient, q_transient)
+    start = initial_state(h0, size, x.shape[1], cell[0])
+    return _Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]))
+
+
 def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
     """What the counted log_R (B, n_qr, k) say."""
     history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
@@ -174,7 +201,20 @@ def _lost_spectrum(
     return _spectrum(log_R, plan, size, cell[0].dtype)
 
 
-@over_members("x", "h0", "q0", lost=_lost_spectrum)
+def _checked_spectrum(
+    cell: Any,
+    x: Any,
+    k: Any = None,
+    h0: Any = None,
+    q0: Any = None,
+    t_ons: Any = 1,
+    transient: Any = 0,
+    q_transient: Any = 0,
+) -> _Problem:
+    return _problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
+
+
+@over_members("x", "h0", "q0", check=_checked_spectrum, lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike,
@@ -236,23 +276,14 @@ def lyapunov_spectrum(
     >>> float(lf.lyapunov_spectrum(cell, np.empty((100, 0))).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    cell = checked(cell, step, tangent)
-    size = sizes(cell)
-    k = _number_of_exponents(k, cell, size.state)
-    x, _ = inputs(x, size, cell[0])
-    plan = schedule(len(x), t_ons, transient, q_transient)
-    start = initial_state(h0, size, x.shape[1], cell[0])
-    block = _initial_block(q0, size.state, k, cell[0])
+    problem = _checked_spectrum(cell, x, k, h0, q0, t_ons, transient, q_transient)
+    cell, size, _, plan, start, block = problem
 
     def growth(b: int) -> np.ndarray:
-        return volume_growth(cell, size, _driven(x, b), start[b : b + 1], block, plan)[plan.uncounted :]
+        return volume_growth(cell, size, problem.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
 
-    return _spectrum(np.stack(_each_trajectory(growth, x.shape[1])), plan, size, cell[0].dtype)
-
-
-def _driven(x: np.ndarray, b: int) -> np.ndarray:
-    """The input of trajectory b."""
-    return np.ascontiguousarray(x[:, b : b + 1])
+    log_R = np.stack(_each_trajectory(growth, len(start)))
+    return _spectrum(log_R, plan, size, cell[0].dtype)
 
 
 Found = TypeVar("Found")
@@ -276,7 +307,22 @@ def _lost_flossing(cell: Any, k: int, **_: Any) -> tuple[float, Any, np.ndarray]
     return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(k, np.nan, cell[0].dtype)
 
 
-@over_members("x", "h0", "q0", lost=_lost_flossing)
+def _checked_flossing(
+    cell: Any,
+    x: Any,
+    k: Any,
+    target: Any = 0.0,
+    h0: Any = None,
+    q0: Any = None,
+    t_ons: Any = 1,
+    transient: Any = 0,
+    q_transient: Any = 0,
+) -> tuple[_Problem, np.ndarray]:
+    problem = _problem(DIFFERENTIABLE, cell, x, k, h0, q0, t_ons, transient, q_transient)
+    return problem, targets(target, len(problem.block))
+
+
+@over_members("x", "h0", "q0", check=_checked_flossing, lost=_lost_flossing)
 def flossing_value_and_grad(
     cell: Any,
     x: ArrayLike,
@@ -333,15 +379,7 @@ def flossing_value_and_grad(
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
-    cell = checked(cell, *DIFFERENTIABLE)
-    size = sizes(cell)
-    k = _number_of_exponents(k, cell, size.state)
-    x, _ = inputs(x, size, cell[0])
-    plan = schedule(len(x), t_ons, transient, q_transient)
-    start = initial_state(h0, size, x.shape[1], cell[0])
-    block = _initial_block(q0, size.state, k, cell[0])
-    wanted = targets(target, k)
-    return _flossing(cell, size, x, plan, start, block, wanted)
+    return _flossing(*_checked_flossing(cell, x, k, target, h0, q0, t_ons, transient, q_transient))
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -355,25 +393,25 @@ def targets(target: Any, k: int) -> np.ndarray:
     return np.broadcast_to(wanted.astype(float), (k,))
 
 
-def _flossing(
-    cell: Any, size: Sizes, x: np.ndarray, plan: Schedule, start: np.ndarray, block: np.ndarray, wanted: np.ndarray
-) -> tuple[float, Any, np.ndarray]:
-    batch, counted = x.shape[1], plan.ends[-1]
+def _flossing(problem: _Problem, wanted: np.ndarray) -> tuple[float, Any, np.ndarray]:
+    cell, size, x, plan, start, block = problem
+    batch, counted = len(start), plan.ends[-1]
 
     def ahead(b: int) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
-        driven = _driven(x, b)
+        driven = problem.driven(b)
 
-        def run(plan: Schedule) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
+        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
             tape = new_tape(size, start[b : b + 1], block, plan, full=True)
-            log_R = sweep(cell, size, driven, tape, plan)
+            log_R = sweep(cell, size, driven, tape, plan, resolution(size.state, x.dtype), recover)
             return log_R[plan.uncounted :].sum(axis=0), driven, tape, plan
 
-        try:
-            return run(plan)
-        except Diverged as error:
-            if error.rank is None or plan.t_ons == 1:
-                raise
-        return run(plan.every_step())  # perhaps an interval was ill-conditioned
+        if plan.t_ons > 1:
+            try:
+                return run(plan, careful)
+            except Suspicious:  # an interval is ill-conditioned, or rank is lost
+                pass
+        every_step = plan.every_step()
+        return run(every_step, no_loss(cell, size, driven, every_step))
 
     def back(b: int) -> Any:
         _, driven, tape, plan = runs[b]

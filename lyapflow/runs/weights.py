@@ -87,7 +87,7 @@ def load(path: str | os.PathLike) -> Any:
         raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata}")
     if members is None:
         return _built(arrays, CELLS[cell_class], kind, path)
-    if not all(array.ndim and str(len(array)) == members for array in arrays.values()):
+    if not arrays or not all(array.ndim and str(len(array)) == members for array in arrays.values()):
         raise LyapflowError(f"{path} must hold arrays of {members:.20} members each, as its metadata says")
     parts = [{name: array[r] for name, array in arrays.items()} for r in range(int(members))]
     return stack(_built(part, CELLS[cell_class], kind, path) for part in parts)
