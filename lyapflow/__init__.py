@@ -16,8 +16,9 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.training import train
 from lyapflow.linalg.qr import qr
 from lyapflow.linalg.qr_pullback import qr_pullback
+from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.forward import trajectory
-from lyapflow.lyapunov.spectrum import Spectrum, flossing_value_and_grad, lyapunov_spectrum
+from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.runs.weights import load, save
 
 __version__ = "0.1.0"

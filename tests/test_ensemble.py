@@ -254,6 +254,7 @@ def test_a_member_with_bad_input_is_found_before_any_work(monkeypatch):
 
     monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", work)
     monkeypatch.setattr("lyapflow.lyapunov.forward.sweep", work)
+    monkeypatch.setattr("lyapflow.lyapunov.flossing_loss.sweep", work)
     for call in (
         lambda: lf.lyapunov_spectrum(cells, x),
         lambda: lf.flossing_value_and_grad(cells, x, 1),

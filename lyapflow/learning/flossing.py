@@ -14,8 +14,8 @@ from lyapflow.cells.ensemble import Members
 from lyapflow.cells.interface import DIFFERENTIABLE, checked
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
+from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad, targets
 from lyapflow.lyapunov.forward import schedule
-from lyapflow.lyapunov.spectrum import flossing_value_and_grad, targets
 
 
 def floss(

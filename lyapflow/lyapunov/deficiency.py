@@ -68,8 +68,9 @@ def examine(t: int, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Sch
                 raise Diverged(
                     f"the tangent block overflowed at step {step_number}: use smaller weights", step=step_number
                 )
-            noise = float(np.linalg.norm(D, 2)) * resolution(n, x.dtype)
-            kept, length, block, uncertain = _independent(block @ D, noise, uncertain)
+            norm = float(np.linalg.norm(D, 2))
+            kept, length, block, errors = _independent(block @ D, norm * resolution(n, x.dtype), uncertain)
+            uncertain = norm * errors
             rows, growth = rows[kept], growth[kept] + np.log(length)
     return Examined(rows.tolist(), growth, block)
 
@@ -80,7 +81,7 @@ def _independent(
     """Rows of B whose new direction is longer than what noise gives it: numbers, lengths, directions.
 
     A row is known to within `noise`, times 1 + uncertain (k,) where its vector was not known that well. The last result
-    is that of the directions, from this step alone: older errors fade as vectors align.
+    is the error of the directions in units of noise, from this step alone: older errors fade as vectors align.
     """
     k, n = B.shape
     kept: list[int] = []

@@ -1,4 +1,4 @@
-"""Lyapunov spectra with error bars, and the flossing loss with its gradient."""
+"""Lyapunov spectra with error bars."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,12 +13,10 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
-from lyapflow.cells.interface import DIFFERENTIABLE, Sizes, checked, sizes, step, tangent
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.qr import qr
-from lyapflow.lyapunov.deficiency import Suspicious, careful, no_loss, resolution, volume_growth
-from lyapflow.lyapunov.forward import Recover, Schedule, Tape, initial_state, inputs, new_tape, schedule, sweep
-from lyapflow.lyapunov.pullback import retreat
+from lyapflow.lyapunov.deficiency import volume_growth
+from lyapflow.lyapunov.forward import Schedule, initial_state, inputs, schedule
 
 BATCHES = 32
 
@@ -151,7 +149,7 @@ def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return widening * np.sqrt(variance) / trajectories
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
     """Checked arguments of a spectrum or of a flossing loss."""
 
     cell: Any
@@ -166,16 +164,16 @@ class _Problem(NamedTuple):
         return np.ascontiguousarray(self.x[:, b : b + 1])
 
 
-def _problem(
+def problem(
     generics: tuple, cell: Any, x: Any, k: Any, h0: Any, q0: Any, t_ons: Any, transient: Any, q_transient: Any
-) -> _Problem:
+) -> Problem:
     cell = checked(cell, *generics)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
     x, _ = inputs(x, size, cell[0])
     plan = schedule(len(x), t_ons, transient, q_transient)
     start = initial_state(h0, size, x.shape[1], cell[0])
-    return _Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]))
+    return Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]))
 
 
 def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
@@ -210,8 +208,8 @@ def _checked_spectrum(
     t_ons: Any = 1,
     transient: Any = 0,
     q_transient: Any = 0,
-) -> _Problem:
-    return _problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
+) -> Problem:
+    return problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
 
 
 @over_members("x", "h0", "q0", check=_checked_spectrum, lost=_lost_spectrum)
@@ -276,20 +274,20 @@ def lyapunov_spectrum(
     >>> float(lf.lyapunov_spectrum(cell, np.empty((100, 0))).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    problem = _checked_spectrum(cell, x, k, h0, q0, t_ons, transient, q_transient)
-    cell, size, _, plan, start, block = problem
+    checked_problem = _checked_spectrum(cell, x, k, h0, q0, t_ons, transient, q_transient)
+    cell, size, _, plan, start, block = checked_problem
 
     def growth(b: int) -> np.ndarray:
-        return volume_growth(cell, size, problem.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
+        return volume_growth(cell, size, checked_problem.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
 
-    log_R = np.stack(_each_trajectory(growth, len(start)))
+    log_R = np.stack(each_trajectory(growth, len(start)))
     return _spectrum(log_R, plan, size, cell[0].dtype)
 
 
 Found = TypeVar("Found")
 
 
-def _each_trajectory(piece: Callable[[int], Found], trajectories: int) -> list[Found]:
+def each_trajectory(piece: Callable[[int], Found], trajectories: int) -> list[Found]:
     """`each`, whose Diverged names the trajectory where there are many."""
 
     def named(b: int) -> Found:
@@ -301,129 +299,3 @@ def _each_trajectory(piece: Callable[[int], Found], trajectories: int) -> list[F
             raise Diverged(f"trajectory {b}: {error}", step=error.step, member=b, rank=error.rank) from None
 
     return each(named, trajectories)
-
-
-def _lost_flossing(cell: Any, k: int, **_: Any) -> tuple[float, Any, np.ndarray]:
-    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(k, np.nan, cell[0].dtype)
-
-
-def _checked_flossing(
-    cell: Any,
-    x: Any,
-    k: Any,
-    target: Any = 0.0,
-    h0: Any = None,
-    q0: Any = None,
-    t_ons: Any = 1,
-    transient: Any = 0,
-    q_transient: Any = 0,
-) -> tuple[_Problem, np.ndarray]:
-    problem = _problem(DIFFERENTIABLE, cell, x, k, h0, q0, t_ons, transient, q_transient)
-    return problem, targets(target, len(problem.block))
-
-
-@over_members("x", "h0", "q0", check=_checked_flossing, lost=_lost_flossing)
-def flossing_value_and_grad(
-    cell: Any,
-    x: ArrayLike,
-    k: int,
-    *,
-    target: ArrayLike = 0.0,
-    h0: ArrayLike | None = None,
-    q0: ArrayLike | None = None,
-    t_ons: int = 1,
-    transient: int = 0,
-    q_transient: int = 0,
-) -> tuple[float, Any, np.ndarray]:
-    r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
-
-    .. math:: L = \sum_{i \le k} (\lambda_i - \lambda_i^{target})^2
-
-    The exponents are a function of (parameters, x, h0, q0); the gradient is the exact derivative of that function,
-    through the trajectory and the QR, transients included, with h0 and q0 held constant.
-
-    Parameters
-    ----------
-    cell : cell
-    x : array (T, m) or (T, B, m)
-        Input of one trajectory, or of B whose exponents are averaged before the loss.
-    k : int
-        Number of exponents in the loss.
-    target : float or array (k,)
-        Wanted exponents, nats per step.
-    h0 : array (n_state,) or (B, n_state), optional
-        Initial state, zeros by default.
-    q0 : array (n_state, k), optional
-        Initial orthonormal block, shared by the trajectories.
-    t_ons, transient, q_transient : int
-        As in `lyapunov_spectrum`.
-
-    Returns
-    -------
-    loss : float
-    gradient : cell
-        Of the same class.
-    exponents : array (k,)
-        In nats per step.
-
-    Raises
-    ------
-    LyapflowError
-        If arguments do not fit.
-    Diverged
-        If a state or the gradient stops being finite, or the block loses rank: then fewer than k exponents exist, and
-        it names the step and, as ``rank``, how many are left. An ensemble goes on: loss, gradient and exponents of that
-        member are NaN, and ``gradient.reasons`` says why.
-
-    Notes
-    -----
-    Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
-    """
-    return _flossing(*_checked_flossing(cell, x, k, target, h0, q0, t_ons, transient, q_transient))
-
-
-def targets(target: Any, k: int) -> np.ndarray:
-    """Wanted exponents (k,) from a number or k of them."""
-    try:
-        wanted = np.asarray(target)
-    except ValueError:  # ragged
-        wanted = np.array(None)
-    if wanted.dtype.kind not in "iuf" or wanted.shape not in ((), (k,)) or not np.isfinite(wanted).all():
-        raise LyapflowError(f"target must be a finite number or {k} of them, one per exponent, got {target!r}")
-    return np.broadcast_to(wanted.astype(float), (k,))
-
-
-def _flossing(problem: _Problem, wanted: np.ndarray) -> tuple[float, Any, np.ndarray]:
-    cell, size, x, plan, start, block = problem
-    batch, counted = len(start), plan.ends[-1]
-
-    def ahead(b: int) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
-        driven = problem.driven(b)
-
-        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
-            tape = new_tape(size, start[b : b + 1], block, plan, full=True)
-            log_R = sweep(cell, size, driven, tape, plan, resolution(size.state, x.dtype), recover)
-            return log_R[plan.uncounted :].sum(axis=0), driven, tape, plan
-
-        if plan.t_ons > 1:
-            try:
-                return run(plan, careful)
-            except Suspicious:  # an interval is ill-conditioned, or rank is lost
-                pass
-        every_step = plan.every_step()
-        return run(every_step, no_loss(cell, size, driven, every_step))
-
-    def back(b: int) -> Any:
-        _, driven, tape, plan = runs[b]
-        log_R_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
-        log_R_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
-        return retreat(cell, size, driven, tape, plan, log_R_bar, np.empty((0, 1, size.state), x.dtype))[0]
-
-    runs = _each_trajectory(ahead, batch)
-    exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)
-    off = exponents - wanted
-    parts = _each_trajectory(back, batch)
-    gradient = type(cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*parts)))
-    if not all(np.isfinite(a).all() for a in gradient):
-        raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")
-    return float(off @ off), gradient, exponents.astype(x.dtype)
