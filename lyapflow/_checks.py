@@ -22,7 +22,7 @@ class Diverged(LyapflowError):
     step : int or None
         Time step in which it happened, counted from 0.
     member : int or None
-        Member of the ensemble, or trajectory of the batch, in which it happened.
+        Trajectory of the batch in which it happened; members of an ensemble raise nothing.
     rank : int or None
         Exponents that were left where a tangent block lost rank.
     history : object or None

@@ -213,12 +213,14 @@ def train(
             "--k",
             min=1,
             help="Exponents to floss.",
-            show_default="75, or all of a smaller network; for relu an eighth of its units",
+            show_default="75, or the units of a smaller network; for relu an eighth of its units",
         ),
     ] = None,
     floss_epochs: Annotated[int, typer.Option(min=1, help="Flossing epochs of an episode.")] = 500,
     floss_steps: Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")] = 55,
-    floss_transient: Annotated[int, typer.Option(min=0, help="First steps of these, not counted.")] = 16,
+    floss_transient: Annotated[
+        int, typer.Option(min=0, help="First steps of these, which move state and tangent vectors but do not count.")
+    ] = 16,
     floss_lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")] = 1e-3,
     target: Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")] = 0.0,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
@@ -255,8 +257,8 @@ def train(
         raise LyapflowError(f"--stop-at needs a task with an accuracy, binary-xor or spatial-xor, got {task}")
     episodes = _episodes(floss, floss_at, epochs)
     schedule = None
-    if k is None:  # in ReLU networks few exponents exist
-        k = max(1, units // 8) if cell == "relu" else min(75, n_state)
+    if k is None:  # of a ReLU network few exponents exist, of an LSTM in its zero state under zero input half
+        k = max(1, units // 8) if cell == "relu" else min(75, units)
     if k > n_state:
         raise LyapflowError(f"--k must be between 1 and {n_state}, the length of the network's state, got {k}")
     if episodes:

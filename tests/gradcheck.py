@@ -14,8 +14,10 @@ GAINS = (1e-3, 0.5, 1.0, 3.0, 30.0)  # from tiny to saturating
 
 
 def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
-    """A random cell whose biases are not zero either."""
+    """A random cell of which neither the biases nor the forget gate's weights are zero."""
     cell = cell_class.random(n, m, rng=rng, g=g)
+    if cell_class is lf.LSTM:
+        cell.W[1] = g * rng.standard_normal((n, n)) / np.sqrt(n)
     biases = [name for name in cell._fields if name.startswith("b")]
     cell = cell._replace(**{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases})
     return cell_class(*(a.astype(dtype) for a in cell))

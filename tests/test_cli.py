@@ -105,7 +105,7 @@ def test_stop_at(command):
 
 
 def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch):
-    update = Progress._update
+    update, before = Progress._update, signal.getsignal(signal.SIGINT)
 
     def interrupt(self, label, record):
         if record.kind == "training" and record.epoch == 3:
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
     assert "stopped after 5 training epochs: Ctrl-C" in out
     assert len(RunFolder("run").history().training) == 5
     assert RunFolder("run").model().cell.W.shape == (12, 12)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_options_that_do_not_go_together(command):
@@ -255,7 +255,7 @@ def test_help_explains_every_option(command, name, monkeypatch):
     assert "--seed" in options
     if name == "train":
         assert {"--task", "--delay", "--units", "--seed", "--floss", "--dtype", "--epochs", "--force"} <= set(options)
-        assert "75, or all of a smaller network" in out
+        assert "75, or the units of a smaller network" in out
 
 
 def test_a_second_start_compiles_nothing(tmp_path):

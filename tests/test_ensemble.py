@@ -194,7 +194,8 @@ def test_flossing_goes_on_without_members_that_diverged():
     heard = []
     flossed, history = lf.floss(lf.stack(cells), lambda epoch: x, k=3, epochs=4, callbacks=heard.append)
     assert len(heard) == 4
-    assert flossed.reasons[1].startswith("flossing epoch 0: the tangent block lost rank at step 0: 2 of 3 exponents")
+    assert flossed.reasons[1].startswith("flossing epoch 0: the tangent block lost rank at step 0")
+    assert ": 2 of 3 exponents" in flossed.reasons[1]
     assert flossed.reasons[3].startswith("flossing epoch 0: the state stopped being finite at step 2")
     assert_same(flossed[1], cells[1])
     assert np.isnan(history["loss"][:, [1, 3]]).all()

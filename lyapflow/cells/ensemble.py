@@ -71,8 +71,8 @@ def stack(members: Iterable[Any]) -> Ensemble:
     Notes
     -----
     A member that a computation cannot go on with (a state that is not finite, a tangent block without the wanted rank)
-    does not end the others: its results are NaN, and ``reasons`` of a Spectrum or of an ensemble that comes back says
-    why.
+    does not end the others: its results are NaN, its parameters stay as the last good epoch left them, and ``reasons``
+    of the Spectrum or ensemble that comes back says why. Plain arrays, of `trajectory` and `jacobian`, have no reasons.
     """
     try:
         found = list(members)
@@ -83,7 +83,10 @@ def stack(members: Iterable[Any]) -> Ensemble:
     kinds = []
     for r, member in enumerate(found):
         if not hasattr(member, "_fields"):
-            raise LyapflowError(f"stack takes cells or Models, got {type(member).__name__}")
+            raise LyapflowError(
+                f"stack takes a sequence of cells or of Models, such as [cell, cell], got one of "
+                f"{type(member).__name__} in a {type(members).__name__}"
+            )
         found[r] = member = map_arrays(np.asarray, member)
         shapes = (f"{name} {a.dtype} {a.shape}" for name, a in named_arrays(member))
         kinds.append((type(member).__name__, *shapes))

@@ -1,7 +1,7 @@
 r"""The GRU as PyTorch defines it, with gates r, z, n and the state h.
 
     a = W h,   r = σ(a_r + V_r x' + b_r),   z = σ(a_z + V_z x' + b_z)
-    y = a_n + b_n,   e = V_n x' + b + r ⊙ y,   n = tanh(e),   h' = (1 - z) ⊙ n + z ⊙ h
+    y = a_n + b_n,   e = V_n x' + b_2 + r ⊙ y,   n = tanh(e),   h' = (1 - z) ⊙ n + z ⊙ h
 
 With the coefficients
 
@@ -52,8 +52,9 @@ class GRU(NamedTuple):
     Notes
     -----
     Cho et al. (2014) in PyTorch's variant, whose reset gate acts after the matrix product. For a `torch.nn.GRU` of one
-    layer: ``W = weight_hh_l0.reshape(3, n, n)``, ``V = weight_ih_l0.reshape(3, n, m)``, b the rows of
-    ``bias_ih_l0.reshape(3, n)`` with those of ``bias_hh_l0`` added to the first two, the third of which is b_n.
+    layer, all arrays by ``.detach().numpy()``: ``W = weight_hh_l0.reshape(3, n, n)``,
+    ``V = weight_ih_l0.reshape(3, n, m)``, and with ``b_hh = bias_hh_l0.reshape(3, n)``,
+    ``b = bias_ih_l0.reshape(3, n) + b_hh * [[1], [1], [0]]`` and ``b_n = b_hh[2]``.
     """
 
     W: np.ndarray

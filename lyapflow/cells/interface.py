@@ -162,7 +162,8 @@ def checked(cell: Any, *generics: Callable) -> Any:
         if isinstance(error, LyapflowError):
             raise
         raise LyapflowError(
-            f"the shapes of {name} do not make a cell: {', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
+            f"the shapes of {name} do not make a cell (its docstring has them): "
+            f"{', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
         ) from None
     for field, shape in shapes.items():
         if arrays[field].shape != shape:

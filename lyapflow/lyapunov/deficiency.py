@@ -115,14 +115,14 @@ def no_loss(cell: Any, size: Sizes, x: np.ndarray, plan: Schedule) -> Recover:
         found, k = examine(t, cell, size, x, tape, plan), log_R.shape[1]
         left = len(found.rows)
         if left < k:
-            way_out = f"ask for k <= {left}" if left else "use other weights"
+            way_out = f"ask for k <= {left} at most" if left else "use other weights"
             if found.rows != list(range(left)):
                 way_out += " and another q0, vectors of which vanish"
             if x.dtype == np.float32:
                 way_out += ", or use float64"
             raise Diverged(
-                f"the tangent block lost rank at step {t}: {left or 'none'} of {k} exponents can be told from rounding "
-                f"errors there; {way_out}",
+                f"the tangent block lost rank at step {t} (silent units, shut gates or saturation): "
+                f"{left or 'none'} of {k} exponents can be told from rounding errors there; {way_out}",
                 step=t,
                 rank=left,
             )
