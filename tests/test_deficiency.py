@@ -104,6 +104,20 @@ def test_sparse_networks_against_exact_ranks(seed):
         assert np.isfinite(lf.flossing_value_and_grad(cell, x, rank, h0=h0)[0])
 
 
+@pytest.mark.parametrize("ratio", [1e-4, 1e-6, 1e-8])
+def test_ill_conditioned_active_units_do_not_lend_volume_to_silent_ones(ratio):
+    # taking away the vectors before it magnifies the noise of a lost one by 1 / ratio
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        left, right = (lf.qr(rng.standard_normal((4, 4)))[0] for _ in range(2))
+        W = rng.standard_normal((8, 8))
+        W[:4, :4] = 0.5 * left * np.geomspace(1, ratio, 4) @ right
+        cell = lf.ReluRNN(W, np.empty((8, 0)), np.repeat([30.0, -300.0], 4))
+        exponents = lf.lyapunov_spectrum(cell, np.empty((40, 0)), h0=cell.b).exponents
+        assert (exponents[4:] == -np.inf).all()
+        assert np.isfinite(exponents[:3]).all()
+
+
 @each_dtype
 @pytest.mark.parametrize("t_ons", [1, 3, 5])
 def test_layers_behind_a_recurrent_one_add_no_volume(dtype, t_ons):
