@@ -30,27 +30,27 @@ def cells(draw, cell_class, dtype=np.float64, gains=GAINS):
     return random_cell(cell_class, n, m, rng, draw(st.sampled_from(gains)), dtype), rng
 
 
-def sigma(a):
-    return 0.5 * (1 + np.tanh(a / 2))
+def sigma(a, xp=np):
+    return 0.5 * (1 + xp.tanh(a / 2))
 
 
-def next_state(cell, h, x):
-    """One step in NumPy, from the equations: h (n_state,), x (m,)."""
+def next_state(cell, h, x, xp=np):
+    """One step from the equations, in NumPy or jax.numpy: h (n_state,), x (m,)."""
     match cell:
         case lf.TanhRNN(W, V, b):
-            return W @ np.tanh(h) + V @ x + b
+            return W @ xp.tanh(h) + V @ x + b
         case lf.ReluRNN(W, V, b):
-            return W @ np.maximum(h, 0) + V @ x + b
+            return W @ xp.maximum(h, 0) + V @ x + b
         case lf.LinearRNN(W, V, b):
             return W @ h + V @ x + b
         case lf.LSTM(W, V, b):
-            h, c = np.split(h, 2)
+            h, c = xp.split(h, 2)
             i, f, g, o = W @ h + V @ x + b
-            c = sigma(f) * c + sigma(i) * np.tanh(g)
-            return np.concatenate([sigma(o) * np.tanh(c), c])
+            c = sigma(f, xp) * c + sigma(i, xp) * xp.tanh(g)
+            return xp.concatenate([sigma(o, xp) * xp.tanh(c), c])
         case lf.GRU(W, V, b, b_n):
-            r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2])
-            n = np.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))
+            r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2], xp)
+            n = xp.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))
             return (1 - z) * n + z * h
 
 

@@ -9,6 +9,7 @@ of them JAX's compiler. Half of the exponents of n at most: an interval of t_ons
 number that costs both sides digits.
 """
 
+import functools
 import sys
 
 import jax
@@ -21,6 +22,7 @@ from rich.table import Table
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.parameters import arrays
+from tests.gradcheck import next_state as equations
 
 LIMIT = 1e-9
 TIMINGS = [(1, 0, 0), (1, 3, 4), (3, 0, 5), (4, 2, 7)]  # t_ons, transient, q_transient
@@ -28,25 +30,7 @@ TIMINGS = [(1, 0, 0), (1, 3, 4), (3, 0, 5), (4, 2, 7)]  # t_ons, transient, q_tr
 jax.config.update("jax_enable_x64", True)
 
 
-def next_state(cell, h, x):
-    """One step, from the equations."""
-    sigma = jax.nn.sigmoid
-    match cell:
-        case lf.TanhRNN(W, V, b):
-            return W @ jnp.tanh(h) + V @ x + b
-        case lf.ReluRNN(W, V, b):
-            return W @ jnp.maximum(h, 0) + V @ x + b
-        case lf.LinearRNN(W, V, b):
-            return W @ h + V @ x + b
-        case lf.LSTM(W, V, b):
-            h, c = jnp.split(h, 2)
-            i, f, g, o = W @ h + V @ x + b
-            c = sigma(f) * c + sigma(i) * jnp.tanh(g)
-            return jnp.concatenate([sigma(o) * jnp.tanh(c), c])
-        case lf.GRU(W, V, b, b_n):
-            r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2])
-            n = jnp.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))
-            return (1 - z) * n + z * h
+next_state = functools.partial(equations, xp=jnp)
 
 
 def exponents(cell, x, h, q, t_ons, transient, q_transient):

@@ -188,7 +188,7 @@ MUTATIONS = [
     ("lyapunov/deficiency.py", "error = 1 + float(c.sum())", "error = 1.0"),
     ("lyapunov/deficiency.py", "4096 * float", "1 * float"),
     ("lyapunov/deficiency.py", "if x.dtype == np.float32:\n            raise Suspicious", "if False:\n            raise Suspicious"),
-    ("lyapunov/deficiency.py", "if not np.isfinite(D).all() or not np.isfinite(block @ D).all():", "if False:"),
+    ("lyapunov/deficiency.py", "if not (np.isfinite(D).all() and np.isfinite(moved).all()):", "if False:"),
     ("lyapunov/deficiency.py", "log_R[f] = np.log(np.diagonal(tape.factors[f]))", "pass"),
     ("lyapunov/flossing_loss.py", "if plan.t_ons > 1:", "if False:"),
     ("lyapunov/spectrum.py", "/ (total * (batches - 1))", "/ (total * batches)"),

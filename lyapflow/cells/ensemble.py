@@ -161,15 +161,12 @@ class Members:
         return np.array(results)
 
 
-def _never_lost(**arguments: Any) -> Any:
-    raise NotImplementedError("a member diverged of which no result of NaN was foreseen")
-
-
-def over_members(*names: str, check: Callable[..., Any], lost: Callable[..., Any] = _never_lost) -> Callable:
+def over_members(*names: str, check: Callable[..., Any], lost: Callable[[Any], Any]) -> Callable:
     """Let a public function take an ensemble as its first argument.
 
-    ``names`` are the arguments that lead with the member axis. ``check`` and ``lost`` get the arguments of one member
-    by name: the former raises LyapflowError before any work, the latter returns what a member gives that diverged.
+    ``names`` are the arguments that lead with the member axis. ``check`` gets all arguments of one member by name and
+    raises LyapflowError before any work; ``lost`` gets what check returned, and returns what a member gives that
+    diverged.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -182,18 +179,20 @@ def over_members(*names: str, check: Callable[..., Any], lost: Callable[..., Any
             if not isinstance(ensemble, Ensemble):
                 return function(*positional, **keywords)
             members = Members(ensemble)
-            given = signature.bind(*positional, **keywords).arguments
-            parts = {name: members.split(name, given[name]) for name in names if name in given}
+            bound = signature.bind(*positional, **keywords)
+            bound.apply_defaults()
+            parts = {name: members.split(name, bound.arguments[name]) for name in names}
 
             def arguments(r: int) -> dict[str, Any]:
-                return {**given, first: ensemble[r], **{name: values[r] for name, values in parts.items()}}
+                return {**bound.arguments, first: ensemble[r], **{name: values[r] for name, values in parts.items()}}
 
+            checked = []
             for r in range(len(ensemble)):
                 try:
-                    check(**arguments(r))
+                    checked.append(check(**arguments(r)))
                 except LyapflowError as error:
                     raise LyapflowError(f"member {r}: {error}") from None
-            return members.join(members.run(lambda r: function(**arguments(r)), lambda r: lost(**arguments(r))))
+            return members.join(members.run(lambda r: function(**arguments(r)), lambda r: lost(checked[r])))
 
         return public
 

@@ -23,7 +23,7 @@ def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     return cell, h, _checks.array("x", x, (size.inputs,), like=cell[0])
 
 
-@over_members("h", "x", check=_checked)
+@over_members("h", "x", check=_checked, lost=lambda checked: np.full((checked[1].size,) * 2, np.nan))
 def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 

@@ -70,16 +70,14 @@ def bptt(
     return value, gradient, outputs
 
 
-def _lost(model: Model, **_: Any) -> tuple[float, Model]:
-    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), model)
-
-
-def _checked(
-    model: Any, x: Any, y: Any, first: Any = 0, loss: Any = "cross_entropy"
-) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
+def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
     model = checked_model(model)
     size = sizes(model.cell)
     return model, size, *checked_data(model, size, x, y, first, loss)
+
+
+def _lost(checked: tuple[Model, Sizes, np.ndarray, np.ndarray, int]) -> tuple[float, Model]:
+    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), checked[0])
 
 
 @over_members("x", "y", check=_checked, lost=_lost)

@@ -83,9 +83,10 @@ def train(
     size = sizes(models.now[0].cell)
     dtype = models.now[0].h0.dtype
     epochs = _checks.integer("epochs", epochs, 0)
-    if not models.alone and not (np.iterable(seed) and len(list(seed)) == len(models.now)):
+    given = [seed] if models.alone else list(seed) if np.iterable(seed) else []
+    if len(given) != len(models.now):
         raise LyapflowError(f"seed must be one integer for each of the {len(models.now)} members, got {seed!r}")
-    seeds = [_checks.integer("seed", s, 0) for s in models.split("seed", seed)]
+    seeds = [_checks.integer("seed", s, 0) for s in given]
     measure_every = None if measure_every is None else _checks.integer("measure_every", measure_every, 1)
     tell = Teller(callbacks)
     checked_optimizer(optimizer)

@@ -64,12 +64,13 @@ def examine(t: int, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Sch
         for step_number in range(first, t + 1):
             _linearise(cell, h, x[step_number].astype(float), h_next, record, basis, D, work)
             h, h_next = h_next, h
-            if not np.isfinite(D).all() or not np.isfinite(block @ D).all():
+            moved = block @ D
+            if not (np.isfinite(D).all() and np.isfinite(moved).all()):
                 raise Diverged(
                     f"the tangent block overflowed at step {step_number}: use smaller weights", step=step_number
                 )
             norm = float(np.linalg.norm(D, 2))
-            kept, length, block, errors = _independent(block @ D, norm * resolution(n, x.dtype), uncertain)
+            kept, length, block, errors = _independent(moved, norm * resolution(n, x.dtype), uncertain)
             uncertain = norm * errors
             rows, growth = rows[kept], growth[kept] + np.log(length)
     return Examined(rows.tolist(), growth, block)

@@ -15,23 +15,14 @@ from lyapflow.lyapunov.pullback import retreat
 from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem
 
 
-def _lost_flossing(cell: Any, k: int, **_: Any) -> tuple[float, Any, np.ndarray]:
-    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(k, np.nan, cell[0].dtype)
+def _checked_flossing(target: Any, **arguments: Any) -> tuple[Problem, np.ndarray]:
+    given = problem(DIFFERENTIABLE, **arguments)
+    return given, targets(target, len(given.block))
 
 
-def _checked_flossing(
-    cell: Any,
-    x: Any,
-    k: Any,
-    target: Any = 0.0,
-    h0: Any = None,
-    q0: Any = None,
-    t_ons: Any = 1,
-    transient: Any = 0,
-    q_transient: Any = 0,
-) -> tuple[Problem, np.ndarray]:
-    checked_problem = problem(DIFFERENTIABLE, cell, x, k, h0, q0, t_ons, transient, q_transient)
-    return checked_problem, targets(target, len(checked_problem.block))
+def _lost_flossing(checked: tuple[Problem, np.ndarray]) -> tuple[float, Any, np.ndarray]:
+    cell, block = checked[0].cell, checked[0].block
+    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(len(block), np.nan, block.dtype)
 
 
 @over_members("x", "h0", "q0", check=_checked_flossing, lost=_lost_flossing)
@@ -91,7 +82,8 @@ def flossing_value_and_grad(
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
-    return _flossing(*_checked_flossing(cell, x, k, target, h0, q0, t_ons, transient, q_transient))
+    given = problem(DIFFERENTIABLE, cell, x, k, h0, q0, t_ons, transient, q_transient)
+    return _flossing(given, targets(target, len(given.block)))
 
 
 def targets(target: Any, k: int) -> np.ndarray:

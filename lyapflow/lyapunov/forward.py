@@ -209,16 +209,17 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
 
 
-def _lost_trajectory(cell: Any, x: Any, h0: Any = None) -> np.ndarray:
-    size = sizes(cell)
-    return np.full((*np.shape(x)[:-1], size.state), np.nan, cell[0].dtype)
-
-
-def _checked_drive(cell: Any, x: Any, h0: Any = None) -> tuple[Any, Sizes, np.ndarray, bool, np.ndarray]:
+def _checked_drive(cell: Any, x: Any, h0: Any) -> tuple[Any, Sizes, np.ndarray, bool, np.ndarray]:
     cell = checked(cell, step, tangent)
     size = sizes(cell)
     x, batched = inputs(x, size, cell[0])
     return cell, size, x, batched, initial_state(h0, size, x.shape[1], cell[0])
+
+
+def _lost_trajectory(checked_drive: tuple[Any, Sizes, np.ndarray, bool, np.ndarray]) -> np.ndarray:
+    _, size, x, batched, _ = checked_drive
+    shape = x.shape[:2] if batched else x.shape[:1]
+    return np.full((*shape, size.state), np.nan, x.dtype)
 
 
 @over_members("x", "h0", check=_checked_drive, lost=_lost_trajectory)

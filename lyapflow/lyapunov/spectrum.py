@@ -189,30 +189,12 @@ def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -
     )
 
 
-def _lost_spectrum(
-    cell: Any, x: Any, k: Any = None, t_ons: int = 1, transient: int = 0, q_transient: int = 0, **_: Any
-) -> Spectrum:
-    size = sizes(cell)
-    plan = schedule(len(x), t_ons, transient, q_transient)
-    trajectories = np.shape(x)[1] if np.ndim(x) == 3 else 1
-    log_R = np.full((trajectories, len(plan.ends), size.state if k is None else k), np.nan)
-    return _spectrum(log_R, plan, size, cell[0].dtype)
+def _lost_spectrum(given: Problem) -> Spectrum:
+    log_R = np.full((len(given.start), len(given.plan.ends), len(given.block)), np.nan)
+    return _spectrum(log_R, given.plan, given.size, given.cell[0].dtype)
 
 
-def _checked_spectrum(
-    cell: Any,
-    x: Any,
-    k: Any = None,
-    h0: Any = None,
-    q0: Any = None,
-    t_ons: Any = 1,
-    transient: Any = 0,
-    q_transient: Any = 0,
-) -> Problem:
-    return problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
-
-
-@over_members("x", "h0", "q0", check=_checked_spectrum, lost=_lost_spectrum)
+@over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike,
@@ -264,8 +246,8 @@ def lyapunov_spectrum(
     consecutive reorthonormalisations, so it is right where correlations are shorter than a batch, and too large
     where growth rates cancel over time. Standard errors of trajectories add as those of independent ones.
 
-    A direction that a single step leaves at or below the rounding error of its own vector in float64 has no volume:
-    its exponent is -inf (``docs/conventions.md``).
+    A direction that a single step leaves no longer than rounding errors in float64 explain has no volume: its exponent
+    is -inf (``docs/conventions.md``).
 
     Examples
     --------
@@ -274,11 +256,11 @@ def lyapunov_spectrum(
     >>> float(lf.lyapunov_spectrum(cell, np.empty((100, 0))).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    checked_problem = _checked_spectrum(cell, x, k, h0, q0, t_ons, transient, q_transient)
-    cell, size, _, plan, start, block = checked_problem
+    given = problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
+    cell, size, _, plan, start, block = given
 
     def growth(b: int) -> np.ndarray:
-        return volume_growth(cell, size, checked_problem.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
+        return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
 
     log_R = np.stack(each_trajectory(growth, len(start)))
     return _spectrum(log_R, plan, size, cell[0].dtype)
