@@ -4,6 +4,8 @@ Kernels release the GIL and one network is serial, so plain threads do what a pa
 without the ways in which Numba's threading layers end a process.
 """
 
+import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -21,13 +23,19 @@ class Stopped(BaseException):
     """Ends a piece whose caller has gone."""
 
 
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that live as long as the process, since to start them takes as long as a short epoch."""
+    return ThreadPoolExecutor(threads, "lyapflow")
+
+
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     """``[piece(0), ..., piece(count - 1)]``, on as many threads as NUMBA_NUM_THREADS says; within a piece, in turn.
 
     If a piece fails its error is raised, and those at work end at their next `breathe`.
     """
-    threads = min(count, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if threads <= 1 or hasattr(_here, "stop"):
+    threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    if min(threads, count) <= 1 or hasattr(_here, "stop"):
         return [piece(r) for r in range(count)]
     stop = threading.Event()
 
@@ -39,15 +47,16 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
         finally:
             del _here.stop
 
-    with one_blas_thread(), ThreadPoolExecutor(threads, "lyapflow") as pool:
+    with one_blas_thread():
+        futures = [_pool(os.getpid(), threads).submit(alone, r) for r in range(count)]
         try:
-            futures = [pool.submit(alone, r) for r in range(count)]
             failed = [future for future in wait(futures, return_when=FIRST_EXCEPTION).done if future.exception()]
             for future in sorted(failed, key=futures.index):
                 future.result()
             return [future.result() for future in futures]
         finally:
             stop.set()
+            wait(futures)
 
 
 def breathe() -> None:

@@ -51,14 +51,14 @@ def henon_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, HenonMap)
-def henon_step_pullback(cell, record, h_next_bar, h_bar, work):
+def henon_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
     for i in range(len(h_bar)):
         h_bar[i, 0] = -2 * cell.a[0] * record[i, 0] * h_next_bar[i, 0] + cell.b[0] * h_next_bar[i, 1]
         h_bar[i, 1] = h_next_bar[i, 0]
 
 
 @implement(tangent_pullback, HenonMap)
-def henon_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def henon_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     for j in range(len(Q)):
         Q_bar[j, 0] = -2 * cell.a[0] * record[0] * Q_next_bar[j, 0] + cell.b[0] * Q_next_bar[j, 1]
         Q_bar[j, 1] = Q_next_bar[j, 0]
@@ -106,12 +106,12 @@ def cat_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, CatMap)
-def cat_step_pullback(cell, record, h_next_bar, h_bar, work):
+def cat_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
     h_bar[:] = h_next_bar @ cell.A
 
 
 @implement(tangent_pullback, CatMap)
-def cat_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def cat_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     Q_bar[:] = Q_next_bar @ cell.A
 
 

@@ -97,10 +97,10 @@ def tangent(cell, record, Q, Q_next, work):
 
 
 @jit
-def step_pullback(cell, record, h_next_bar, h_bar, work):
-    interface.step_pullback(cell, record, h_next_bar, h_bar, work)
+def step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+    interface.step_pullback(cell, turned, record, h_next_bar, h_bar, work)
 
 
 @jit
-def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
-    interface.tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)
+def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+    interface.tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)

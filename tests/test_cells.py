@@ -99,7 +99,7 @@ def test_adjoint_identities(cell_class, dtype, data):
     h, x = draw_states(cell, rng, B)
     _, record = linearise(cell, h, x)
     w, h_bar, step_work = normal(B, n), np.empty((B, n), dtype), np.empty((B, size.step_work), dtype)
-    gradcheck.step_pullback(cell, record, w, h_bar, step_work)
+    gradcheck.step_pullback(cell, interface.transposed(cell), record, w, h_bar, step_work)
     largest = np.abs(cell[0]).max() + 1
     for b in range(B):
         v, Jv = normal(1, n), np.empty((1, n), dtype)
@@ -110,7 +110,9 @@ def test_adjoint_identities(cell_class, dtype, data):
     Q, Q_next, Q_next_bar = normal(k, n), np.empty((k, n), dtype), normal(k, n)
     Q_bar, work, ignored = np.empty((k, n), dtype), np.empty((k, size.tangent_work), dtype), np.zeros(n, dtype)
     gradcheck.tangent(cell, record[0], Q, Q_next, work)
-    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, Q_bar, ignored, step_work[0], work)
+    gradcheck.tangent_pullback(
+        cell, interface.transposed(cell), record[0], Q, Q_next_bar, Q_bar, ignored, step_work[0], work
+    )
     scale = np.abs(Q).sum() * largest * np.abs(Q_next_bar).sum()
     assert abs((Q_next * Q_next_bar).sum() - (Q * Q_bar).sum()) < bound * scale
 
@@ -138,7 +140,9 @@ def test_second_derivatives_in_the_state(cell_class, dtype, data):
 
     h_bar, _, record = before.copy(), *linearise(cell, h, x)
     step_work, work = np.zeros(size.step_work, dtype), np.empty((k, size.tangent_work), dtype)
-    gradcheck.tangent_pullback(cell, record[0], Q, Q_next_bar, np.empty((k, n), dtype), h_bar, step_work, work)
+    gradcheck.tangent_pullback(
+        cell, interface.transposed(cell), record[0], Q, Q_next_bar, np.empty((k, n), dtype), h_bar, step_work, work
+    )
     scale = (np.abs(cell[0]).max() + 1) ** 2 * np.abs(Q).sum() * np.abs(Q_next_bar).max()
     numeric = derivative(value, distance_of_differences(cell, h))
     assert abs(numeric - (h_bar - before).astype(float) @ along) < (1e-9 + 100 * EPS[dtype]) * scale

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lyapflow.linalg.lapack import gemm, solve_lower_transposed
+from lyapflow.linalg.lapack import gemm, potrf, symm
 
 SIZE = st.integers(1, 7)
 DTYPE = st.sampled_from([np.float64, np.float32])
@@ -36,10 +36,24 @@ def test_a_single_row_may_have_any_stride():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_solve_lower_transposed(dtype):
+def test_symm_reads_the_lower_triangle(dtype):
     rng = np.random.default_rng(0)
-    L = (np.tril(rng.standard_normal((4, 4))) + 4 * np.eye(4)).astype(dtype)
-    B = rng.standard_normal((4, 6)).astype(dtype)
-    X = B.copy()
-    solve_lower_transposed(L + np.triu(np.full_like(L, 9.0), 1), X)  # the other triangle is not read
-    np.testing.assert_allclose(L.T @ X, B, atol=20 * np.finfo(dtype).eps)
+    S, B, C = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 4), (4, 6), (4, 6)))
+    lower = np.tril(S)
+    expected = (lower + np.tril(S, -1).T) @ B + C
+    symm(S, B, C)
+    np.testing.assert_allclose(C, expected, atol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_potrf(dtype):
+    A = np.random.default_rng(0).standard_normal((5, 9)).astype(dtype)
+    G = A @ A.T
+    L = G.copy()
+    potrf(L)
+    np.testing.assert_allclose(np.tril(L) @ np.tril(L).T, G, atol=40 * np.finfo(dtype).eps)
+    for bad in (np.nan, -1.0, 0.0):
+        L = G.copy()
+        L[2, 2] = bad
+        potrf(L)
+        assert not (np.diagonal(L) > 0).all()

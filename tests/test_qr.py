@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.linalg.qr import orthonormalise, rounding, workspace
+from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, orthonormalise, rounding, solve, workspace
 from lyapflow.linalg.qr_pullback import pull_back_log
 from tests.exact_systems import gaussian_product
 from tests.gradcheck import derivative
@@ -47,17 +47,94 @@ def test_a_stack_has_the_bits_of_its_members():
         np.testing.assert_array_equal(alone[1], R[s])
 
 
+def orthonormalised(block, resolution=0.0):
+    """Q, solved factor, L, number of independent rows, path."""
+    k, n = block.shape
+    Q, F, work = np.empty_like(block), np.empty((k, k), block.dtype), workspace(k, n, block.dtype == float)
+    rank, path = orthonormalise(block, Q, F, work, resolution, 0.0)
+    return Q, F, work.L, rank, path
+
+
+def independent(block):
+    return orthonormalised(block, rounding(block.shape[1], block.dtype))[3]
+
+
 def test_rank_is_counted_whatever_the_scale_of_the_vectors():
     rng = np.random.default_rng(1)
     block = rng.standard_normal((4, 6)) * np.array([[1.0], [1e-150], [1e100], [1.0]])
-    L, work = np.empty((4, 4)), workspace(4, np.dtype(float))
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 4
+    assert independent(block) == 4
     block[2] = 3 * block[0] + 1e150 * block[1]
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 2
+    assert independent(block) == 2
     block[1] = 0
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 1
+    assert independent(block) == 1
     block[0, 0] = np.nan
-    assert orthonormalise(block.copy(), L, work, rounding(6, block.dtype), 0.0) == 0
+    assert independent(block) == 0
+
+
+def conditioned(rng, k, n, condition, last=False):
+    """A block (k, n) with this condition number: graded, or with one direction that is short."""
+    sizes = np.r_[np.ones(k - 1), 1 / condition] if last else np.geomspace(1, 1 / condition, k)
+    U, V = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in ((k, k), (n, k)))
+    return (U * sizes) @ V.T
+
+
+def check_factors(block):
+    """The path that the block went, after checks of its factors; reference: Householder's method in NumPy."""
+    wide = block.dtype == float
+    Q, F, L, _, path = orthonormalised(block)
+    k = len(block)
+    assert np.abs(Q.astype(float) @ Q.T.astype(float) - np.eye(k)).max() < (1e-10 if wide else 1e-5)
+    scale = np.linalg.norm(block.astype(float), axis=1)
+    assert np.abs((L @ Q - block) / scale[:, None]).max() < (1e-11 if wide else 1e-5)
+    reference = np.abs(np.diagonal(np.linalg.qr(block.T.astype(float))[1]))
+    blurred = 1e-15 * block.shape[1] * np.linalg.cond(block.astype(float) / scale[:, None])
+    np.testing.assert_allclose(np.diagonal(L), reference, rtol=blurred)
+    Y, B = np.empty((k, 3)), np.random.default_rng(0).standard_normal((k, 3))
+    rows = workspace(k, block.shape[1], True).panel.shape[0]
+    for start in range(0, k, rows):  # what F means
+        here = slice(start, min(start + rows, k))
+        Y[here] = F[here, here] @ (B[here] - F[here, :start] @ Y[:start])
+    assert np.abs(L @ Y - B).max() < (1e-12 if wide else 1e-5) * np.abs(L).max() * np.abs(Y).max()
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("k", "n"), [(5, 7), (40, 60), (41, 41), (75, 80), (130, 200)])
+def test_orthogonality_of_every_path(k, n, dtype):
+    rng = np.random.default_rng(k)
+    found = {}
+    for condition in (1.0, 1e2, 1e4, 1e6, 1e13):
+        for last in (False, True):
+            found[condition, last] = check_factors(conditioned(rng, k, n, condition, last).astype(dtype))
+    assert found[1.0, False] == ONCE
+    assert found[1e4, True] == TWICE
+    assert dtype == np.float32 or found[1e13, True] == HOUSEHOLDER
+
+
+@given(
+    st.integers(1, 90),
+    st.integers(0, 30),
+    st.floats(0, 13),
+    st.booleans(),
+    st.sampled_from([1e-150, 1e-100, 1.0, 1e100, 1e150]),
+    st.integers(0, 2**32),
+)
+def test_orthogonality_of_drawn_blocks(k, extra, digits, last, unit, seed):
+    rng = np.random.default_rng(seed)
+    block = conditioned(rng, k, k + extra, 10.0**digits, last)
+    path = check_factors(block)
+    if unit in (1e-100, 1.0, 1e100):
+        units = np.where(rng.random(k) < 0.5, unit, 1.0)[:, None]
+        assert check_factors(block * units) == path  # how rows are scaled does not matter
+    else:
+        assert check_factors(block * unit) == HOUSEHOLDER  # squares would overflow or vanish
+
+
+def test_a_block_of_zeros_or_nan_goes_to_householder():
+    for bad in (0.0, np.nan, np.inf):
+        block = np.random.default_rng(0).standard_normal((3, 5))
+        block[1] = bad
+        assert orthonormalised(block)[4] == HOUSEHOLDER
 
 
 def loss(Q_bar, R_bar):
@@ -100,9 +177,11 @@ def test_the_form_for_log_R_is_the_general_one(A, seed):
     Q, R = lf.qr(A)
     g, Q_bar = rng.standard_normal(len(R)), rng.standard_normal(Q.shape)
     block_bar = np.array(Q_bar.T, order="C")
-    pull_back_log(np.ascontiguousarray(Q.T), np.ascontiguousarray(R.T), g, block_bar, np.empty_like(R))
+    F, A_bar = np.empty_like(R), np.empty_like(block_bar)
+    solve(np.ascontiguousarray(R.T), F)
+    pull_back_log(np.ascontiguousarray(Q.T), F, g, block_bar, np.empty_like(R), A_bar)
     general = lf.qr_pullback(Q, R, Q_bar, np.diag(g / np.diag(R)))
-    np.testing.assert_allclose(block_bar.T, general, atol=1e-11 * np.abs(general).max())
+    np.testing.assert_allclose(A_bar.T, general, atol=1e-11 * np.abs(general).max())
 
 
 def test_only_the_upper_triangle_of_R_bar_counts():

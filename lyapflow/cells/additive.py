@@ -106,16 +106,19 @@ def _tangent(cell, record, Q, Q_next, work):
     gemm(work, False, cell.W, True, 1.0, 0.0, Q_next)
 
 
-def _step_pullback(cell, record, h_next_bar, h_bar, work):
-    gemm(h_next_bar, False, cell.W, False, 1.0, 0.0, h_bar)
-    h_bar *= record[:, cell.b.size :]
+def _step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+    gemm(h_next_bar, False, turned.W, True, 1.0, 0.0, h_bar)
+    for i in range(len(h_bar)):
+        slope = record[i, cell.b.size :]
+        for u in range(slope.size):
+            h_bar[i, u] *= slope[u]
 
 
-def _tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b.size
     value, slope = record[:n], record[n:]
     _scale_rows(slope, Q, work)
-    gemm(Q_next_bar, False, cell.W, False, 1.0, 0.0, Q_bar)
+    gemm(Q_next_bar, False, turned.W, True, 1.0, 0.0, Q_bar)
     for j in range(len(Q)):
         for i in range(n):
             h_bar[i] += bend(cell, value[i]) * (Q_bar[j, i] * work[j, i])

@@ -104,7 +104,7 @@ def _(cell: GRU) -> Sizes:
         units=n,
         inputs=m,
         record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
-        step_work=7 * n,  # cotangents of a and of e; the part of the former through the second derivatives
+        step_work=10 * n,  # cotangents of a and of e; the part of the former through the second derivatives; scratch
         tangent_work=3 * n,  # p, then its cotangent
         shapes={"W": (3, n, n), "V": (3, n, m), "b": (3, n), "b_n": (n,)},
     )
@@ -156,7 +156,7 @@ def gru_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, GRU)
-def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
+def gru_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
     n = cell.b_n.size
     for b in range(len(h_bar)):
         parts = record[b].reshape(10, n)
@@ -169,38 +169,50 @@ def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
             a_bar[2, u] = kappa_n[u] * new_bar
             a_bar[3, u] = new_slope[u] * new_bar
             h_bar[b, u] = z[u] * h_next_bar[b, u]
-    gemm(work[:, : 3 * n], False, cell.W.reshape(3 * n, n), False, 1.0, 1.0, h_bar)
+    gemm(work[:, : 3 * n], False, turned.W, True, 1.0, 1.0, h_bar)
 
 
 @implement(tangent_pullback, GRU)
-def gru_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b_n.size
     parts = record.reshape(10, n)
     kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
-    W = cell.W.reshape(3 * n, n)
-    through_second = step_work[4 * n :].reshape(1, 3 * n)
+    through_second, scratch = step_work[4 * n : 7 * n].reshape(1, 3 * n), step_work[7 * n :].reshape(3, n)
     a_bar, step_e_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
+    d, w, e_bar = scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q, False, W, True, 1.0, 0.0, work)
-    for j in range(len(Q)):
+    gemm(Q, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, work)
+    for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(3, n)
+        p_r, p_z, p_n, q, v, q_bar = p[0], p[1], p[2], Q[j], Q_next_bar[j], Q_bar[j]
         for u in range(n):
-            p_r, p_z, p_n, v = p[0, u], p[1, u], p[2, u], Q_next_bar[j, u]
-            w = (1 - z[u]) * v
-            d = kappa_r[u] * p_r + kappa_n[u] * p_n
-            e_bar = -2 * new[u] * w * d - new_slope[u] * z_slope[u] * v * p_z
-            a_bar[0, u] += y_r_slope[u] * e_bar + w * (kappa_r[u] * (1 - 2 * r[u]) * p_r + new_slope_r_slope[u] * p_n)
-            a_bar[1, u] += v * (z_slope[u] * (Q[j, u] - d) + alpha_z[u] * (1 - 2 * z[u]) * p_z)
-            a_bar[2, u] += r[u] * e_bar + w * new_slope_r_slope[u] * p_r
-            step_e_bar[u] += e_bar
-            h_bar[u] += z_slope[u] * v * p_z
-            p[0, u] = kappa_r[u] * w
-            p[1, u] = alpha_z[u] * v
-            p[2, u] = kappa_n[u] * w
-            Q_bar[j, u] = z[u] * v
-    gemm(work, False, W, False, 1.0, 1.0, Q_bar)
-    gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))
+            d[u] = kappa_r[u] * p_r[u] + kappa_n[u] * p_n[u]
+        for u in range(n):
+            w[u] = (1 - z[u]) * v[u]
+        for u in range(n):
+            e_bar[u] = -2 * new[u] * w[u] * d[u] - new_slope[u] * z_slope[u] * v[u] * p_z[u]
+        for u in range(n):
+            second = kappa_r[u] * (1 - 2 * r[u]) * p_r[u] + new_slope_r_slope[u] * p_n[u]
+            a_bar[0, u] += y_r_slope[u] * e_bar[u] + w[u] * second
+        for u in range(n):
+            a_bar[1, u] += v[u] * (z_slope[u] * (q[u] - d[u]) + alpha_z[u] * (1 - 2 * z[u]) * p_z[u])
+        for u in range(n):
+            a_bar[2, u] += r[u] * e_bar[u] + w[u] * new_slope_r_slope[u] * p_r[u]
+        for u in range(n):
+            step_e_bar[u] += e_bar[u]
+        for u in range(n):
+            h_bar[u] += z_slope[u] * v[u] * p_z[u]
+        for u in range(n):
+            p_r[u] = kappa_r[u] * w[u]
+        for u in range(n):
+            p_z[u] = alpha_z[u] * v[u]
+        for u in range(n):
+            p_n[u] = kappa_n[u] * w[u]
+        for u in range(n):
+            q_bar[u] = z[u] * v[u]
+    gemm(work, False, turned.W, True, 1.0, 1.0, Q_bar)
+    gemm(through_second, False, turned.W, True, 1.0, 1.0, h_bar.reshape(1, n))
     step_work[: 3 * n] += through_second[0]
 
 
@@ -208,7 +220,7 @@ def gru_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, w
 def gru_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
     _, n, m = cell.V.shape
     states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
-    cotangents, x = step_work.reshape(states, 7 * n), x.reshape(states, m)
+    cotangents, x = step_work.reshape(states, 10 * n), x.reshape(states, m)
     W_bar, V_bar, b_bar = gradient.W.reshape(3 * n, n), gradient.V.reshape(3 * n, m), gradient.b.reshape(3 * n)
     gemm(cotangents[:, : 3 * n], True, h.reshape(states, n), False, 1.0, 1.0, W_bar)
     gemm(cotangents[:, : 2 * n], True, x, False, 1.0, 1.0, V_bar[: 2 * n])

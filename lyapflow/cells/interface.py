@@ -17,6 +17,7 @@ tests, precision and people.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -74,15 +75,18 @@ def tangent(cell, record, Q, Q_next, work):
     """
 
 
-def step_pullback(cell, record, h_next_bar, h_bar, work):
-    """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`."""
+def step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+    """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`.
+
+    turned is the cell with every array as a matrix, transposed (`transposed`): it has W^T in rows.
+    """
 
 
-def tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
 
-    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters is *added* to
-    step_work (step_work,), which `step_pullback` has set for the same state.
+    work (k, tangent_work) is left for `accumulate`; turned is as in `step_pullback`. What the second derivatives give
+    the parameters is *added* to step_work (step_work,), which `step_pullback` has set for the same state.
     """
 
 
@@ -171,6 +175,12 @@ def checked(cell: Any, *generics: Callable) -> Any:
                 f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
             )
     return cell
+
+
+def transposed(cell: Any) -> Any:
+    """A cell of the same class, each array as a matrix with rows along its last axis, transposed."""
+    matrices = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in cell)
+    return type(cell)(*(np.ascontiguousarray(matrix.T) for matrix in matrices))
 
 
 def zeros_like(cell: Any) -> Any:

@@ -106,7 +106,7 @@ def _(cell: LSTM) -> Sizes:
         units=n,
         inputs=m,
         record=13 * n,  # α (4n), f, ρ, i, g, o, f', i' g', t, s o'
-        step_work=8 * n,  # cotangent of a; the part of it that came through the second derivatives
+        step_work=11 * n,  # cotangent of a; the part of it that came through the second derivatives; scratch
         tangent_work=4 * n,  # p, then its cotangent
         shapes={"W": (4, n, n), "V": (4, n, m), "b": (4, n)},
     )
@@ -158,7 +158,7 @@ def lstm_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, LSTM)
-def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
+def lstm_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
     n = cell.b.shape[1]
     for r in range(len(h_bar)):
         alpha, f, rho = record[r, : 4 * n].reshape(4, n), record[r, 4 * n : 5 * n], record[r, 5 * n : 6 * n]
@@ -170,40 +170,51 @@ def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
             a_bar[2, u] = alpha[2, u] * c_next_bar
             a_bar[3, u] = alpha[3, u] * h_next_bar[r, u]
             h_bar[r, n + u] = f[u] * c_next_bar
-    gemm(work[:, : 4 * n], False, cell.W.reshape(4 * n, n), False, 1.0, 0.0, h_bar[:, :n])
+    gemm(work[:, : 4 * n], False, turned.W, True, 1.0, 0.0, h_bar[:, :n])
 
 
 @implement(tangent_pullback, LSTM)
-def lstm_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b.shape[1]
     alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
     f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
     f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
-    W = cell.W.reshape(4 * n, n)
-    through_second = step_work[4 * n :].reshape(1, 4 * n)
-    a_bar = through_second.reshape(4, n)
+    through_second, scratch = step_work[4 * n : 8 * n].reshape(1, 4 * n), step_work[8 * n :].reshape(3, n)
+    a_bar, q_c_next, w, c_next_bar = through_second.reshape(4, n), scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q[:, :n], False, W, True, 1.0, 0.0, work)
-    for j in range(len(Q)):
+    gemm(Q[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 0.0, work)
+    for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(4, n)
+        p_i, p_f, p_g, p_o = p[0], p[1], p[2], p[3]
+        q_c, v, v_c, q_c_bar = Q[j, n:], Q_next_bar[j, :n], Q_next_bar[j, n:], Q_bar[j, n:]
         for u in range(n):
-            p_i, p_f, p_g, p_o, q_c = p[0, u], p[1, u], p[2, u], p[3, u], Q[j, n + u]
-            q_c_next = f[u] * q_c + (alpha[0, u] * p_i + alpha[1, u] * p_f + alpha[2, u] * p_g)
-            v = Q_next_bar[j, u]
-            w = Q_next_bar[j, n + u] + rho[u] * v
-            c_next_bar = v * (s_o_slope[u] * p_o - (t[u] + t[u]) * rho[u] * q_c_next)
-            a_bar[0, u] += alpha[0, u] * (c_next_bar + (1 - 2 * i[u]) * w * p_i) + i_slope_g_slope[u] * w * p_g
-            a_bar[1, u] += alpha[1, u] * (c_next_bar + (1 - 2 * f[u]) * w * p_f) + f_slope[u] * w * q_c
-            a_bar[2, u] += alpha[2, u] * (c_next_bar - 2 * g[u] * w * p_g) + i_slope_g_slope[u] * w * p_i
-            a_bar[3, u] += v * (alpha[3, u] * (1 - 2 * o[u]) * p_o + s_o_slope[u] * q_c_next)
-            h_bar[n + u] += f[u] * c_next_bar + f_slope[u] * w * p_f
-            p[0, u] = alpha[0, u] * w
-            p[1, u] = alpha[1, u] * w
-            p[2, u] = alpha[2, u] * w
-            p[3, u] = alpha[3, u] * v
-            Q_bar[j, n + u] = f[u] * w
-    gemm(work, False, W, False, 1.0, 0.0, Q_bar[:, :n])
-    gemm(through_second, False, W, False, 1.0, 1.0, h_bar[:n].reshape(1, n))
+            q_c_next[u] = f[u] * q_c[u] + (alpha[0, u] * p_i[u] + alpha[1, u] * p_f[u] + alpha[2, u] * p_g[u])
+        for u in range(n):
+            w[u] = v_c[u] + rho[u] * v[u]
+        for u in range(n):
+            c_next_bar[u] = v[u] * (s_o_slope[u] * p_o[u] - (t[u] + t[u]) * rho[u] * q_c_next[u])
+        for u in range(n):
+            second = alpha[0, u] * (c_next_bar[u] + (1 - 2 * i[u]) * w[u] * p_i[u])
+            a_bar[0, u] += second + i_slope_g_slope[u] * w[u] * p_g[u]
+        for u in range(n):
+            second = alpha[1, u] * (c_next_bar[u] + (1 - 2 * f[u]) * w[u] * p_f[u])
+            a_bar[1, u] += second + f_slope[u] * w[u] * q_c[u]
+        for u in range(n):
+            second = alpha[2, u] * (c_next_bar[u] - 2 * g[u] * w[u] * p_g[u])
+            a_bar[2, u] += second + i_slope_g_slope[u] * w[u] * p_i[u]
+        for u in range(n):
+            a_bar[3, u] += v[u] * (alpha[3, u] * (1 - 2 * o[u]) * p_o[u] + s_o_slope[u] * q_c_next[u])
+        for u in range(n):
+            h_bar[n + u] += f[u] * c_next_bar[u] + f_slope[u] * w[u] * p_f[u]
+        for gate in range(3):
+            for u in range(n):
+                p[gate, u] = alpha[gate, u] * w[u]
+        for u in range(n):
+            p_o[u] = alpha[3, u] * v[u]
+        for u in range(n):
+            q_c_bar[u] = f[u] * w[u]
+    gemm(work, False, turned.W, True, 1.0, 0.0, Q_bar[:, :n])
+    gemm(through_second, False, turned.W, True, 1.0, 1.0, h_bar[:n].reshape(1, n))
     step_work[: 4 * n] += through_second[0]
 
 
@@ -211,7 +222,7 @@ def lstm_tangent_pullback(cell, record, Q, Q_next_bar, Q_bar, h_bar, step_work, 
 def lstm_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
     _, n, m = cell.V.shape
     states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
-    a_bar = step_work.reshape(states, 8 * n)[:, : 4 * n]
+    a_bar = step_work.reshape(states, 11 * n)[:, : 4 * n]
     W_bar = gradient.W.reshape(4 * n, n)
     gemm(a_bar, True, h.reshape(states, 2 * n)[:, :n], False, 1.0, 1.0, W_bar)
     gemm(a_bar, True, x.reshape(states, m), False, 1.0, 1.0, gradient.V.reshape(4 * n, m))

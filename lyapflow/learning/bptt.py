@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
+from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, sizes
-from lyapflow.cells.parameters import arrays, map_arrays
+from lyapflow.cells.parameters import arrays, like, map_arrays
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.lyapunov.forward import Schedule, Tape, new_tape, state_schedule, sweep
+from lyapflow.lyapunov.forward import new_tape, state_schedule, sweep
 from lyapflow.lyapunov.pullback import retreat
 
 
@@ -30,44 +31,61 @@ def _mse(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
 
 
-def run(model: Model, size: Sizes, x: np.ndarray, first: int) -> tuple[Tape, Schedule, np.ndarray]:
-    """States of a batch, and the outputs (S, B, o) of its scored steps."""
-    plan = state_schedule(len(x))
-    h0 = np.broadcast_to(model.h0, (x.shape[1], size.state))
-    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
-    sweep(model.cell, size, x, tape, plan)
-    with one_blas_thread(), np.errstate(all="ignore"):
-        outputs = tape.states[first + 1 :, :, : size.units] @ model.W_out.T + model.b_out
-    return tape, plan, outputs
+def pieces(batch: int) -> list[slice]:
+    """Sequences of a batch that a thread takes together: at least 8, in at most 16 pieces."""
+    length = max(8, -(-batch // 16))
+    return [slice(start, min(start + length, batch)) for start in range(0, batch, length)]
 
 
 def bptt(
     model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, first: int, loss: str
 ) -> tuple[float, Model, np.ndarray]:
     """`bptt_value_and_grad` of checked arguments, with the scored outputs (S, B, o)."""
-    tape, plan, outputs = run(model, size, x, first)
-    with np.errstate(all="ignore"):  # what overflows is caught below, by its result
-        values, outputs_bar = LOSSES[loss](outputs, y[first:])
-    if not np.isfinite(values).all():
-        lost, member, _ = map(int, np.argwhere(~np.isfinite(values))[0])
-        raise Diverged(
-            f"the task loss stopped being finite at step {first + lost}: use smaller weights",
-            step=first + lost,
-            member=member,
-        )
-    outputs_bar /= values.size
-    n_outputs = len(model.b_out)
-    rows = outputs_bar.reshape(-1, n_outputs)
-    states_bar = np.zeros((*outputs.shape[:2], size.state), x.dtype)
-    with one_blas_thread(), np.errstate(all="ignore"):
-        np.matmul(outputs_bar, model.W_out, out=states_bar[:, :, : size.units])
-        W_out_bar = rows.T @ tape.states[first + 1 :, :, : size.units].reshape(-1, size.units)
-    cell_bar, h0_bar = retreat(model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)
-    gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
-    value = float(values.mean(dtype=float))
+    places = pieces(x.shape[1])
+
+    def piece(p: int) -> tuple[float, Model, np.ndarray]:
+        here = places[p]
+        try:
+            return _piece(model, size, np.ascontiguousarray(x[:, here]), y[first:, here], loss, y[first:].size)
+        except Diverged as error:
+            member = here.start + (error.member or 0)
+            raise Diverged(str(error), step=error.step, member=member if x.shape[1] > 1 else None) from None
+
+    values, gradients, outputs = zip(*each(piece, len(places)))
+    gradient = like(model, (sum(parts[1:], parts[0]) for parts in zip(*map(arrays, gradients))))
+    value = float(sum(values))
     if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):
         raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
-    return value, gradient, outputs
+    return value, gradient, np.concatenate(outputs, axis=1)
+
+
+def _piece(
+    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, loss: str, count: int
+) -> tuple[float, Model, np.ndarray]:
+    """What some sequences add to loss and gradient, means over `count` outputs; y (S, B, o) is that of scored steps."""
+    plan, scored = state_schedule(len(x)), slice(len(x) - len(y) + 1, None)
+    h0 = np.broadcast_to(model.h0, (x.shape[1], size.state))
+    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
+    sweep(model.cell, size, x, tape, plan)
+    with one_blas_thread(), np.errstate(all="ignore"):  # what overflows is caught below, by its result
+        seen = tape.states[scored].reshape(-1, size.state)[:, : size.units]
+        outputs = (seen @ model.W_out.T + model.b_out).reshape(y.shape)
+        values, outputs_bar = LOSSES[loss](outputs, y)
+    if not np.isfinite(values).all():
+        lost, member, _ = map(int, np.argwhere(~np.isfinite(values))[0])
+        step = len(x) - len(y) + lost
+        raise Diverged(
+            f"the task loss stopped being finite at step {step}: use smaller weights", step=step, member=member
+        )
+    outputs_bar /= count
+    rows = outputs_bar.reshape(-1, len(model.b_out))
+    states_bar = np.zeros((*outputs.shape[:2], size.state), x.dtype)
+    with one_blas_thread(), np.errstate(all="ignore"):
+        np.matmul(rows, model.W_out, out=states_bar.reshape(-1, size.state)[:, : size.units])
+        W_out_bar = rows.T @ seen
+    cell_bar, h0_bar = retreat(model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)
+    gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
+    return float(values.sum(dtype=float)) / count, gradient, outputs
 
 
 def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:

@@ -22,7 +22,7 @@ _REDUCTION = {
     types.float32: tuple(map(np.float32, (1.5 * 2.0**23, 0.693359375, -2.12194440054690583e-4, 88.72283))),
 }
 _FORMAT = {types.float64: (64, 52, 1023), types.float32: (32, 23, 127)}
-_TAYLOR = tuple(1.0 / math.factorial(power) for power in range(13, 1, -1))
+_DEGREE = {types.float64: 13, types.float32: 7}  # of Taylor's polynomial of e^r for |r| <= ln 2 / 2
 
 
 def _reduction(x):
@@ -49,32 +49,43 @@ def _half_power_of_two(typingctx, shifted):
     return shifted(shifted), codegen
 
 
+@intrinsic
+def _fma(typingctx, a, b, c):
+    """``a b + c``, rounded once. A compiler left free to contract may do so in a loop and not in its tail."""
+
+    def codegen(context, builder, signature, values):
+        return builder.fma(*values)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def _taylor(typingctx, r):
+    """``(e^r - 1 - r) / r²`` by Taylor's polynomial, in Horner's scheme."""
+
+    def codegen(context, builder, signature, values):
+        first, *others = (ir.Constant(values[0].type, 1.0 / math.factorial(p)) for p in range(_DEGREE[r], 1, -1))
+        result = first
+        for coefficient in others:
+            result = builder.fma(result, values[0], coefficient)
+        return result
+
+    return r(r), codegen
+
+
 @jit
 def _expm1(y):
     """``e^y - 1`` for y >= 0, and whether y was so large that e^y would overflow, and was cut."""
     number = type(y)
-    two = number(2.0)
     shift, ln2_high, ln2_low, largest = _reduction(y)
     saturated = y > largest  # not where y is NaN
     y = largest if saturated else y
-    shifted = y * number(1.0 / math.log(2.0)) + shift
+    shifted = _fma(y, number(1.0 / math.log(2.0)), shift)
     n = shifted - shift
-    r = (y - n * ln2_high) - n * ln2_low
-    p = number(_TAYLOR[0])
-    p = p * r + number(_TAYLOR[1])
-    p = p * r + number(_TAYLOR[2])
-    p = p * r + number(_TAYLOR[3])
-    p = p * r + number(_TAYLOR[4])
-    p = p * r + number(_TAYLOR[5])
-    p = p * r + number(_TAYLOR[6])
-    p = p * r + number(_TAYLOR[7])
-    p = p * r + number(_TAYLOR[8])
-    p = p * r + number(_TAYLOR[9])
-    p = p * r + number(_TAYLOR[10])
-    p = p * r + number(_TAYLOR[11])
-    p = r + r * r * p
+    r = _fma(-n, ln2_low, _fma(-n, ln2_high, y))
+    p = _fma(r * r, _taylor(r), r)
     half = _half_power_of_two(shifted)  # 2^n itself would overflow at the end of the range
-    return two * (half * p + (half - number(0.5))), saturated
+    return number(2.0) * _fma(half, p, half - number(0.5)), saturated
 
 
 @jit

@@ -10,13 +10,14 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import get_cython_function_address, intrinsic
 
 from lyapflow._jit import jit
 
 _ROUTINES = {
-    "scipy.linalg.cython_blas": ("gemm", "trsm"),
-    "scipy.linalg.cython_lapack": ("geqrf", "orgqr"),
+    "scipy.linalg.cython_blas": ("gemm", "symm"),
+    "scipy.linalg.cython_lapack": ("geqrf", "orgqr", "potrf"),
 }
 for _module, _names in _ROUTINES.items():
     for _name in _names:
@@ -25,6 +26,7 @@ for _module, _names in _ROUTINES.items():
             llvmlite.binding.add_symbol(f"lyapflow_{_prefix}{_name}", _address)
 
 _PLAIN, _TRANSPOSED, _RIGHT, _UPPER = map(ord, "NTRU")
+FEW = 8  # rows of a product that are few
 _PREFIX = {types.float32: "s", types.float64: "d"}
 
 
@@ -66,10 +68,55 @@ def _leading(A):
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
 
 
+@intrinsic
+def _contiguous(typingctx, row):
+    """A row that Numba takes for strided, because it belongs to a slice, as the contiguous one that it is."""
+    return types.Array(row.dtype, 1, "C")(row), lambda context, builder, signature, values: impl_ret_borrowed(
+        context, builder, signature.return_type, values[0]
+    )
+
+
+@jit(fastmath={"reassoc", "contract"})
+def _dots(a0, a1, b0, b1, b2, b3):
+    """Products of two rows with four."""
+    zero = a0.dtype.type(0.0)
+    s00, s01, s02, s03, s10, s11, s12, s13 = zero, zero, zero, zero, zero, zero, zero, zero
+    for p in range(a0.size):
+        s00 += a0[p] * b0[p]
+        s01 += a0[p] * b1[p]
+        s02 += a0[p] * b2[p]
+        s03 += a0[p] * b3[p]
+        s10 += a1[p] * b0[p]
+        s11 += a1[p] * b1[p]
+        s12 += a1[p] * b2[p]
+        s13 += a1[p] * b3[p]
+    return (s00, s01, s02, s03), (s10, s11, s12, s13)
+
+
+@jit
+def _multiply_few(A, B, alpha, beta, C):
+    """``C = alpha A B^T + beta C`` row by row. BLAS copies all of B first, which costs more than a few rows of C."""
+    m, n = C.shape
+    for i in range(0, m, 2):
+        pair = min(i + 1, m - 1)
+        a0, a1 = _contiguous(A[i]), _contiguous(A[pair])
+        for j in range(0, n, 4):
+            b0, b1 = _contiguous(B[j]), _contiguous(B[min(j + 1, n - 1)])
+            b2, b3 = _contiguous(B[min(j + 2, n - 1)]), _contiguous(B[min(j + 3, n - 1)])
+            first, second = _dots(a0, a1, b0, b1, b2, b3)
+            for d in range(min(4, n - j)):
+                C[i, j + d] = alpha * first[d] + (beta * C[i, j + d] if beta != 0 else 0)
+                if pair > i:
+                    C[pair, j + d] = alpha * second[d] + (beta * C[pair, j + d] if beta != 0 else 0)
+
+
 @jit
 def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
-    """``C = alpha op(A) op(B) + beta C``, in place on C."""
+    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
     m, n = C.shape
+    if m <= FEW and transpose_B and not transpose_A and A.shape[1] > FEW:
+        _multiply_few(A, B, C.dtype.type(alpha), C.dtype.type(beta), C)
+        return
     inner = A.shape[0] if transpose_A else A.shape[1]
     _fortran(
         "gemm",
@@ -90,22 +137,32 @@ def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
 
 
 @jit
-def solve_lower_transposed(L, B):
-    """``B = L^-T B`` in place, for L lower triangular with its diagonal."""
+def symm(S, B, C):
+    """``C = S B + C`` in place on C, for symmetric S of which the lower triangle is read."""
     _fortran(
-        "trsm",
+        "symm",
         np.uint8(_RIGHT),
         np.uint8(_UPPER),
-        np.uint8(_TRANSPOSED),
-        np.uint8(_PLAIN),  # not unit triangular
-        np.int32(B.shape[1]),
-        np.int32(B.shape[0]),
-        B.dtype.type(1.0),
-        L,
-        _leading(L),
+        np.int32(C.shape[1]),
+        np.int32(C.shape[0]),
+        C.dtype.type(1.0),
+        S,
+        _leading(S),
         B,
         _leading(B),
+        C.dtype.type(1.0),
+        C,
+        _leading(C),
     )
+
+
+@jit
+def potrf(G):
+    """The lower triangle of G becomes its Cholesky factor.
+
+    Where G is not positive definite, an entry on the diagonal of what comes back is not positive, or is NaN.
+    """
+    _fortran("potrf", np.uint8(_UPPER), np.int32(len(G)), G, _leading(G), np.int32(0))
 
 
 @jit

@@ -13,40 +13,48 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
-from lyapflow.linalg.lapack import gemm, solve_lower_transposed
-from lyapflow.linalg.qr import transposed
+from lyapflow.linalg.lapack import gemm, symm
+from lyapflow.linalg.qr import panel_rows, solve, transposed
 
 
 @jit
-def _pull_back(Q, L, Q_bar, M):
-    """``Q_bar`` (k, n) becomes ``A_bar``, with the lower triangle of ``R R_bar^T`` given in M (k, k)."""
-    gemm(Q_bar, False, Q, True, -1.0, 1.0, M)
-    for i in range(len(M)):
-        for j in range(i):
-            M[j, i] = M[i, j]
-    gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
-    solve_lower_transposed(L, Q_bar)
+def _pull_back(Q, F, Q_bar, M, A_bar):
+    """Sets ``A_bar`` (k, n), given the lower triangle of ``R R_bar^T`` in M (k, k); Q_bar is overwritten."""
+    w = panel_rows(len(M))
+    for start in range(0, len(M), w):
+        stop = min(start + w, len(M))
+        gemm(Q_bar[start:stop], False, Q[:stop], True, -1.0, 1.0, M[start:stop, :stop])
+    symm(M, Q, Q_bar)
+    for start in range((len(M) - 1) // w * w, -1, -w):  # A_bar = L^-T Q_bar, the last panel first
+        stop = min(start + w, len(M))
+        gemm(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop])
+        gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
 
 
 @jit
-def pull_back_log(Q, L, g, Q_bar, M):
-    """Pullback for a loss with gradient g (k,) in log R_ii: ``Q_bar`` becomes ``A_bar``; M (k, k) is scratch."""
+def pull_back_log(Q, F, g, Q_bar, M, A_bar):
+    """Pullback for a loss with gradient g (k,) in log R_ii: sets A_bar; Q_bar and M (k, k) are scratch afterwards.
+
+    F is the solved factor of ``L = R^T``.
+    """
     M[:] = 0.0
     for i in range(len(M)):
         M[i, i] = g[i]
-    _pull_back(Q, L, Q_bar, M)
+    _pull_back(Q, F, Q_bar, M, A_bar)
 
 
 @jit
-def _pull_back_one(Q, L, Q_bar, L_bar, M):
+def _pull_back_one(Q, L, Q_bar, L_bar, A_bar):
+    M, F = np.empty_like(L), np.empty_like(L)
     gemm(L, True, L_bar, False, 1.0, 0.0, M)
-    _pull_back(Q, L, Q_bar, M)
+    solve(L, F)
+    _pull_back(Q, F, Q_bar, M, A_bar)
 
 
 @jit(parallel=True)
-def _pull_back_stack(Q, L, Q_bar, L_bar, M):
+def _pull_back_stack(Q, L, Q_bar, L_bar, A_bar):
     for s in prange(len(Q)):
-        _pull_back_one(Q[s], L[s], Q_bar[s], L_bar[s], M[s])
+        _pull_back_one(Q[s], L[s], Q_bar[s], L_bar[s], A_bar[s])
 
 
 def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) -> np.ndarray:
@@ -85,13 +93,13 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)
     if not (diagonal > 0).all():
         raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
-    A_bar = transposed(Q_bar)
-    stacks = (transposed(Q), transposed(np.triu(R)), A_bar, transposed(np.triu(R_bar)), np.empty_like(transposed(R)))
+    stacks = [transposed(a) for a in (Q, np.triu(R), Q_bar, np.triu(R_bar))]
+    A_bar = np.empty_like(stacks[0])
     with one_blas_thread():
         if len(A_bar) > 1 and parallel_kernel.allowed():
             with parallel_kernel:
-                _pull_back_stack(*stacks)
+                _pull_back_stack(*stacks, A_bar)
         else:
-            for one in zip(*stacks):
+            for one in zip(*stacks, A_bar):
                 _pull_back_one(*one)
     return transposed(A_bar).reshape(Q.shape)

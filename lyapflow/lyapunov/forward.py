@@ -89,7 +89,7 @@ class Tape(NamedTuple):
     states: np.ndarray  # (steps + 1, B, n_state), the state entering each step, and the last
     records: np.ndarray  # (steps, B, n_record)
     blocks: np.ndarray  # (steps - transient + 1, k, n_state), the block entering each step, and the last
-    factors: np.ndarray  # (n_qr, k, k), L = R^T
+    factors: np.ndarray  # (n_qr, k, k), L = R^T, solved (lyapflow.linalg.qr)
 
 
 def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, full: bool) -> Tape:
@@ -114,11 +114,12 @@ Recover = Callable[[int, Tape, np.ndarray], Tape]
 
 
 @jit
-def advance(cell, x, start, stop, transient, factor_after, resolution, scale, tape, log_R, work, qr_work):
+def advance(cell, x, start, stop, transient, factor_after, resolution, scale, paths, tape, log_R, moved, work, qr_work):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
-    scale (1,) is the largest entry of any L so far: a block that is much smaller may be all noise. Returns the step at
-    which it ended, and k; or the failing step, and NOT_FINITE or the number of vectors before the first suspicious one.
+    scale (1,) is the longest vector of any block so far: a block that is much smaller may be all noise. paths (3,)
+    counts the ways of QR. Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the number
+    of vectors before the first suspicious one.
     """
     states, records, blocks, factors = tape
     k = blocks.shape[1]
@@ -131,17 +132,19 @@ def advance(cell, x, start, stop, transient, factor_after, resolution, scale, ta
         if k > 0 and t >= transient:
             s = t - transient
             Q_next = blocks[(s + 1) % len(blocks)]
-            tangent(cell, record[0], blocks[s % len(blocks)], Q_next, work)
             f = factor_after[t]
-            if f >= 0:
-                L = factors[f % len(factors)]
-                rank = orthonormalise(Q_next, L, qr_work, resolution, scale[0])
+            if f < 0:
+                tangent(cell, record[0], blocks[s % len(blocks)], Q_next, work)
+            else:
+                tangent(cell, record[0], blocks[s % len(blocks)], moved, work)
+                rank, path = orthonormalise(moved, Q_next, factors[f % len(factors)], qr_work, resolution, scale[0])
+                for i in range(k):
+                    log_R[f, i] = np.log(qr_work.L[i, i])
                 if rank < k:
                     return t, rank
+                paths[path] += 1
                 for i in range(k):
-                    log_R[f, i] = np.log(L[i, i])
-                    for j in range(i, k):
-                        scale[0] = max(scale[0], abs(L[j, i]))
+                    scale[0] = max(scale[0], qr_work.lengths[i])
     return stop, k
 
 
@@ -166,19 +169,32 @@ def sweep(
     """
     k = tape.blocks.shape[1]
     log_R = np.empty((plan.n_qr, k))
-    work = np.empty((k, size.tangent_work), x.dtype)
-    qr_work = workspace(k, x.dtype)
+    moved, work = np.empty((k, size.state), x.dtype), np.empty((k, size.tangent_work), x.dtype)
+    qr_work = workspace(k, size.state, x.dtype == float)
     segment = steps_per_segment(size, k + x.shape[1])
     if plan.t_ons > 1:  # after many steps a direction that has lost half of its digits is suspicious, too
         resolution = max(resolution, float(np.sqrt(np.finfo(x.dtype).eps)))
-    scale = np.zeros(1, x.dtype)
+    scale, paths = np.zeros(1), np.zeros(3, np.int64)
     start = 0
     with one_blas_thread():
         while start < plan.steps:
             breathe()
             stop = min(start + segment, plan.steps)
             start, rank = advance(
-                cell, x, start, stop, plan.transient, plan.factor_after, resolution, scale, tape, log_R, work, qr_work
+                cell,
+                x,
+                start,
+                stop,
+                plan.transient,
+                plan.factor_after,
+                resolution,
+                scale,
+                paths,
+                tape,
+                log_R,
+                moved,
+                work,
+                qr_work,
             )
             if rank == NOT_FINITE:
                 lost = ~np.isfinite(tape.states[(start + 1) % len(tape.states)]).all(axis=1)
@@ -190,7 +206,7 @@ def sweep(
             if rank < k and recover is not None:
                 tape = recover(start, tape, log_R)
                 k = tape.blocks.shape[1]
-                work, qr_work = work[:k], workspace(k, x.dtype)
+                moved, work, qr_work = moved[:k], work[:k], workspace(k, size.state, x.dtype == float)
                 start += 1
     return log_R
 

@@ -7,7 +7,7 @@ import numpy as np
 from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
-from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, zeros_like
+from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
@@ -16,21 +16,23 @@ ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix produ
 
 
 class Cotangents(NamedTuple):
-    """Cotangents of a chunk of C steps: slot c + 1 after its c-th step, slot c before it."""
+    """Cotangents of a chunk of C steps, and scratch."""
 
-    states: np.ndarray  # (C + 1, B, n_state)
-    blocks: np.ndarray  # (C + 1, k, n_state)
+    states: np.ndarray  # (C + 1, B, n_state): slot c + 1 after the c-th step, slot c before it
+    blocks: np.ndarray  # (C, k, n_state): slot c after the c-th step, before its QR
+    block: np.ndarray  # (k, n_state): where the sweep is, after a QR
+    M: np.ndarray  # (k, k)
     step_work: np.ndarray  # (C, B, step_work)
     tangent_work: np.ndarray  # (C, k, tangent_work)
 
 
 @jit
-def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, states_bar, bars, M, gradient):
+def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, log_R_bar, states_bar, bars, gradient):
     """Take the steps from stop back to start.
 
-    states_bar (S, B, n_state) is the loss's own cotangent of the states after the last S steps. On entry the last
-    slots of bars hold the cotangents after step stop - 1, on return those before step start. Returns -1, or the step
-    whose entering cotangent was the first that is not finite.
+    states_bar (S, B, n_state) is the loss's own cotangent of the states after the last S steps. On entry bars.block and
+    the last slot of bars.states hold the cotangents after step stop - 1, on return those before step start. Returns -1,
+    or the step at which a cotangent was the first that is not finite.
     """
     states, records, blocks, factors = tape
     chunk = len(bars.step_work)
@@ -41,19 +43,22 @@ def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, sta
         c -= 1
         if t >= first:
             bars.states[c + 1] += states_bar[t - first]
-        step_pullback(cell, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
+        step_pullback(cell, turned, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
         moved = k > 0 and t >= transient
         s = max(t - transient, 0)
         if moved:
             f = factor_after[t]
             if f >= 0:
-                pull_back_log(blocks[s + 1], factors[f], log_R_bar[f], bars.blocks[c + 1], M)
+                pull_back_log(blocks[s + 1], factors[f], log_R_bar[f], bars.block, bars.M, bars.blocks[c])
+            else:
+                bars.blocks[c] = bars.block
             tangent_pullback(
                 cell,
+                turned,
                 records[t, 0],
                 blocks[s],
-                bars.blocks[c + 1],
                 bars.blocks[c],
+                bars.block,
                 bars.states[c, 0],
                 bars.step_work[c, 0],
                 bars.tangent_work[c],
@@ -69,17 +74,16 @@ def _retreat(cell, x, start, stop, transient, factor_after, tape, log_R_bar, sta
                 bars.states[c + 1 :],
                 bars.step_work[c:],
                 blocks[s : s + moves],
-                bars.blocks[c + 1 : c + 1 + moves],
+                bars.blocks[c : c + moves],
                 bars.tangent_work[c : c + moves],
                 gradient,
             )
-            if not (all_finite(bars.states[c]) and all_finite(bars.blocks[c] if moved else bars.blocks[c, :0])):
-                for d in range(chunk, c - 1, -1):
-                    if not (all_finite(bars.states[d]) and all_finite(bars.blocks[d])):
+            if not (all_finite(bars.states[c]) and all_finite(bars.block)):
+                for d in range(chunk - 1, c, -1):
+                    if not (all_finite(bars.states[d]) and (not moved or all_finite(bars.blocks[d]))):
                         return t + d - c
+                return t
             bars.states[chunk] = bars.states[c]
-            if moved:
-                bars.blocks[chunk] = bars.blocks[c]
             c = chunk
     return -1
 
@@ -117,14 +121,14 @@ def retreat(
     chunk = max(1, min(plan.steps, segment, ROWS_PER_CHUNK // max(batch, k)))
     bars = Cotangents(
         np.empty((chunk + 1, batch, size.state), x.dtype),
-        np.empty((chunk + 1, k, size.state), x.dtype),
+        np.empty((chunk, k, size.state), x.dtype),
+        np.zeros((k, size.state), x.dtype),
+        np.empty((k, k), x.dtype),
         np.empty((chunk, batch, size.step_work), x.dtype),
         np.empty((chunk, k, size.tangent_work), x.dtype),
     )
     bars.states[chunk] = 0.0
-    bars.blocks[chunk] = 0.0
-    M = np.empty((k, k), x.dtype)
-    gradient = zeros_like(cell)
+    turned, gradient = transposed(cell), zeros_like(cell)
     segment -= segment % chunk
     with one_blas_thread():
         for stop in range(plan.steps, 0, -segment):
@@ -132,6 +136,7 @@ def retreat(
             start = max(stop - segment, 0)
             lost = _retreat(
                 cell,
+                turned,
                 x,
                 start,
                 stop,
@@ -141,7 +146,6 @@ def retreat(
                 log_R_bar,
                 states_bar,
                 bars,
-                M,
                 gradient,
             )
             if lost >= 0:

@@ -1,0 +1,1 @@
+"""What lyapflow costs, beside what a user would pick instead, in one run."""

@@ -1,0 +1,126 @@
+"""The measured quantities as a user of JAX would write them: scan, jnp.linalg.qr, autodiff, everything under jit."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lyapflow as lf
+from lyapflow.cells.ensemble import Ensemble
+
+jax.config.update("jax_enable_x64", True)
+
+
+def _tanh_step(cell, h, x):
+    return cell.W @ jnp.tanh(h) + cell.V @ x + cell.b
+
+
+def _lstm_step(cell, state, x):
+    h, c = jnp.split(state, 2)
+    n = h.size
+    a = cell.W.reshape(4 * n, n) @ h + cell.V.reshape(4 * n, -1) @ x + cell.b.reshape(-1)
+    i, f, g, o = a.reshape(4, n)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jnp.concatenate([jax.nn.sigmoid(o) * jnp.tanh(c), c])
+
+
+def _tanh_tangent(cell, h, x, Q):
+    """By hand, as the paper's own code has it: faster than forward mode of the step."""
+    return _tanh_step(cell, h, x), cell.W @ ((1 - jnp.tanh(h) ** 2)[:, None] * Q)
+
+
+def _lstm_tangent(cell, h, x, Q):
+    h_next, push = jax.linearize(partial(_lstm_step, cell, x=x), h)
+    return h_next, jax.vmap(push, 1, 1)(Q)
+
+
+STEPS = {lf.TanhRNN: (_tanh_step, _tanh_tangent), lf.LSTM: (_lstm_step, _lstm_tangent)}
+
+
+def _exponents(tangent, cell, x, Q, t_ons):
+    def interval(carry, driven):
+        h, Q = carry
+        for s in range(t_ons):
+            h, Q = tangent(cell, h, driven[s], Q)
+        Q, R = jnp.linalg.qr(Q)
+        return (h, Q), jnp.log(jnp.abs(jnp.diag(R)))
+
+    start = jnp.zeros(Q.shape[0], Q.dtype), Q
+    _, growth = jax.lax.scan(interval, start, x.reshape(-1, t_ons, x.shape[-1]))
+    return growth.sum(axis=0) / len(x)
+
+
+def _flossing_loss(tangent, t_ons, cell, x, Q):
+    return jnp.sum(_exponents(tangent, cell, x, Q, t_ons) ** 2)
+
+
+def flossing(cell, x, Q, t_ons=1):
+    """A call without arguments that does one epoch: value and gradient; of ensembles where arrays lead with members."""
+    loss = partial(_flossing_loss, STEPS[_class(cell)][1], t_ons)
+    value_and_grad = jax.value_and_grad(loss)
+    if np.ndim(x) == 3:
+        value_and_grad = jax.vmap(value_and_grad, (0, 0, None))
+    return _ready(jax.jit(value_and_grad), jax.tree.map(jnp.asarray, _arrays(cell)), jnp.asarray(x), jnp.asarray(Q))
+
+
+def spectrum(cell, x, Q):
+    exponents = partial(_exponents, STEPS[_class(cell)][1], t_ons=1)
+    return _ready(jax.jit(exponents), jax.tree.map(jnp.asarray, cell), jnp.asarray(x), jnp.asarray(Q))
+
+
+def training(model, task, T, batch, lr, clip_norm, rng):
+    """A training epoch: data, gradient of the cross-entropy, clipped Adam."""
+    step = STEPS[type(model.cell)][0]
+
+    def loss(model, x, y, first):
+        def scored(h, driven):
+            h = jax.vmap(step, (None, 0, 0))(model.cell, h, driven)
+            return h, h
+
+        h0 = jnp.broadcast_to(model.h0, (x.shape[1], model.h0.size))
+        h = jax.lax.scan(scored, h0, x)[1][first:, :, : model.W_out.shape[1]]
+        z = h @ model.W_out.T + model.b_out
+        return jnp.mean(jnp.logaddexp(0.0, z) - y[first:] * z)
+
+    @partial(jax.jit, static_argnums=6, donate_argnums=(0, 1, 2))
+    def epoch(model, mean, square, count, x, y, first):
+        value, gradient = jax.value_and_grad(loss)(model, x, y, first)
+        gradient = jax.tree.map(
+            lambda g: g * jnp.minimum(1, clip_norm / (jnp.linalg.norm(g.ravel()) + 1e-30)), gradient
+        )
+        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+        square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
+
+        def update(p, m, v):
+            return p - lr * (m / (1 - 0.9**count)) / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
+
+        return jax.tree.map(update, model, mean, square), mean, square, value
+
+    dtype = model.h0.dtype
+    state = [jax.tree.map(lambda a: jnp.array(a, copy=True), model)]
+    state += [jax.tree.map(jnp.zeros_like, state[0]) for _ in range(2)]
+    count = 0
+
+    def run():
+        nonlocal state, count
+        count += 1
+        x, y, first = task.sample(rng, T, batch, dtype)
+        *state, value = epoch(*state, jnp.asarray(count, dtype), x, y, first)
+        return float(value)
+
+    return run
+
+
+def _class(cell):
+    return type(cell[0]) if isinstance(cell, Ensemble) else type(cell)
+
+
+def _arrays(cell):
+    """An ensemble as one cell whose arrays lead with the member axis."""
+    cls = _class(cell)
+    return cls(*(getattr(cell, field) for field in cls._fields))
+
+
+def _ready(function, *arguments):
+    return lambda: jax.block_until_ready(function(*arguments))
