@@ -23,10 +23,15 @@ class Stopped(BaseException):
     """Ends a piece whose caller has gone."""
 
 
+def threads() -> int:
+    """How many threads `each` may use."""
+    return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+
 @functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+def _pool(process: int, count: int) -> ThreadPoolExecutor:
     """Threads that live as long as the process, since to start them takes as long as a short epoch."""
-    return ThreadPoolExecutor(threads, "lyapflow")
+    return ThreadPoolExecutor(count, "lyapflow")
 
 
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
@@ -34,8 +39,7 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
 
     If a piece fails its error is raised, and those at work end at their next `breathe`.
     """
-    threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    if min(threads, count) <= 1 or hasattr(_here, "stop"):
+    if min(threads(), count) <= 1 or hasattr(_here, "stop"):
         return [piece(r) for r in range(count)]
     stop = threading.Event()
 
@@ -48,7 +52,7 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
             del _here.stop
 
     with one_blas_thread():
-        futures = [_pool(os.getpid(), threads).submit(alone, r) for r in range(count)]
+        futures = [_pool(os.getpid(), threads()).submit(alone, r) for r in range(count)]
         try:
             failed = [future for future in wait(futures, return_when=FIRST_EXCEPTION).done if future.exception()]
             for future in sorted(failed, key=futures.index):

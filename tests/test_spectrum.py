@@ -20,7 +20,7 @@ from tests.exact_systems import (
     gaussian_product,
     mean_field_exponent,
 )
-from tests.gradcheck import cells, next_state, sigma
+from tests.gradcheck import cells, next_state, random_cell, sigma
 from tests.test_cells import each_cell, each_dtype
 
 
@@ -229,7 +229,8 @@ def test_error_bars_of_short_runs(steps):
 
 def made_up(exponents, n_state):
     exponents = np.array(exponents)
-    return Spectrum(exponents, np.zeros_like(exponents), exponents[None], exponents[None], 1, n_state)
+    counts = 1, n_state, 1, np.zeros(4, int)
+    return Spectrum(exponents, np.zeros_like(exponents), exponents[None], exponents[None], *counts)
 
 
 def test_kaplan_yorke_dimension_and_entropy_rate():
@@ -321,3 +322,57 @@ def test_error_bars_of_trajectories(trajectories, steps):
     errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
     assert 0.93 < coverage(errors, stderr) < 0.975
     assert np.sqrt((stderr**2).mean()) == pytest.approx(1 / np.sqrt(trajectories * steps), rel=0.1)
+
+
+@each_cell
+@each_dtype
+def test_automatic_intervals(cell_class, dtype):
+    rng = np.random.default_rng(0)
+    lengths = []
+    for gain in (0.1, 0.5, 1.0):
+        cell = random_cell(cell_class, 12, 1, rng, gain, dtype)
+        x = rng.standard_normal((400, 1)).astype(dtype)
+        for k in (1, 4, 12):
+            options = {"transient": 5, "q_transient": 20}
+            plain = lf.lyapunov_spectrum(cell, x, k, **options)
+            automatic = lf.lyapunov_spectrum(cell, x, k, t_ons="auto", **options)
+            assert automatic.t_ons * len(automatic.history) >= automatic.steps_counted
+            np.testing.assert_allclose(automatic.exponents, plain.exponents, atol=1e-8 if dtype == np.float64 else 1e-3)
+            lengths.append(automatic.t_ons)
+    assert dtype == np.float32 or max(lengths) > 1
+
+
+def test_an_interval_that_becomes_ill_conditioned_later_is_done_again():
+    rng = np.random.default_rng(0)
+    cell = lf.TanhRNN.random(8, 1, rng=rng)
+    x = np.zeros((400, 1))
+    x[200:] = 3 * rng.standard_normal((200, 1))  # saturation, of which the short sweep sees nothing
+    spectrum = lf.lyapunov_spectrum(cell, x, 4, t_ons="auto")
+    assert spectrum.t_ons > 1 and spectrum.factorisations[3] > 0
+    np.testing.assert_allclose(spectrum.exponents, lf.lyapunov_spectrum(cell, x, 4).exponents, atol=1e-8)
+    flossed, plain = (lf.flossing_value_and_grad(cell, x, 4, t_ons=t_ons) for t_ons in ("auto", 1))
+    np.testing.assert_array_equal(flossed[2], plain[2])
+
+
+def test_automatic_intervals_of_an_ensemble():
+    rng = np.random.default_rng(0)
+    cells = lf.stack([lf.TanhRNN.random(8, 1, rng=rng, g=g) for g in (0.3, 1.0, 2.0)])
+    x = rng.standard_normal((3, 300, 1))
+    spectra = lf.lyapunov_spectrum(cells, x, 6, t_ons="auto")
+    for r in range(3):
+        alone = lf.lyapunov_spectrum(cells[r], x[r], 6, t_ons="auto")
+        np.testing.assert_array_equal(spectra.exponents[r], alone.exponents)
+        np.testing.assert_array_equal(spectra.history[r, -len(alone.history) :], alone.history)
+        assert spectra.t_ons[r] == alone.t_ons
+        np.testing.assert_array_equal(spectra.factorisations[r], alone.factorisations)
+
+
+def test_how_often_each_way_of_qr_ran_is_told():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 1))
+    once = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng), x, 2).factorisations
+    np.testing.assert_array_equal(once, [50, 0, 0, 0])
+    saturated = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng, g=30.0), x, 8).factorisations
+    assert saturated[2] > 0 and saturated[3] > 0
+    batch = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng), rng.standard_normal((50, 3, 1)), 2).factorisations
+    assert batch.sum() == 150

@@ -14,7 +14,7 @@ from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.cells.parameters import arrays, like, map_arrays
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.lyapunov.forward import new_tape, state_schedule, sweep
-from lyapflow.lyapunov.pullback import retreat
+from lyapflow.lyapunov.pullback import Piece, retreat
 
 
 def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def _piece(
     with one_blas_thread(), np.errstate(all="ignore"):
         np.matmul(rows, model.W_out, out=states_bar.reshape(-1, size.state)[:, : size.units])
         W_out_bar = rows.T @ seen
-    cell_bar, h0_bar = retreat(model.cell, size, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)
+    cell_bar, h0_bar = retreat(model.cell, size, [Piece(0, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)])
     gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
     return float(values.sum(dtype=float)) / count, gradient, outputs
 

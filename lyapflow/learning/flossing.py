@@ -28,7 +28,7 @@ def floss(
     target: ArrayLike = 0.0,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
-    t_ons: int = 1,
+    t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
     callbacks: Callbacks = (),

@@ -151,8 +151,8 @@ class _Dependent(Exception):
 
 def volume_growth(
     cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, plan: Schedule
-) -> np.ndarray:
-    """log R (n_qr, k) of a sweep from state h0 (1, n_state) and block (k, n_state).
+) -> tuple[np.ndarray, np.ndarray]:
+    """log R (n_qr, k), and the paths (4,) of QR, of a sweep from state h0 (1, n_state) and block (k, n_state).
 
     A vector is lost where it comes to depend on those before it. The exponents of the others are those of the block
     without it; they come first, and -inf follows from the step of the loss on. Whatever is suspicious in float32 is
@@ -176,11 +176,11 @@ def volume_growth(
     while True:
         try:
             tape = new_tape(size, h0, block[kept], plan, full=False)
-            log_R = sweep(cell, size, x, tape, plan, suspicious(size.state, x.dtype), recover)
+            log_R, paths = sweep(cell, size, x, tape, plan, suspicious(size.state, x.dtype), recover)
         except _Dependent as found:
             kept = np.delete(kept, found.lost)
         except Suspicious:
             double = map_arrays(lambda a: a.astype(float), cell)
             return volume_growth(double, size, x.astype(float), h0.astype(float), block.astype(float), plan)
         else:
-            return np.hstack([log_R, np.full((plan.n_qr, k - len(kept)), -np.inf)])
+            return np.hstack([log_R, np.full((plan.n_qr, k - len(kept)), -np.inf)]), paths

@@ -5,22 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._threads import threads
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.lyapunov.deficiency import Suspicious, careful, no_loss, resolution
 from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
-from lyapflow.lyapunov.pullback import retreat
+from lyapflow.lyapunov.pullback import Piece, retreat, steps_per_chunk
 from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem
 
 
-def _checked_flossing(target: Any, **arguments: Any) -> tuple[Problem, np.ndarray]:
+def _checked_flossing(target: Any, memory: Any, **arguments: Any) -> tuple[Problem, np.ndarray, float]:
     given = problem(DIFFERENTIABLE, **arguments)
-    return given, targets(target, len(given.block))
+    return given, targets(target, len(given.block)), _checks.number("memory", memory, 0.0)
 
 
-def _lost_flossing(checked: tuple[Problem, np.ndarray]) -> tuple[float, Any, np.ndarray]:
+def _lost_flossing(checked: tuple[Problem, np.ndarray, float]) -> tuple[float, Any, np.ndarray]:
     cell, block = checked[0].cell, checked[0].block
     return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(len(block), np.nan, block.dtype)
 
@@ -34,9 +36,10 @@ def flossing_value_and_grad(
     target: ArrayLike = 0.0,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
-    t_ons: int = 1,
+    t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
+    memory: float = 256e6,
 ) -> tuple[float, Any, np.ndarray]:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
@@ -58,8 +61,12 @@ def flossing_value_and_grad(
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block, shared by the trajectories.
-    t_ons, transient, q_transient : int
+    t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
+    memory : float
+        Bytes that the tape of the forward sweep may take, about ``8 T k (n_state + k)`` for each trajectory in float64.
+        Beyond it the sweep keeps checkpoints and is done again piece by piece, which costs half as much time more and
+        gives the same bits.
 
     Returns
     -------
@@ -82,8 +89,8 @@ def flossing_value_and_grad(
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
-    given = problem(DIFFERENTIABLE, cell, x, k, h0, q0, t_ons, transient, q_transient)
-    return _flossing(given, targets(target, len(given.block)))
+    arguments = dict(cell=cell, x=x, k=k, h0=h0, q0=q0, t_ons=t_ons, transient=transient, q_transient=q_transient)
+    return _flossing(*_checked_flossing(target, memory, **arguments))
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -97,17 +104,42 @@ def targets(target: Any, k: int) -> np.ndarray:
     return np.broadcast_to(wanted.astype(float), (k,))
 
 
-def _flossing(given: Problem, wanted: np.ndarray) -> tuple[float, Any, np.ndarray]:
-    cell, size, x, plan, start, block = given
-    batch, counted = len(start), plan.ends[-1]
+def piece_starts(given: Problem, memory: float) -> list[int]:
+    """First steps of the pieces whose tapes fit into memory (bytes), one at a time, beside a checkpoint for each.
 
-    def ahead(b: int) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
+    Pieces are of whole chunks of the reverse sweep, as few of them as fit; or, where nothing does, as many as take the
+    least memory.
+    """
+    size, plan, (k, n), batch, itemsize = given.size, given.plan, given.block.shape, len(given.start), given.x.itemsize
+    tape = itemsize * (n + size.record + k * n + k * k)  # a step, with a QR after each
+    checkpoint = itemsize * (n + k * n)
+    chunk = steps_per_chunk(size, 1, k)
+    if batch * plan.steps * tape <= memory:
+        return [0]
+
+    def taken(length: int) -> int:
+        return batch * -(-plan.steps // length) * checkpoint + min(batch, threads()) * length * tape
+
+    lengths = range(chunk, plan.steps + chunk, chunk)
+    fitting = [length for length in lengths if taken(length) <= memory]
+    length = max(fitting) if fitting else min(lengths, key=taken)
+    return sorted({0, *range(plan.steps - length, 0, -length)})
+
+
+def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float, Any, np.ndarray]:
+    cell, size, x, plan, start, block = given
+    batch, counted, starts = len(start), plan.ends[-1], piece_starts(given, memory)
+    whole = starts == [0]
+
+    def ahead(b: int) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
         driven = given.driven(b)
 
-        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, np.ndarray, Tape, Schedule]:
-            tape = new_tape(size, start[b : b + 1], block, plan, full=True)
-            log_R = sweep(cell, size, driven, tape, plan, resolution(size.state, x.dtype), recover)
-            return log_R[plan.uncounted :].sum(axis=0), driven, tape, plan
+        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
+            tape = new_tape(size, start[b : b + 1], block, plan, full=whole)
+            checkpoints: dict[int, Any] = {} if whole else dict.fromkeys(starts)
+            known = resolution(size.state, x.dtype)
+            log_R, _ = sweep(cell, size, driven, tape, plan, known, recover, checkpoints)
+            return log_R[plan.uncounted :].sum(axis=0), plan, tape, checkpoints
 
         if plan.t_ons > 1:
             try:
@@ -118,10 +150,22 @@ def _flossing(given: Problem, wanted: np.ndarray) -> tuple[float, Any, np.ndarra
         return run(every_step, no_loss(cell, size, driven, every_step))
 
     def back(b: int) -> Any:
-        _, driven, tape, plan = runs[b]
-        log_R_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
-        log_R_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
-        return retreat(cell, size, driven, tape, plan, log_R_bar, np.empty((0, 1, size.state), x.dtype))[0]
+        _, plan, tape, checkpoints = runs[b]
+        driven, no_loss_of_states = given.driven(b), np.empty((0, 1, size.state), x.dtype)
+        growth_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
+        growth_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
+
+        def again(first: int, end: int) -> Piece:
+            part, here = plan.part(first, end), slice(plan.factors_before(first), plan.factors_before(end))
+            at = checkpoints[first]
+            tape = new_tape(size, at.states, at.block, part, full=True)
+            sweep(cell, size, driven[first:end], tape, part, recover=lambda t, tape, log_R: tape)
+            return Piece(first, driven[first:end], tape, part, growth_bar[here], no_loss_of_states)
+
+        if whole:
+            return retreat(cell, size, [Piece(0, driven, tape, plan, growth_bar, no_loss_of_states)])[0]
+        ends = [*starts[1:], plan.steps]
+        return retreat(cell, size, (again(first, end) for first, end in zip(reversed(starts), reversed(ends))))[0]
 
     runs = each_trajectory(ahead, batch)
     exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)

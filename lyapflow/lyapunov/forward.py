@@ -48,12 +48,23 @@ class Schedule(NamedTuple):
 
     @property
     def n_qr(self) -> int:
-        return self.uncounted + len(self.ends)
+        return int((self.factor_after >= 0).sum())
 
     def every_step(self) -> "Schedule":
         """The same, with a QR after every step."""
         counting = self.steps - int(self.ends[-1])
         return schedule(self.steps, 1, self.transient, counting - self.transient)
+
+    def part(self, start: int, stop: int) -> "Schedule":
+        """What happens in the steps from start to stop, as a sweep of its own whose counting is of no concern."""
+        at = self.factor_after[start:stop]
+        number = np.where(at >= 0, at - self.factors_before(start), -1)
+        transient = min(max(self.transient - start, 0), stop - start)
+        return self._replace(steps=stop - start, transient=transient, factor_after=number)
+
+    def factors_before(self, t: int) -> int:
+        """Number of QRs before step t."""
+        return int((self.factor_after[:t] >= 0).sum())
 
     def interval(self, t: int) -> int:
         """First step of the interval between QRs to which step t belongs."""
@@ -113,11 +124,18 @@ def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, ful
 Recover = Callable[[int, Tape, np.ndarray], Tape]
 
 
+class Checkpoint(NamedTuple):
+    """Where a sweep was before a step."""
+
+    states: np.ndarray  # (B, n_state)
+    block: np.ndarray  # (k, n_state)
+
+
 @jit
 def advance(cell, x, start, stop, transient, factor_after, resolution, scale, paths, tape, log_R, moved, work, qr_work):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
-    scale (1,) is the longest vector of any block so far: a block that is much smaller may be all noise. paths (3,)
+    scale (1,) is the longest vector of any block so far: a block that is much smaller may be all noise. paths
     counts the ways of QR. Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the number
     of vectors before the first suspicious one.
     """
@@ -156,11 +174,19 @@ def sweep(
     plan: Schedule,
     resolution: float = 0.0,
     recover: Recover | None = None,
-) -> np.ndarray:
-    """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second; log R (n_qr, k).
+    checkpoints: dict[int, Checkpoint | None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second.
 
     Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape, log_R)
-    sets that QR's row of log_R and returns the tape to go on with, whose block may have fewer vectors.
+    sets that QR's row of log_R and returns the tape to go on with, whose block may have fewer vectors. The values of
+    `checkpoints` are set to where the sweep is before the steps that are its keys.
+
+    Returns
+    -------
+    log_R : array (n_qr, k)
+    paths : int array (4,)
+        Number of QRs done by each path of `lyapflow.linalg.qr`, and of those that were suspicious.
 
     Raises
     ------
@@ -174,12 +200,17 @@ def sweep(
     segment = steps_per_segment(size, k + x.shape[1])
     if plan.t_ons > 1:  # after many steps a direction that has lost half of its digits is suspicious, too
         resolution = max(resolution, float(np.sqrt(np.finfo(x.dtype).eps)))
-    scale, paths = np.zeros(1), np.zeros(3, np.int64)
+    scale, paths = np.zeros(1), np.zeros(4, np.int64)
+    checkpoints = {} if checkpoints is None else checkpoints
+    marks = [*sorted(checkpoints), plan.steps]
     start = 0
     with one_blas_thread():
         while start < plan.steps:
             breathe()
-            stop = min(start + segment, plan.steps)
+            if start in checkpoints:
+                block = tape.blocks[max(start - plan.transient, 0) % len(tape.blocks)]
+                checkpoints[start] = Checkpoint(tape.states[start % len(tape.states)].copy(), block.copy())
+            stop = min(start + segment, next(mark for mark in marks if mark > start))
             start, rank = advance(
                 cell,
                 x,
@@ -204,11 +235,12 @@ def sweep(
                     member=int(np.argmax(lost)) if len(lost) > 1 else None,
                 )
             if rank < k and recover is not None:
+                paths[-1] += 1
                 tape = recover(start, tape, log_R)
                 k = tape.blocks.shape[1]
                 moved, work, qr_work = moved[:k], work[:k], workspace(k, size.state, x.dtype == float)
                 start += 1
-    return log_R
+    return log_R, paths
 
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:

@@ -1,5 +1,6 @@
 """The reverse sweep over a tape: from cotangents of log R and of states to those of parameters."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,19 +27,29 @@ class Cotangents(NamedTuple):
     tangent_work: np.ndarray  # (C, k, tangent_work)
 
 
-@jit
-def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, log_R_bar, states_bar, bars, gradient):
-    """Take the steps from stop back to start.
+class Piece(NamedTuple):
+    """Consecutive steps that one tape covers, and what a loss says of them."""
 
-    states_bar (S, B, n_state) is the loss's own cotangent of the states after the last S steps. On entry bars.block and
-    the last slot of bars.states hold the cotangents after step stop - 1, on return those before step start. Returns -1,
-    or the step at which a cotangent was the first that is not finite.
+    start: int  # of its steps, in the sweep
+    x: np.ndarray  # (T, B, m)
+    tape: Tape
+    plan: Schedule
+    growth_bar: np.ndarray  # (n_qr, k), derivative of the loss in log R_ii of each QR
+    states_bar: np.ndarray  # (S, B, n_state), that in the last S states as they stand
+
+
+@jit
+def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth_bar, states_bar, bars, gradient):
+    """Take the steps from stop back to start; all chunks but the last are full.
+
+    On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on return those before
+    step start. Returns -1, or the step at which a cotangent was the first that is not finite.
     """
     states, records, blocks, factors = tape
     chunk = len(bars.step_work)
     k = blocks.shape[1]
     first = len(x) - len(states_bar)
-    c = chunk
+    c = top = chunk  # slots from c to top wait to be accumulated
     for t in range(stop - 1, start - 1, -1):
         c -= 1
         if t >= first:
@@ -49,7 +60,7 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, log_R_
         if moved:
             f = factor_after[t]
             if f >= 0:
-                pull_back_log(blocks[s + 1], factors[f], log_R_bar[f], bars.block, bars.M, bars.blocks[c])
+                pull_back_log(blocks[s + 1], factors[f], growth_bar[f], bars.block, bars.M, bars.blocks[c])
             else:
                 bars.blocks[c] = bars.block
             tangent_pullback(
@@ -64,47 +75,45 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, log_R_
                 bars.tangent_work[c],
             )
         if c == 0 or t == start or t == transient:
-            taken = chunk - c
+            taken = top - c
             moves = taken if moved else 0
             accumulate(
                 cell,
                 x[t : t + taken],
                 states[t : t + taken],
                 records[t : t + taken],
-                bars.states[c + 1 :],
-                bars.step_work[c:],
+                bars.states[c + 1 : top + 1],
+                bars.step_work[c:top],
                 blocks[s : s + moves],
                 bars.blocks[c : c + moves],
                 bars.tangent_work[c : c + moves],
                 gradient,
             )
             if not (all_finite(bars.states[c]) and all_finite(bars.block)):
-                for d in range(chunk - 1, c, -1):
+                for d in range(top - 1, c, -1):
                     if not (all_finite(bars.states[d]) and (not moved or all_finite(bars.blocks[d]))):
                         return t + d - c
                 return t
-            bars.states[chunk] = bars.states[c]
-            c = chunk
+            top = c
+            if c == 0 or t == start:
+                bars.states[chunk] = bars.states[c]
+                c = top = chunk
     return -1
 
 
-def retreat(
-    cell: Any,
-    size: Sizes,
-    x: np.ndarray,
-    tape: Tape,
-    plan: Schedule,
-    log_R_bar: np.ndarray,
-    states_bar: np.ndarray,
-) -> tuple[Any, np.ndarray]:
+def steps_per_chunk(size: Sizes, batch: int, k: int) -> int:
+    """Steps whose cotangents are gathered for one matrix product."""
+    return max(1, min(steps_per_segment(size, k + batch), ROWS_PER_CHUNK // max(batch, k)))
+
+
+def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> tuple[Any, np.ndarray]:
     """Gradient of a loss in the cell's parameters and in the initial states.
 
     Parameters
     ----------
-    log_R_bar : array (n_qr, k)
-        Derivative of the loss in log R_ii of each QR.
-    states_bar : array (S, B, n_state)
-        Derivative of the loss, as it stands, in the states after the last S steps.
+    pieces : iterable of Piece
+        Of a sweep, the last first. All but the first of the sweep are of whole chunks, which makes the gradient the
+        same, to the bit, in however many pieces it comes.
 
     Returns
     -------
@@ -116,41 +125,43 @@ def retreat(
     Diverged
         If a cotangent stops being finite; it names the step.
     """
-    batch, k = x.shape[1], tape.blocks.shape[1]
-    segment = steps_per_segment(size, k + batch)
-    chunk = max(1, min(plan.steps, segment, ROWS_PER_CHUNK // max(batch, k)))
-    bars = Cotangents(
-        np.empty((chunk + 1, batch, size.state), x.dtype),
-        np.empty((chunk, k, size.state), x.dtype),
-        np.zeros((k, size.state), x.dtype),
-        np.empty((k, k), x.dtype),
-        np.empty((chunk, batch, size.step_work), x.dtype),
-        np.empty((chunk, k, size.tangent_work), x.dtype),
-    )
-    bars.states[chunk] = 0.0
-    turned, gradient = transposed(cell), zeros_like(cell)
-    segment -= segment % chunk
+    turned, gradient, bars = transposed(cell), zeros_like(cell), None
     with one_blas_thread():
-        for stop in range(plan.steps, 0, -segment):
-            breathe()
-            start = max(stop - segment, 0)
-            lost = _retreat(
-                cell,
-                turned,
-                x,
-                start,
-                stop,
-                plan.transient,
-                plan.factor_after,
-                tape,
-                log_R_bar,
-                states_bar,
-                bars,
-                gradient,
-            )
-            if lost >= 0:
-                raise Diverged(
-                    f"the gradient stopped being finite at step {lost}: use smaller weights or a shorter input",
-                    step=lost,
+        for piece in pieces:
+            batch, k, dtype = piece.x.shape[1], piece.tape.blocks.shape[1], piece.x.dtype
+            chunk = steps_per_chunk(size, batch, k)
+            segment = steps_per_segment(size, k + batch) // chunk * chunk
+            if bars is None:
+                bars = Cotangents(
+                    np.zeros((chunk + 1, batch, size.state), dtype),
+                    np.empty((chunk, k, size.state), dtype),
+                    np.zeros((k, size.state), dtype),
+                    np.empty((k, k), dtype),
+                    np.empty((chunk, batch, size.step_work), dtype),
+                    np.empty((chunk, k, size.tangent_work), dtype),
                 )
-    return gradient, bars.states[chunk].copy()
+            for stop in range(piece.plan.steps, 0, -segment):
+                breathe()
+                lost = _retreat(
+                    cell,
+                    turned,
+                    piece.x,
+                    max(stop - segment, 0),
+                    stop,
+                    piece.plan.transient,
+                    piece.plan.factor_after,
+                    piece.tape,
+                    piece.growth_bar,
+                    piece.states_bar,
+                    bars,
+                    gradient,
+                )
+                if lost >= 0:
+                    step = piece.start + lost
+                    raise Diverged(
+                        f"the gradient stopped being finite at step {step}: use smaller weights or a shorter input",
+                        step=step,
+                    )
+            del piece  # its tape, before the next is made
+    assert bars is not None
+    return gradient, bars.states[-1].copy()

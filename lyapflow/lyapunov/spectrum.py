@@ -1,5 +1,6 @@
 """Lyapunov spectra with error bars."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.linalg.qr import qr
 from lyapflow.lyapunov.deficiency import volume_growth
 from lyapflow.lyapunov.forward import Schedule, initial_state, inputs, schedule
+from lyapflow.lyapunov.interval import automatic
 
 BATCHES = 32
 
@@ -34,13 +36,18 @@ class Spectrum:
         Standard error of each exponent, from the scatter of the means of long batches, such that ± 2 of them are a
         95 % interval; NaN below four reorthonormalisations and where an exponent is -inf.
     history : array (n_qr, k)
-        Running means after each counted reorthonormalisation.
+        Running means after each counted reorthonormalisation; members with fewer of them have NaN at the start.
     trajectories : array (B, k)
         Exponents of each trajectory.
     steps_counted : int
         Steps of a trajectory that entered the mean.
     n_state : int
         Length of the state, the number of exponents that there are.
+    t_ons : int
+        Steps between reorthonormalisations.
+    factorisations : int array (4,)
+        How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a panel taken twice;
+        by Householder's method; and how many were suspicious and done again step by step.
     reasons : tuple of (str or None)
         For an ensemble: why a member came back as NaN, None where it did not.
     """
@@ -51,6 +58,8 @@ class Spectrum:
     trajectories: np.ndarray = field(repr=False)
     steps_counted: int
     n_state: int
+    t_ons: int
+    factorisations: np.ndarray
     reasons: tuple[str | None, ...] = ()
 
     @property
@@ -100,10 +109,12 @@ class Spectrum:
     @staticmethod
     def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
         """One Spectrum of an ensemble from those of its members."""
-        names = ("exponents", "stderr", "history", "trajectories")
+        names = ("exponents", "stderr", "trajectories", "factorisations", "t_ons")
         arrays: dict[str, Any] = {name: np.stack([getattr(s, name) for s in spectra]) for name in names}
-        first = spectra[0]
-        return Spectrum(**arrays, steps_counted=first.steps_counted, n_state=first.n_state, reasons=tuple(reasons))
+        longest = max(len(s.history) for s in spectra)  # they differ where t_ons does
+        missing = [((longest - len(s.history), 0), (0, 0)) for s in spectra]
+        arrays["history"] = np.stack([np.pad(s.history, m, constant_values=np.nan) for s, m in zip(spectra, missing)])
+        return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
 
 
 @functools.lru_cache(maxsize=8)
@@ -171,12 +182,17 @@ def problem(
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
     x, _ = inputs(x, size, cell[0])
-    plan = schedule(len(x), t_ons, transient, q_transient)
+    plan = schedule(len(x), 1 if isinstance(t_ons, str) else t_ons, transient, q_transient)
     start = initial_state(h0, size, x.shape[1], cell[0])
-    return Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]))
+    block = _initial_block(q0, size.state, k, cell[0])
+    if isinstance(t_ons, str):
+        _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
+        t_ons = automatic(cell, size, np.ascontiguousarray(x[:, :1]), start[:1], block, transient, q_transient)
+        plan = schedule(len(x), t_ons, transient, q_transient)
+    return Problem(cell, size, x, plan, start, block)
 
 
-def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
+def _spectrum(log_R: np.ndarray, paths: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
     """What the counted log_R (B, n_qr, k) say."""
     history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
     return Spectrum(
@@ -186,12 +202,14 @@ def _spectrum(log_R: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -
         trajectories=history[:, -1].astype(dtype),
         steps_counted=int(plan.ends[-1]),
         n_state=size.state,
+        t_ons=plan.t_ons,
+        factorisations=paths,
     )
 
 
 def _lost_spectrum(given: Problem) -> Spectrum:
     log_R = np.full((len(given.start), len(given.plan.ends), len(given.block)), np.nan)
-    return _spectrum(log_R, given.plan, given.size, given.cell[0].dtype)
+    return _spectrum(log_R, np.zeros(4, np.int64), given.plan, given.size, given.cell[0].dtype)
 
 
 @over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
@@ -202,7 +220,7 @@ def lyapunov_spectrum(
     *,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
-    t_ons: int = 1,
+    t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
 ) -> Spectrum:
@@ -221,8 +239,10 @@ def lyapunov_spectrum(
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix by default.
-    t_ons : int
-        Steps between reorthonormalisations.
+    t_ons : int or "auto"
+        Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless; an interval that
+        proves ill-conditioned after all is done again step by step. Exponents agree with those of t_ons = 1 to 1e-8
+        (float32: 1e-3).
     transient : int
         First steps, which move the state alone.
     q_transient : int
@@ -259,11 +279,11 @@ def lyapunov_spectrum(
     given = problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
     cell, size, _, plan, start, block = given
 
-    def growth(b: int) -> np.ndarray:
-        return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)[plan.uncounted :]
+    def growth(b: int) -> tuple[np.ndarray, np.ndarray]:
+        return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
 
-    log_R = np.stack(each_trajectory(growth, len(start)))
-    return _spectrum(log_R, plan, size, cell[0].dtype)
+    log_R, paths = map(np.array, zip(*each_trajectory(growth, len(start))))
+    return _spectrum(log_R[:, plan.uncounted :], paths.sum(axis=0), plan, size, cell[0].dtype)
 
 
 Found = TypeVar("Found")
