@@ -7,7 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
+from lyapflow.cells.interface import sizes
 from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
+from lyapflow.learning.bptt import bptt
 from tests import high_precision
 from tests.gradcheck import norm, relative_error
 from tests.test_cells import each_cell, each_dtype
@@ -100,3 +102,31 @@ def test_steps_before_the_first_scored_one_are_not_read():
     assert a[0] == b[0]
     for p, q in zip(arrays(a[1]), arrays(b[1])):
         np.testing.assert_array_equal(p, q)
+
+
+def test_a_batch_in_pieces_is_one_batch():
+    model, x, y, options, _ = problem(BASE | {"batch": 37})
+    size = sizes(model.cell)
+    value, gradient, outputs = bptt(model, size, x, y, options["first"], "mse")
+    states = lf.trajectory(model.cell, x, h0=model.h0)[options["first"] :]
+    np.testing.assert_allclose(outputs, states @ model.W_out.T + model.b_out, atol=1e-13)
+    values, gradients = zip(*(lf.bptt_value_and_grad(model, x[:, [b]], y[:, [b]], **options) for b in range(37)))
+    assert value == pytest.approx(np.mean(values), rel=1e-13)
+    for a, *parts in zip(arrays(gradient), *map(arrays, gradients)):
+        np.testing.assert_allclose(a, np.mean(parts, axis=0), atol=1e-14)
+
+
+@pytest.mark.parametrize("member", [3, 20])
+def test_what_diverges_is_named_by_its_place_in_the_batch(member):
+    cell = lf.LinearRNN(np.eye(1), np.eye(1), np.zeros(1))
+    model = lf.Model(cell, np.eye(1), np.zeros(1), np.zeros(1))
+    x, y = np.zeros((5, 21, 1)), np.zeros((5, 21, 1))
+    x[1, member] = 1e308
+    x[2, member] = 1e308
+    with pytest.raises(lf.Diverged, match="state stopped being finite at step 2") as caught:
+        lf.bptt_value_and_grad(model, x, y)
+    assert (caught.value.step, caught.value.member) == (2, member)
+    x[1:, member] = np.array([1e200, 0.0, 0.0, 0.0])[:, None]
+    with pytest.raises(lf.Diverged, match="task loss stopped being finite at step 1") as caught:
+        lf.bptt_value_and_grad(model, x, y, loss="mse")
+    assert (caught.value.step, caught.value.member) == (1, member)

@@ -89,7 +89,8 @@ def _step(cell, h, x, h_next, record):
     n = cell.b.size
     for i in range(len(h)):
         activation(cell, h[i], record[i, :n], record[i, n:])
-        h_next[i] = cell.b
+        for u in range(n):
+            h_next[i, u] = cell.b[u]
     gemm(x, False, cell.V, True, 1.0, 1.0, h_next)
     gemm(record[:, :n], False, cell.W, True, 1.0, 1.0, h_next)
 
@@ -132,7 +133,8 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     gemm(h_next_bar, True, record.reshape(states, 2 * n)[:, :n], False, 1.0, 1.0, gradient.W)
     gemm(h_next_bar, True, x.reshape(states, m), False, 1.0, 1.0, gradient.V)
     for i in range(states):
-        gradient.b[:] += h_next_bar[i]
+        for u in range(n):
+            gradient.b[u] += h_next_bar[i, u]
     vectors = Q.shape[0] * Q.shape[1]
     gemm(Q_next_bar.reshape(vectors, n), True, tangent_work.reshape(vectors, n), False, 1.0, 1.0, gradient.W)
 

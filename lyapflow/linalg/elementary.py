@@ -107,6 +107,22 @@ def _sigmoid(x):
     return q if x < number(0.0) else one - q, q * (one - q)
 
 
+@jit(inline="always")
+def add(a, b):
+    """``b += a`` for matrices. What Numba makes of whole arrays checks shapes again, and takes seconds to compile."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            b[i, j] += a[i, j]
+
+
+@jit(inline="always")
+def copy(a, b):
+    """``b = a`` for matrices, rounded to the dtype of b."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            b[i, j] = a[i, j]
+
+
 @jit
 def all_finite(a):
     """Whether a matrix has no NaN or infinity."""

@@ -68,12 +68,20 @@ def _leading(A):
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
 
 
+def _same_memory(context, builder, signature, values):
+    return impl_ret_borrowed(context, builder, signature.return_type, values[0])
+
+
 @intrinsic
 def _contiguous(typingctx, row):
     """A row that Numba takes for strided, because it belongs to a slice, as the contiguous one that it is."""
-    return types.Array(row.dtype, 1, "C")(row), lambda context, builder, signature, values: impl_ret_borrowed(
-        context, builder, signature.return_type, values[0]
-    )
+    return types.Array(row.dtype, 1, "C")(row), _same_memory
+
+
+@intrinsic
+def _strided(typingctx, A):
+    """A matrix as one whose strides are not known, lest what takes it be compiled for every layout."""
+    return types.Array(A.dtype, 2, "A")(A), _same_memory
 
 
 @jit(fastmath={"reassoc", "contract"})
@@ -111,8 +119,7 @@ def _multiply_few(A, B, alpha, beta, C):
 
 
 @jit
-def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
-    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
+def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
     m, n = C.shape
     if m <= FEW and transpose_B and not transpose_A and A.shape[1] > FEW:
         _multiply_few(A, B, C.dtype.type(alpha), C.dtype.type(beta), C)
@@ -134,6 +141,12 @@ def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
         C,
         _leading(C),
     )
+
+
+@jit(inline="always")  # or every layout of the three is compiled
+def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
+    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
+    _gemm(_strided(A), transpose_A, _strided(B), transpose_B, float(alpha), float(beta), _strided(C))
 
 
 @jit

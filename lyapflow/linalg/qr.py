@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import OPTIONS, jit, one_blas_thread, parallel_kernel
+from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.lapack import gemm, geqrf, orgqr, potrf
 
 EPS = float(np.finfo(float).eps)
@@ -47,8 +48,8 @@ class Workspace(NamedTuple):
     panel: np.ndarray  # (w, n)
     projected: np.ndarray  # (k,), after projection
     along: np.ndarray  # (w, k)
-    L_again: np.ndarray  # (w, w)
-    F_again: np.ndarray  # (w, w)
+    L_again: np.ndarray  # (k, k)
+    F_again: np.ndarray  # (k, k)
     product: np.ndarray  # (w, w)
     reflectors: np.ndarray  # LAPACK's: their scalar factors, then blocks of 32 columns
     Q: np.ndarray  # (k, n), and
@@ -78,8 +79,8 @@ def workspace(k, n, double):
         np.empty((w, n)),
         np.empty(k),
         np.empty((w, k)),
-        np.empty((w, w)),
-        np.empty((w, w)),
+        np.empty((k, k)),
+        np.empty((k, k)),
         np.empty((w, w)),
         np.empty(33 * max(k, 1)),
         np.empty((wide, n)),
@@ -107,10 +108,7 @@ def _rounded_into(double, a):
     if a.dtype == types.float64:
         return lambda double, a: None
 
-    def into(double, a):
-        a[:] = double
-
-    return into
+    return lambda double, a: copy(double, a)
 
 
 @jit(fastmath={"reassoc"})  # sums in any order, the same in every run: they serve bounds
@@ -124,11 +122,13 @@ def _lengths(block, lengths):
         lengths[j] = np.sqrt(total)
         if not SHORTEST < lengths[j] < LONGEST:
             safe = False
-            lengths[j] = np.abs(row).max()
+            lengths[j] = 0.0
+            for i in range(row.size):
+                lengths[j] = max(lengths[j], abs(row[i]))
     return safe
 
 
-@jit
+@jit(inline="always")
 def _independent_rows(L, resolution, scale, lengths, c):
     """Number of leading rows of L whose diagonal is above the noise; the others cannot be told from it.
 
@@ -186,8 +186,7 @@ def solve(L, F):
     w = panel_rows(len(L))
     for start in range(0, len(L), w):
         stop = min(start + w, len(L))
-        for i in range(start, stop):
-            F[i, :start] = L[i, :start]
+        copy(L[start:stop, :start], F[start:stop, :start])
         _invert(L, F, start, stop)
 
 
@@ -227,7 +226,7 @@ def _amplification(F, start, stop, lengths):
     return np.sqrt(total)
 
 
-@jit
+@jit(inline="always")
 def _by_cholesky(block, Q, L, F, work):
     """Factorise the block; whether a panel had to be taken twice, or HOUSEHOLDER where this method is not safe."""
     k = len(block)
@@ -238,7 +237,7 @@ def _by_cholesky(block, Q, L, F, work):
         stop = min(start + w, k)
         rows = stop - start
         P = work.panel[:rows]
-        P[:] = block[start:stop]
+        copy(block[start:stop], P)
         along = F[start:stop, :start]
         if not _take_panel(P, Q[:start], along, L, F, start, Q[start:stop], work.projected):
             return HOUSEHOLDER
@@ -250,26 +249,25 @@ def _by_cholesky(block, Q, L, F, work):
             defect = max(defect, lost)
         else:
             path = TWICE
-            P[:] = Q[start:stop]
+            copy(Q[start:stop], P)
             again = work.along[:rows, :start]
-            if not _take_panel(P, Q[:start], again, work.L_again, work.F_again, 0, Q[start:stop], work.projected):
+            if not _take_panel(P, Q[:start], again, work.L_again, work.F_again, start, Q[start:stop], work.projected):
                 return HOUSEHOLDER
             diagonal, product = L[start:stop, start:stop], work.product[:rows, :rows]
             gemm(diagonal, False, again, False, 1.0, 1.0, along)
-            gemm(diagonal, False, work.L_again[:rows, :rows], False, 1.0, 0.0, product)
-            diagonal[:] = product
-            gemm(work.F_again[:rows, :rows], False, F[start:stop, start:stop], False, 1.0, 0.0, product)
-            F[start:stop, start:stop] = product
-        for i in range(start, stop):
-            L[i, :start] = F[i, :start]
+            gemm(diagonal, False, work.L_again[start:stop, start:stop], False, 1.0, 0.0, product)
+            copy(product, diagonal)
+            gemm(work.F_again[start:stop, start:stop], False, F[start:stop, start:stop], False, 1.0, 0.0, product)
+            copy(product, F[start:stop, start:stop])
+        copy(along, L[start:stop, :start])
     return path
 
 
-@jit
+@jit(inline="always")
 def _by_householder(block, Q, L, work):
     k, n = block.shape
     tau, scratch = work.reflectors[:k], work.reflectors[k:]
-    Q[:] = block
+    copy(block, Q)
     geqrf(Q, tau, scratch)
     for j in range(k):
         for i in range(j + 1):
@@ -284,7 +282,7 @@ def _by_householder(block, Q, L, work):
                 Q[i, j] = -Q[i, j]
 
 
-@jit
+@jit(inline="always")
 def orthonormalise(block, Q, F, work, resolution, scale):
     """``block = L Q`` for rows (k, n): orthonormal rows Q, and F, solved from L, which is left in work.
 

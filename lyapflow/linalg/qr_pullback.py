@@ -17,7 +17,7 @@ from lyapflow.linalg.lapack import gemm, symm
 from lyapflow.linalg.qr import panel_rows, solve, transposed
 
 
-@jit
+@jit(inline="always")
 def _pull_back(Q, F, Q_bar, M, A_bar):
     """Sets ``A_bar`` (k, n), given the lower triangle of ``R R_bar^T`` in M (k, k); Q_bar is overwritten."""
     w = panel_rows(len(M))
@@ -31,7 +31,7 @@ def _pull_back(Q, F, Q_bar, M, A_bar):
         gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
 
 
-@jit
+@jit(inline="always")
 def pull_back_log(Q, F, g, Q_bar, M, A_bar):
     """Pullback for a loss with gradient g (k,) in log R_ii: sets A_bar; Q_bar and M (k, k) are scratch afterwards.
 

@@ -17,9 +17,9 @@ def automatic(
     """The longest interval over which no R_ii, wherever it starts, falls below ε^(1/6) of the largest of any.
 
     The ratio bounds the condition number of an interval from below. ε^(-1/6) keeps QR on its fastest path, and the
-    margin to ε^(-1/2), where the sweep itself finds an interval suspicious, is for what the ratio misses. It is measured
-    over an eighth of the counted steps, 48 at most, of one trajectory: inputs x (T, 1, m), state h0 (1, n_state), block
-    (k, n_state).
+    margin to ε^(-1/2), where the sweep itself finds an interval suspicious, is for what the ratio misses. It is
+    measured over an eighth of the counted steps, 48 at most, of one trajectory: inputs x (T, 1, m), state h0
+    (1, n_state), block (k, n_state).
     """
     uncounted = transient + q_transient
     length = min(LONGEST, max(1, (len(x) - uncounted) // 8))

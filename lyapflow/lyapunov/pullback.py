@@ -9,7 +9,7 @@ from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
-from lyapflow.linalg.elementary import all_finite
+from lyapflow.linalg.elementary import add, all_finite, copy
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
@@ -53,7 +53,7 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
     for t in range(stop - 1, start - 1, -1):
         c -= 1
         if t >= first:
-            bars.states[c + 1] += states_bar[t - first]
+            add(states_bar[t - first], bars.states[c + 1])
         step_pullback(cell, turned, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
         moved = k > 0 and t >= transient
         s = max(t - transient, 0)
@@ -62,7 +62,7 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
             if f >= 0:
                 pull_back_log(blocks[s + 1], factors[f], growth_bar[f], bars.block, bars.M, bars.blocks[c])
             else:
-                bars.blocks[c] = bars.block
+                copy(bars.block, bars.blocks[c])
             tangent_pullback(
                 cell,
                 turned,
@@ -96,7 +96,7 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
                 return t
             top = c
             if c == 0 or t == start:
-                bars.states[chunk] = bars.states[c]
+                copy(bars.states[c], bars.states[chunk])
                 c = top = chunk
     return -1
 
