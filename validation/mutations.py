@@ -158,7 +158,7 @@ MUTATIONS = [
     ("linalg/qr.py", "copy(product, F[start:stop, start:stop])", "pass"),
     ("linalg/qr.py", "solve(work.L, double_F)", "pass"),
     ("linalg/qr.py", "_rounded(double_F, F)", "pass"),
-    ("linalg/lapack.py", "beta * C[i, j + d] if beta != 0 else 0", "0"),
+    ("linalg/lapack.py", "beta * C[i, j + d] if beta != 0 else zero", "zero"),
     ("linalg/lapack.py", "C[pair, j + d] = alpha * second[d]", "C[pair, j + d] = second[d]"),
     ("linalg/qr_pullback.py", "Q[:stop], True, -1.0, 1.0, M[start", "Q[:stop], True, 1.0, 1.0, M[start"),
     ("linalg/qr_pullback.py", "gemm(Q_bar[start:stop], False, Q[:stop], True", "gemm(Q[start:stop], False, Q_bar[:stop], True"),

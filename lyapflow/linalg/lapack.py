@@ -84,38 +84,35 @@ def _strided(typingctx, A):
     return types.Array(A.dtype, 2, "A")(A), _same_memory
 
 
-@jit(fastmath={"reassoc", "contract"})
-def _dots(a0, a1, b0, b1, b2, b3):
-    """Products of two rows with four."""
-    zero = a0.dtype.type(0.0)
-    s00, s01, s02, s03, s10, s11, s12, s13 = zero, zero, zero, zero, zero, zero, zero, zero
-    for p in range(a0.size):
-        s00 += a0[p] * b0[p]
-        s01 += a0[p] * b1[p]
-        s02 += a0[p] * b2[p]
-        s03 += a0[p] * b3[p]
-        s10 += a1[p] * b0[p]
-        s11 += a1[p] * b1[p]
-        s12 += a1[p] * b2[p]
-        s13 += a1[p] * b3[p]
-    return (s00, s01, s02, s03), (s10, s11, s12, s13)
-
-
-@jit
+@jit(fastmath={"reassoc", "contract"})  # sums in any order, the same for all products of a shape
 def _multiply_few(A, B, alpha, beta, C):
-    """``C = alpha A B^T + beta C`` row by row. BLAS copies all of B first, which costs more than a few rows of C."""
+    """``C = alpha A B^T + beta C``, two rows with four at a time.
+
+    BLAS copies all of B first, which costs more than a few rows of C.
+    """
     m, n = C.shape
+    zero = C.dtype.type(0.0)
     for i in range(0, m, 2):
         pair = min(i + 1, m - 1)
         a0, a1 = _contiguous(A[i]), _contiguous(A[pair])
         for j in range(0, n, 4):
             b0, b1 = _contiguous(B[j]), _contiguous(B[min(j + 1, n - 1)])
             b2, b3 = _contiguous(B[min(j + 2, n - 1)]), _contiguous(B[min(j + 3, n - 1)])
-            first, second = _dots(a0, a1, b0, b1, b2, b3)
+            s00, s01, s02, s03, s10, s11, s12, s13 = zero, zero, zero, zero, zero, zero, zero, zero
+            for p in range(a0.size):
+                s00 += a0[p] * b0[p]
+                s01 += a0[p] * b1[p]
+                s02 += a0[p] * b2[p]
+                s03 += a0[p] * b3[p]
+                s10 += a1[p] * b0[p]
+                s11 += a1[p] * b1[p]
+                s12 += a1[p] * b2[p]
+                s13 += a1[p] * b3[p]
+            first, second = (s00, s01, s02, s03), (s10, s11, s12, s13)
             for d in range(min(4, n - j)):
-                C[i, j + d] = alpha * first[d] + (beta * C[i, j + d] if beta != 0 else 0)
+                C[i, j + d] = alpha * first[d] + (beta * C[i, j + d] if beta != 0 else zero)
                 if pair > i:
-                    C[pair, j + d] = alpha * second[d] + (beta * C[pair, j + d] if beta != 0 else 0)
+                    C[pair, j + d] = alpha * second[d] + (beta * C[pair, j + d] if beta != 0 else zero)
 
 
 @jit
