@@ -9,10 +9,11 @@ their Gram matrix, which is fast because it is matrix products, and squares the 
 that costs is read off the factor. Let X be the inverse of a panel's diagonal block of L, and d, s the lengths of its
 rows after and before projection; then rounding leaves ``Q Q^T`` off the identity by about
 
-    ε √n (|X d|² + |X s|) + |X s| times the error of the panels before,    |X d|² = Σ_ij (X_ij d_j)²
+    ε (|X d|² + |X s|) + |X s| times the error of the panels before,    |X d|² = Σ_ij (X_ij d_j)²
 
-(measured: at most a seventh of it). A panel that loses too much is taken a second time, which is enough; where even
-that is not safe the block is done by Householder's method. All of it in float64, whatever the dtype of the block.
+(of 70 000 random blocks none lost more than 1.3 times that; tangent blocks of networks lose a tenth of it). A panel
+that loses too much is taken a second time, which is enough; where even that is not safe the block is done by
+Householder's method. All of it in float64, whatever the dtype of the block.
 
 A *solved* factor F is L with the diagonal blocks of its panels inverted. Solving with it takes matrix products alone.
 """

@@ -198,7 +198,7 @@ def draw(found, path):
             axis.barh(np.arange(len(of_dtype)) + 0.27 * (shift - 1), values, 0.25, label=side)
         axis.set_yticks(range(len(of_dtype)), [row[0] for row in of_dtype])
         axis.set(title=dtype, xlabel="time / time of lyapflow")
-        axis.invert_yaxis()
+    axes[0].invert_yaxis()  # the axes share it
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
 
