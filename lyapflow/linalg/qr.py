@@ -11,7 +11,7 @@ rows after and before projection; then rounding leaves ``Q Q^T`` off the identit
 
     ε (|X d|² + |X s|) + |X s| times the error of the panels before,    |X d|² = Σ_ij (X_ij d_j)²
 
-(of 70 000 random blocks none lost more than 1.3 times that; tangent blocks of networks lose a tenth of it). A panel
+(of 66 000 random blocks none lost more than 1.3 times that; tangent blocks of networks lose a tenth of it). A panel
 that loses too much is taken a second time, which is enough; where even that is not safe the block is done by
 Householder's method. All of it in float64, whatever the dtype of the block.
 
