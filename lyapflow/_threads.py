@@ -8,7 +8,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numba
@@ -16,7 +16,7 @@ import numba
 from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
-_here = threading.local()  # .stop: the event that ends the piece which this thread works on
+_here = threading.local()  # .piece, .failure: what this thread works on, and what may end it
 
 
 class Stopped(BaseException):
@@ -34,36 +34,48 @@ def _pool(process: int, count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "lyapflow")
 
 
+class _Failure:
+    """The first piece that has failed, by number: those after it need not go on. -1 where their caller has gone."""
+
+    def __init__(self, count: int) -> None:
+        self.lock, self.piece = threading.Lock(), count
+
+    def at(self, piece: int) -> None:
+        with self.lock:
+            self.piece = min(self.piece, piece)
+
+
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     """``[piece(0), ..., piece(count - 1)]``, on as many threads as NUMBA_NUM_THREADS says; within a piece, in turn.
 
-    If a piece fails its error is raised, and those at work end at their next `breathe`.
+    If pieces fail, the error of the first of them is raised, whichever failed sooner; those after it end at their next
+    `breathe`.
     """
-    if min(threads(), count) <= 1 or hasattr(_here, "stop"):
+    if min(threads(), count) <= 1 or hasattr(_here, "piece"):
         return [piece(r) for r in range(count)]
-    stop = threading.Event()
+    failure = _Failure(count)
 
     def alone(r: int) -> Result:
-        _here.stop = stop
+        _here.piece, _here.failure = r, failure
         try:
             breathe()
             return piece(r)
+        except BaseException:
+            failure.at(r)
+            raise
         finally:
-            del _here.stop
+            del _here.piece, _here.failure
 
     with one_blas_thread():
         futures = [_pool(os.getpid(), threads()).submit(alone, r) for r in range(count)]
         try:
-            failed = [future for future in wait(futures, return_when=FIRST_EXCEPTION).done if future.exception()]
-            for future in sorted(failed, key=futures.index):
-                future.result()
             return [future.result() for future in futures]
         finally:
-            stop.set()
+            failure.at(-1)
             wait(futures)
 
 
 def breathe() -> None:
     """Called ten times a second by whatever takes long, so that a piece ends soon after Ctrl-C."""
-    if hasattr(_here, "stop") and _here.stop.is_set():
+    if hasattr(_here, "piece") and _here.piece > _here.failure.piece:
         raise Stopped

@@ -286,11 +286,11 @@ def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):
     assert _threads.each(piece, 3) == [0, 1, 4]
 
     def failing(r):
+        time.sleep(0.2 / (r + 1))
         if r:
             raise ValueError(r)
-        time.sleep(0.05)
 
-    with pytest.raises(ValueError, match="1"):
+    with pytest.raises(ValueError, match="1"):  # though piece 2 fails sooner
         _threads.each(failing, 3)
 
 
