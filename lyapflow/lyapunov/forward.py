@@ -179,8 +179,8 @@ def sweep(
     """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second.
 
     Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape, log_R)
-    sets that QR's row of log_R and returns the tape to go on with, whose block may have fewer vectors. The values of
-    `checkpoints` are set to where the sweep is before the steps that are its keys.
+    may correct that QR's row of log_R, and returns the tape to go on with, whose block may have fewer vectors. The
+    values of `checkpoints` are set to where the sweep is before the steps that are its keys.
 
     Returns
     -------

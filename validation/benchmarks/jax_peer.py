@@ -38,26 +38,23 @@ def _lstm_tangent(cell, h, x, Q):
 STEPS = {lf.TanhRNN: (_tanh_step, _tanh_tangent), lf.LSTM: (_lstm_step, _lstm_tangent)}
 
 
-def _exponents(tangent, cell, x, Q, t_ons):
-    def interval(carry, driven):
-        h, Q = carry
-        for s in range(t_ons):
-            h, Q = tangent(cell, h, driven[s], Q)
+def _exponents(tangent, cell, x, Q):
+    def move(carry, driven):
+        h, Q = tangent(cell, carry[0], driven, carry[1])
         Q, R = jnp.linalg.qr(Q)
         return (h, Q), jnp.log(jnp.abs(jnp.diag(R)))
 
     start = jnp.zeros(Q.shape[0], Q.dtype), Q
-    _, growth = jax.lax.scan(interval, start, x.reshape(-1, t_ons, x.shape[-1]))
-    return growth.sum(axis=0) / len(x)
+    return jax.lax.scan(move, start, x)[1].mean(axis=0)
 
 
-def _flossing_loss(tangent, t_ons, cell, x, Q):
-    return jnp.sum(_exponents(tangent, cell, x, Q, t_ons) ** 2)
+def _flossing_loss(tangent, cell, x, Q):
+    return jnp.sum(_exponents(tangent, cell, x, Q) ** 2)
 
 
-def flossing(cell, x, Q, t_ons=1):
+def flossing(cell, x, Q):
     """A call without arguments that does one epoch: value and gradient; of ensembles where arrays lead with members."""
-    loss = partial(_flossing_loss, STEPS[_class(cell)][1], t_ons)
+    loss = partial(_flossing_loss, STEPS[_class(cell)][1])
     value_and_grad = jax.value_and_grad(loss)
     if np.ndim(x) == 3:
         value_and_grad = jax.vmap(value_and_grad, (0, 0, None))
@@ -65,7 +62,7 @@ def flossing(cell, x, Q, t_ons=1):
 
 
 def spectrum(cell, x, Q):
-    exponents = partial(_exponents, STEPS[_class(cell)][1], t_ons=1)
+    exponents = partial(_exponents, STEPS[_class(cell)][1])
     return _ready(jax.jit(exponents), jax.tree.map(jnp.asarray, cell), jnp.asarray(x), jnp.asarray(Q))
 
 

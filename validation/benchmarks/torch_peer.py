@@ -39,21 +39,20 @@ def _tensors(cell):
     return type(cell)(*(torch.from_numpy(a.copy()).requires_grad_() for a in cell))
 
 
-def _exponents(tangent, cell, x, Q, t_ons):
+def _exponents(tangent, cell, x, Q):
     h, growth = torch.zeros(Q.shape[0], dtype=Q.dtype), 0.0
-    for t, driven in enumerate(x):
+    for driven in x:
         h, Q = tangent(cell, h, driven, Q)
-        if (t + 1) % t_ons == 0:
-            Q, R = torch.linalg.qr(Q)
-            growth = growth + torch.log(torch.abs(torch.diagonal(R)))
+        Q, R = torch.linalg.qr(Q)
+        growth = growth + torch.log(torch.abs(torch.diagonal(R)))
     return growth / len(x)
 
 
-def flossing(cell, x, Q, t_ons=1):
+def flossing(cell, x, Q):
     tangent, cell, x, Q = TANGENTS[type(cell)], _tensors(cell), torch.from_numpy(x), torch.from_numpy(Q)
 
     def run():
-        loss = (_exponents(tangent, cell, x, Q, t_ons) ** 2).sum()
+        loss = (_exponents(tangent, cell, x, Q) ** 2).sum()
         return loss, torch.autograd.grad(loss, list(cell))
 
     return run
@@ -64,7 +63,7 @@ def spectrum(cell, x, Q):
 
     @torch.no_grad
     def run():
-        return _exponents(tangent, cell, x, Q, 1)
+        return _exponents(tangent, cell, x, Q)
 
     return run
 
