@@ -5,6 +5,7 @@ without the ways in which Numba's threading layers end a process.
 """
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numba
+import numpy as np
 
 from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
-_here = threading.local()  # .piece, .failure: what this thread works on, and what may end it
+_here = threading.local()  # .piece, .failure: what this thread works on, and what may end it; .kept: see scratch
+KEPT = 2**25  # bytes of an array that a thread keeps
 
 
 class Stopped(BaseException):
@@ -79,3 +82,17 @@ def breathe() -> None:
     """Called ten times a second by whatever takes long, so that a piece ends soon after Ctrl-C."""
     if hasattr(_here, "piece") and _here.piece > _here.failure.piece:
         raise Stopped
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be written, in the memory of the last one that this thread had under this name.
+
+    To get fresh memory from the system takes as long as a short epoch needs to fill it. What is large is not kept.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > KEPT:
+        return np.empty(shape, dtype)
+    kept = _here.__dict__.setdefault("kept", {})
+    if name not in kept or kept[name].size < size:
+        kept[name] = np.empty(size, np.uint8)
+    return kept[name][:size].view(dtype).reshape(shape)

@@ -36,7 +36,7 @@ def _(cell: HenonMap) -> Sizes:
 
 
 @implement(step, HenonMap)
-def henon_step(cell, h, x, h_next, record):
+def henon_step(cell, turned, h, x, h_next, record):
     for i in range(len(h)):
         record[i, 0] = h[i, 0]
         h_next[i, 0] = 1 - cell.a[0] * h[i, 0] ** 2 + h[i, 1]
@@ -44,14 +44,14 @@ def henon_step(cell, h, x, h_next, record):
 
 
 @implement(tangent, HenonMap)
-def henon_tangent(cell, record, Q, Q_next, work):
+def henon_tangent(cell, turned, record, Q, Q_next, work):
     for j in range(len(Q)):
         Q_next[j, 0] = -2 * cell.a[0] * record[0] * Q[j, 0] + Q[j, 1]
         Q_next[j, 1] = cell.b[0] * Q[j, 0]
 
 
 @implement(step_pullback, HenonMap)
-def henon_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+def henon_step_pullback(cell, record, h_next_bar, h_bar, work):
     for i in range(len(h_bar)):
         h_bar[i, 0] = -2 * cell.a[0] * record[i, 0] * h_next_bar[i, 0] + cell.b[0] * h_next_bar[i, 1]
         h_bar[i, 1] = h_next_bar[i, 0]
@@ -78,7 +78,7 @@ def henon_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, t
 
 
 @implement(jacobian, HenonMap)
-def henon_jacobian(cell, h, x, D):
+def henon_jacobian(cell, turned, h, x, D):
     D[0, 0], D[0, 1] = -2 * cell.a[0] * h[0], 1.0
     D[1, 0], D[1, 1] = cell.b[0], 0.0
 
@@ -96,17 +96,17 @@ def _(cell: CatMap) -> Sizes:
 
 
 @implement(step, CatMap)
-def cat_step(cell, h, x, h_next, record):
+def cat_step(cell, turned, h, x, h_next, record):
     h_next[:] = (h @ cell.A.T) % 1.0
 
 
 @implement(tangent, CatMap)
-def cat_tangent(cell, record, Q, Q_next, work):
+def cat_tangent(cell, turned, record, Q, Q_next, work):
     Q_next[:] = Q @ cell.A.T
 
 
 @implement(step_pullback, CatMap)
-def cat_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+def cat_step_pullback(cell, record, h_next_bar, h_bar, work):
     h_bar[:] = h_next_bar @ cell.A
 
 
@@ -135,13 +135,13 @@ def _(cell: LogisticMap) -> Sizes:
 
 
 @implement(step, LogisticMap)
-def logistic_step(cell, h, x, h_next, record):
+def logistic_step(cell, turned, h, x, h_next, record):
     record[:] = 1 - 2 * h
     h_next[:] = cell.r * h * (1 - h)
 
 
 @implement(tangent, LogisticMap)
-def logistic_tangent(cell, record, Q, Q_next, work):
+def logistic_tangent(cell, turned, record, Q, Q_next, work):
     Q_next[:] = cell.r * record * Q
 
 
@@ -157,13 +157,13 @@ def _(cell: TentMap) -> Sizes:
 
 
 @implement(step, TentMap)
-def tent_step(cell, h, x, h_next, record):
+def tent_step(cell, turned, h, x, h_next, record):
     record[:] = np.where(h < 0.5, cell.s, -cell.s)
     h_next[:] = cell.s * np.minimum(h, 1 - h)
 
 
 @implement(tangent, TentMap)
-def tent_tangent(cell, record, Q, Q_next, work):
+def tent_tangent(cell, turned, record, Q, Q_next, work):
     Q_next[:] = record * Q
 
 
@@ -180,13 +180,13 @@ def _(cell: MatrixProduct) -> Sizes:
 
 
 @implement(step, MatrixProduct)
-def product_step(cell, h, x, h_next, record):
+def product_step(cell, turned, h, x, h_next, record):
     record[:] = x
     h_next[:] = 0.0  # the state does not matter, and must not overflow
 
 
 @implement(tangent, MatrixProduct)
-def product_tangent(cell, record, Q, Q_next, work):
+def product_tangent(cell, turned, record, Q, Q_next, work):
     n = Q.shape[1]
     Q_next[:] = Q @ record.reshape(n, n).T
 

@@ -87,18 +87,18 @@ def relative_error(value, gradient, tree, rng, distance=1e-3):
 
 
 @jit
-def step(cell, h, x, h_next, record):
-    interface.step(cell, h, x, h_next, record)
+def step(cell, turned, h, x, h_next, record):
+    interface.step(cell, turned, h, x, h_next, record)
 
 
 @jit
-def tangent(cell, record, Q, Q_next, work):
-    interface.tangent(cell, record, Q, Q_next, work)
+def tangent(cell, turned, record, Q, Q_next, work):
+    interface.tangent(cell, turned, record, Q, Q_next, work)
 
 
 @jit
-def step_pullback(cell, turned, record, h_next_bar, h_bar, work):
-    interface.step_pullback(cell, turned, record, h_next_bar, h_bar, work)
+def step_pullback(cell, record, h_next_bar, h_bar, work):
+    interface.step_pullback(cell, record, h_next_bar, h_bar, work)
 
 
 @jit

@@ -24,7 +24,7 @@ def linearise(cell, h, x):
     """Next states and record of a batch."""
     size = sizes(cell)
     h_next, record = np.empty_like(h), np.empty((len(h), size.record), h.dtype)
-    gradcheck.step(cell, h, x, h_next, record)
+    gradcheck.step(cell, interface.transposed(cell), h, x, h_next, record)
     return h_next, record
 
 
@@ -78,7 +78,14 @@ def test_tangent_of_the_identity_is_the_jacobian(cell_class, dtype, data):
     n = h.shape[1]
     _, record = linearise(cell, h, x)
     Q_next = np.empty((n, n), dtype)
-    gradcheck.tangent(cell, record[0], np.eye(n, dtype=dtype), Q_next, np.empty((n, sizes(cell).tangent_work), dtype))
+    gradcheck.tangent(
+        cell,
+        interface.transposed(cell),
+        record[0],
+        np.eye(n, dtype=dtype),
+        Q_next,
+        np.empty((n, sizes(cell).tangent_work), dtype),
+    )
     scale = np.abs(cell[0]).max() + 1
     np.testing.assert_allclose(Q_next.T, lf.jacobian(cell, h[0], x[0]), rtol=0, atol=8 * EPS[dtype] * scale)
 
@@ -99,17 +106,17 @@ def test_adjoint_identities(cell_class, dtype, data):
     h, x = draw_states(cell, rng, B)
     _, record = linearise(cell, h, x)
     w, h_bar, step_work = normal(B, n), np.empty((B, n), dtype), np.empty((B, size.step_work), dtype)
-    gradcheck.step_pullback(cell, interface.transposed(cell), record, w, h_bar, step_work)
+    gradcheck.step_pullback(cell, record, w, h_bar, step_work)
     largest = np.abs(cell[0]).max() + 1
     for b in range(B):
         v, Jv = normal(1, n), np.empty((1, n), dtype)
-        gradcheck.tangent(cell, record[b], v, Jv, np.empty((1, size.tangent_work), dtype))
+        gradcheck.tangent(cell, interface.transposed(cell), record[b], v, Jv, np.empty((1, size.tangent_work), dtype))
         scale = np.abs(v).sum() * largest * np.abs(w[b]).sum()
         assert abs(Jv[0] @ w[b] - v[0] @ h_bar[b]) < bound * scale
 
     Q, Q_next, Q_next_bar = normal(k, n), np.empty((k, n), dtype), normal(k, n)
     Q_bar, work, ignored = np.empty((k, n), dtype), np.empty((k, size.tangent_work), dtype), np.zeros(n, dtype)
-    gradcheck.tangent(cell, record[0], Q, Q_next, work)
+    gradcheck.tangent(cell, interface.transposed(cell), record[0], Q, Q_next, work)
     gradcheck.tangent_pullback(
         cell, interface.transposed(cell), record[0], Q, Q_next_bar, Q_bar, ignored, step_work[0], work
     )
@@ -135,7 +142,9 @@ def test_second_derivatives_in_the_state(cell_class, dtype, data):
     def value(s):
         Q_next = np.empty((k, n))
         _, record = linearise(exact, start + s * along, driven)
-        gradcheck.tangent(exact, record[0], vectors, Q_next, np.empty((k, size.tangent_work)))
+        gradcheck.tangent(
+            exact, interface.transposed(exact), record[0], vectors, Q_next, np.empty((k, size.tangent_work))
+        )
         return (Q_next * Q_next_bar).sum()
 
     h_bar, _, record = before.copy(), *linearise(cell, h, x)
@@ -251,7 +260,7 @@ def test_what_a_cell_lacks_is_named():
         lf.flossing_value_and_grad(TentMap(np.array([2.0])), np.empty((5, 0)), 1)
     with pytest.raises(lf.LyapflowError, match="this needs jacobian of LogisticMap"):
         lf.jacobian(LogisticMap(np.array([4.0])), np.zeros(1), np.empty(0))
-    with pytest.raises(lf.LyapflowError, match=r"step takes the parameters \(cell, h, x, h_next, record\)"):
+    with pytest.raises(lf.LyapflowError, match=r"step takes the parameters \(cell, turned, h, x, h_next, record\)"):
 
         @interface.implement(interface.step, Incomplete)
         def too_short(cell, h):
@@ -260,5 +269,5 @@ def test_what_a_cell_lacks_is_named():
     with pytest.raises(lf.LyapflowError, match=r"LogisticMap has its step.*define the class again"):
 
         @interface.implement(interface.step, LogisticMap)
-        def again(cell, h, x, h_next, record):
+        def again(cell, turned, h, x, h_next, record):
             pass

@@ -32,11 +32,11 @@ def _(cell: Scaling) -> Sizes:
     return Sizes(1, 1, 0, record=0, step_work=0, tangent_work=0, shapes={"factor": (1,)})
 
 @implement(step, Scaling)
-def scaling_step(cell, h, x, h_next, record):
+def scaling_step(cell, turned, h, x, h_next, record):
     h_next[:] = 0.0
 
 @implement(tangent, Scaling)
-def scaling_tangent(cell, record, Q, Q_next, work):
+def scaling_tangent(cell, turned, record, Q, Q_next, work):
     Q_next[:] = SLOPE * cell.factor * Q
 """
 USE = """

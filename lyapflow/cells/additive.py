@@ -26,7 +26,7 @@ from lyapflow.cells.interface import (
     tangent,
     tangent_pullback,
 )
-from lyapflow.linalg.lapack import gemm
+from lyapflow.linalg.products import gemm
 from lyapflow.linalg.qr import qr
 
 
@@ -85,14 +85,14 @@ def _sizes(cell: Any) -> Sizes:
     )
 
 
-def _step(cell, h, x, h_next, record):
+def _step(cell, turned, h, x, h_next, record):
     n = cell.b.size
     for i in range(len(h)):
         activation(cell, h[i], record[i, :n], record[i, n:])
         for u in range(n):
             h_next[i, u] = cell.b[u]
-    gemm(x, False, cell.V, True, 1.0, 1.0, h_next)
-    gemm(record[:, :n], False, cell.W, True, 1.0, 1.0, h_next)
+    gemm(x, False, turned.V, False, 1.0, 1.0, h_next)
+    gemm(record[:, :n], False, turned.W, False, 1.0, 1.0, h_next)
 
 
 @jit
@@ -102,13 +102,13 @@ def _scale_rows(slope, Q, scaled):
             scaled[j, i] = slope[i] * Q[j, i]
 
 
-def _tangent(cell, record, Q, Q_next, work):
+def _tangent(cell, turned, record, Q, Q_next, work):
     _scale_rows(record[cell.b.size :], Q, work)
-    gemm(work, False, cell.W, True, 1.0, 0.0, Q_next)
+    gemm(work, False, turned.W, False, 1.0, 0.0, Q_next)
 
 
-def _step_pullback(cell, turned, record, h_next_bar, h_bar, work):
-    gemm(h_next_bar, False, turned.W, True, 1.0, 0.0, h_bar)
+def _step_pullback(cell, record, h_next_bar, h_bar, work):
+    gemm(h_next_bar, False, cell.W, False, 1.0, 0.0, h_bar)
     for i in range(len(h_bar)):
         slope = record[i, cell.b.size :]
         for u in range(slope.size):
@@ -119,7 +119,7 @@ def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_wo
     n = cell.b.size
     value, slope = record[:n], record[n:]
     _scale_rows(slope, Q, work)
-    gemm(Q_next_bar, False, turned.W, True, 1.0, 0.0, Q_bar)
+    gemm(Q_next_bar, False, cell.W, False, 1.0, 0.0, Q_bar)
     for j in range(len(Q)):
         for i in range(n):
             h_bar[i] += bend(cell, value[i]) * (Q_bar[j, i] * work[j, i])
@@ -139,7 +139,7 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     gemm(Q_next_bar.reshape(vectors, n), True, tangent_work.reshape(vectors, n), False, 1.0, 1.0, gradient.W)
 
 
-def _jacobian(cell, h, x, D):
+def _jacobian(cell, turned, h, x, D):
     slope = np.empty_like(h)
     activation(cell, h, np.empty_like(h), slope)
     D[:] = cell.W * slope

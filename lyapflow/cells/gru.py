@@ -29,7 +29,7 @@ from lyapflow.cells.interface import (
     tangent_pullback,
 )
 from lyapflow.linalg.elementary import sigmoid, tanh_sech2
-from lyapflow.linalg.lapack import gemm
+from lyapflow.linalg.products import gemm
 
 
 class GRU(NamedTuple):
@@ -111,12 +111,12 @@ def _(cell: GRU) -> Sizes:
 
 
 @implement(step, GRU)
-def gru_step(cell, h, x, h_next, record):
-    _, n, m = cell.V.shape
+def gru_step(cell, turned, h, x, h_next, record):
+    n = cell.b_n.size
     for b in range(len(h)):
         record[b, 3 * n : 6 * n] = cell.b.reshape(3 * n)
-    gemm(x, False, cell.V.reshape(3 * n, m), True, 1.0, 1.0, record[:, 3 * n : 6 * n])
-    gemm(h, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, record[:, : 3 * n])
+    gemm(x, False, turned.V, False, 1.0, 1.0, record[:, 3 * n : 6 * n])
+    gemm(h, False, turned.W, False, 1.0, 0.0, record[:, : 3 * n])
     for b in range(len(h)):
         parts = record[b].reshape(10, n)
         kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
@@ -143,11 +143,11 @@ def gru_step(cell, h, x, h_next, record):
 
 
 @implement(tangent, GRU)
-def gru_tangent(cell, record, Q, Q_next, work):
+def gru_tangent(cell, turned, record, Q, Q_next, work):
     n = cell.b_n.size
     parts = record.reshape(10, n)
     kappa_r, alpha_z, kappa_n, z = parts[0], parts[1], parts[2], parts[3]
-    gemm(Q, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, work)
+    gemm(Q, False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):
         p = work[j].reshape(3, n)
         for u in range(n):
@@ -156,7 +156,7 @@ def gru_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, GRU)
-def gru_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
     n = cell.b_n.size
     for b in range(len(h_bar)):
         parts = record[b].reshape(10, n)
@@ -169,12 +169,13 @@ def gru_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
             a_bar[2, u] = kappa_n[u] * new_bar
             a_bar[3, u] = new_slope[u] * new_bar
             h_bar[b, u] = z[u] * h_next_bar[b, u]
-    gemm(work[:, : 3 * n], False, turned.W, True, 1.0, 1.0, h_bar)
+    gemm(work[:, : 3 * n], False, cell.W.reshape(3 * n, n), False, 1.0, 1.0, h_bar)
 
 
 @implement(tangent_pullback, GRU)
 def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b_n.size
+    W = cell.W.reshape(3 * n, n)
     parts = record.reshape(10, n)
     kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
@@ -182,7 +183,7 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
     a_bar, step_e_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
     d, w, e_bar = scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q, False, cell.W.reshape(3 * n, n), True, 1.0, 0.0, work)
+    gemm(Q, False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(3, n)
         p_r, p_z, p_n, q, v, q_bar = p[0], p[1], p[2], Q[j], Q_next_bar[j], Q_bar[j]
@@ -211,8 +212,8 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
             p_n[u] = kappa_n[u] * w[u]
         for u in range(n):
             q_bar[u] = z[u] * v[u]
-    gemm(work, False, turned.W, True, 1.0, 1.0, Q_bar)
-    gemm(through_second, False, turned.W, True, 1.0, 1.0, h_bar.reshape(1, n))
+    gemm(work, False, W, False, 1.0, 1.0, Q_bar)
+    gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))
     step_work[: 3 * n] += through_second[0]
 
 
@@ -233,10 +234,10 @@ def gru_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tan
 
 
 @implement(jacobian, GRU)
-def gru_jacobian(cell, h, x, D):
+def gru_jacobian(cell, turned, h, x, D):
     n = h.size
     h_next, record = np.empty((1, n), h.dtype), np.empty((1, 10 * n), h.dtype)
-    step(cell, h.reshape(1, n), x.reshape(1, x.size), h_next, record)
+    step(cell, turned, h.reshape(1, n), x.reshape(1, x.size), h_next, record)
     parts = record.reshape(10, n)
     kappa_r, alpha_z, kappa_n, z = parts[0], parts[1], parts[2], parts[3]
     for u in range(n):

@@ -7,10 +7,11 @@ cells is said by the functions below, one implementation per class, in the packa
     def _(cell: MyCell) -> Sizes: ...
 
     @implement(step, MyCell)
-    def my_step(cell, h, x, h_next, record): ...
+    def my_step(cell, turned, h, x, h_next, record): ...
 
 `sizes` is Python. The others are kernels: compiled by Numba in nopython mode, serial, given every array they write.
-Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a tangent block (k, n_state).
+Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a tangent block (k, n_state). So a
+product with W^T wants its rows: `turned` is the cell with every array as a matrix, transposed (`transposed`).
 `step` and `tangent` suffice for a spectrum; gradients take the two pullbacks and `accumulate`; `jacobian` is for
 tests, precision and people.
 """
@@ -64,29 +65,26 @@ def sizes(cell: Any) -> Sizes:
     )
 
 
-def step(cell, h, x, h_next, record):
+def step(cell, turned, h, x, h_next, record):
     """Next states (B, n_state) of the states h under inputs x (B, m), and the linearisation record (B, n_record)."""
 
 
-def tangent(cell, record, Q, Q_next, work):
+def tangent(cell, turned, record, Q, Q_next, work):
     """``Q_next = D Q`` for k tangent vectors, rows of Q (k, n_state), at one state's record (n_record,).
 
     work (k, tangent_work) is scratch.
     """
 
 
-def step_pullback(cell, turned, record, h_next_bar, h_bar, work):
-    """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`.
-
-    turned is the cell with every array as a matrix, transposed (`transposed`): it has W^T in rows.
-    """
+def step_pullback(cell, record, h_next_bar, h_bar, work):
+    """``h_bar = D^T h_next_bar`` for a batch of states; work (B, step_work) is left for `accumulate`."""
 
 
 def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
 
-    work (k, tangent_work) is left for `accumulate`; turned is as in `step_pullback`. What the second derivatives give
-    the parameters is *added* to step_work (step_work,), which `step_pullback` has set for the same state.
+    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters is *added* to
+    step_work (step_work,), which `step_pullback` has set for the same state.
     """
 
 
@@ -98,7 +96,7 @@ def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent
     """
 
 
-def jacobian(cell, h, x, D):
+def jacobian(cell, turned, h, x, D):
     """``D_ij = ∂h_next_i / ∂h_j`` (n_state, n_state) at the state h (n_state,) and input x (m,)."""
 
 

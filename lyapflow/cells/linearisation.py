@@ -12,8 +12,8 @@ from lyapflow.cells.ensemble import over_members
 
 
 @jit
-def _jacobian(cell, h, x, D):
-    interface.jacobian(cell, h, x, D)
+def _jacobian(cell, turned, h, x, D):
+    interface.jacobian(cell, turned, h, x, D)
 
 
 def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -49,5 +49,5 @@ def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     cell, h, x = _checked(cell, h, x)
     D = np.empty((h.size, h.size), h.dtype)
     with one_blas_thread():
-        _jacobian(cell, h, x, D)
+        _jacobian(cell, interface.transposed(cell), h, x, D)
     return D

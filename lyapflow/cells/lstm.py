@@ -29,7 +29,7 @@ from lyapflow.cells.interface import (
     tangent_pullback,
 )
 from lyapflow.linalg.elementary import sigmoid, tanh_sech2
-from lyapflow.linalg.lapack import gemm
+from lyapflow.linalg.products import gemm
 
 
 class LSTM(NamedTuple):
@@ -113,13 +113,13 @@ def _(cell: LSTM) -> Sizes:
 
 
 @implement(step, LSTM)
-def lstm_step(cell, h, x, h_next, record):
-    _, n, m = cell.V.shape
+def lstm_step(cell, turned, h, x, h_next, record):
+    n = cell.b.shape[1]
     a = record[:, : 4 * n]
     for r in range(len(h)):
         a[r] = cell.b.reshape(4 * n)
-    gemm(x, False, cell.V.reshape(4 * n, m), True, 1.0, 1.0, a)
-    gemm(h[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 1.0, a)
+    gemm(x, False, turned.V, False, 1.0, 1.0, a)
+    gemm(h[:, :n], False, turned.W, False, 1.0, 1.0, a)
     for r in range(len(h)):
         alpha, parts = record[r, : 4 * n].reshape(4, n), record[r, 4 * n :].reshape(9, n)
         f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
@@ -145,10 +145,10 @@ def lstm_step(cell, h, x, h_next, record):
 
 
 @implement(tangent, LSTM)
-def lstm_tangent(cell, record, Q, Q_next, work):
+def lstm_tangent(cell, turned, record, Q, Q_next, work):
     n = cell.b.shape[1]
     alpha, f, rho = record[: 4 * n].reshape(4, n), record[4 * n : 5 * n], record[5 * n : 6 * n]
-    gemm(Q[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 0.0, work)
+    gemm(Q[:, :n], False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):
         p = work[j].reshape(4, n)
         for u in range(n):
@@ -158,7 +158,7 @@ def lstm_tangent(cell, record, Q, Q_next, work):
 
 
 @implement(step_pullback, LSTM)
-def lstm_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
     n = cell.b.shape[1]
     for r in range(len(h_bar)):
         alpha, f, rho = record[r, : 4 * n].reshape(4, n), record[r, 4 * n : 5 * n], record[r, 5 * n : 6 * n]
@@ -170,19 +170,20 @@ def lstm_step_pullback(cell, turned, record, h_next_bar, h_bar, work):
             a_bar[2, u] = alpha[2, u] * c_next_bar
             a_bar[3, u] = alpha[3, u] * h_next_bar[r, u]
             h_bar[r, n + u] = f[u] * c_next_bar
-    gemm(work[:, : 4 * n], False, turned.W, True, 1.0, 0.0, h_bar[:, :n])
+    gemm(work[:, : 4 * n], False, cell.W.reshape(4 * n, n), False, 1.0, 0.0, h_bar[:, :n])
 
 
 @implement(tangent_pullback, LSTM)
 def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b.shape[1]
+    W = cell.W.reshape(4 * n, n)
     alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
     f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
     f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
     through_second, scratch = step_work[4 * n : 8 * n].reshape(1, 4 * n), step_work[8 * n :].reshape(3, n)
     a_bar, q_c_next, w, c_next_bar = through_second.reshape(4, n), scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q[:, :n], False, cell.W.reshape(4 * n, n), True, 1.0, 0.0, work)
+    gemm(Q[:, :n], False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(4, n)
         p_i, p_f, p_g, p_o = p[0], p[1], p[2], p[3]
@@ -213,8 +214,8 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
             p_o[u] = alpha[3, u] * v[u]
         for u in range(n):
             q_c_bar[u] = f[u] * w[u]
-    gemm(work, False, turned.W, True, 1.0, 0.0, Q_bar[:, :n])
-    gemm(through_second, False, turned.W, True, 1.0, 1.0, h_bar[:n].reshape(1, n))
+    gemm(work, False, W, False, 1.0, 0.0, Q_bar[:, :n])
+    gemm(through_second, False, W, False, 1.0, 1.0, h_bar[:n].reshape(1, n))
     step_work[: 4 * n] += through_second[0]
 
 
@@ -234,10 +235,10 @@ def lstm_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, ta
 
 
 @implement(jacobian, LSTM)
-def lstm_jacobian(cell, h, x, D):
+def lstm_jacobian(cell, turned, h, x, D):
     n = cell.b.shape[1]
     h_next, record = np.empty((1, 2 * n), h.dtype), np.empty((1, 13 * n), h.dtype)
-    step(cell, h.reshape(1, 2 * n), x.reshape(1, x.size), h_next, record)
+    step(cell, turned, h.reshape(1, 2 * n), x.reshape(1, x.size), h_next, record)
     alpha, f, rho = record[0, : 4 * n].reshape(4, n), record[0, 4 * n : 5 * n], record[0, 5 * n : 6 * n]
     D[:] = 0.0
     for u in range(n):

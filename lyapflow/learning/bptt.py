@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
-from lyapflow._threads import each
+from lyapflow._threads import each, scratch
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.cells.parameters import arrays, like, map_arrays
 from lyapflow.learning.model import Model, checked_model
+from lyapflow.linalg.products import gemm
 from lyapflow.lyapunov.forward import new_tape, state_schedule, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat
 
@@ -65,7 +66,7 @@ def _piece(
     """What some sequences add to loss and gradient, means over `count` outputs; y (S, B, o) is that of scored steps."""
     plan, scored = state_schedule(len(x)), slice(len(x) - len(y) + 1, None)
     h0 = np.broadcast_to(model.h0, (x.shape[1], size.state))
-    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
+    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True, empty=scratch)
     sweep(model.cell, size, x, tape, plan)
     with one_blas_thread(), np.errstate(all="ignore"):  # what overflows is caught below, by its result
         seen = tape.states[scored].reshape(-1, size.state)[:, : size.units]
@@ -79,9 +80,10 @@ def _piece(
         )
     outputs_bar /= count
     rows = outputs_bar.reshape(-1, len(model.b_out))
-    states_bar = np.zeros((*outputs.shape[:2], size.state), x.dtype)
+    states_bar = scratch("states_bar", (*outputs.shape[:2], size.state), x.dtype)
+    states_bar[..., size.units :] = 0.0
     with one_blas_thread(), np.errstate(all="ignore"):
-        np.matmul(rows, model.W_out, out=states_bar.reshape(-1, size.state)[:, : size.units])
+        gemm(rows, False, model.W_out, False, 1.0, 0.0, states_bar.reshape(-1, size.state)[:, : size.units])
         W_out_bar = rows.T @ seen
     cell_bar, h0_bar = retreat(model.cell, size, [Piece(0, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)])
     gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))

@@ -10,13 +10,12 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import get_cython_function_address, intrinsic
 
 from lyapflow._jit import jit
 
 _ROUTINES = {
-    "scipy.linalg.cython_blas": ("gemm", "symm"),
+    "scipy.linalg.cython_blas": ("gemm",),
     "scipy.linalg.cython_lapack": ("geqrf", "orgqr", "potrf"),
 }
 for _module, _names in _ROUTINES.items():
@@ -25,8 +24,7 @@ for _module, _names in _ROUTINES.items():
             _address = get_cython_function_address(_module, _prefix + _name)
             llvmlite.binding.add_symbol(f"lyapflow_{_prefix}{_name}", _address)
 
-_PLAIN, _TRANSPOSED, _RIGHT, _UPPER = map(ord, "NTRU")
-FEW = 8  # rows of a product that are few
+_PLAIN, _TRANSPOSED, _UPPER = map(ord, "NTU")
 _PREFIX = {types.float32: "s", types.float64: "d"}
 
 
@@ -68,59 +66,10 @@ def _leading(A):
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
 
 
-def _same_memory(context, builder, signature, values):
-    return impl_ret_borrowed(context, builder, signature.return_type, values[0])
-
-
-@intrinsic
-def _contiguous(typingctx, row):
-    """A row that Numba takes for strided, because it belongs to a slice, as the contiguous one that it is."""
-    return types.Array(row.dtype, 1, "C")(row), _same_memory
-
-
-@intrinsic
-def _strided(typingctx, A):
-    """A matrix as one whose strides are not known, lest what takes it be compiled for every layout."""
-    return types.Array(A.dtype, 2, "A")(A), _same_memory
-
-
-@jit(fastmath={"reassoc", "contract"})  # sums in any order, the same for all products of a shape
-def _multiply_few(A, B, alpha, beta, C):
-    """``C = alpha A B^T + beta C``, two rows with four at a time.
-
-    BLAS copies all of B first, which costs more than a few rows of C.
-    """
-    m, n = C.shape
-    zero = C.dtype.type(0.0)
-    for i in range(0, m, 2):
-        pair = min(i + 1, m - 1)
-        a0, a1 = _contiguous(A[i]), _contiguous(A[pair])
-        for j in range(0, n, 4):
-            b0, b1 = _contiguous(B[j]), _contiguous(B[min(j + 1, n - 1)])
-            b2, b3 = _contiguous(B[min(j + 2, n - 1)]), _contiguous(B[min(j + 3, n - 1)])
-            s00, s01, s02, s03, s10, s11, s12, s13 = zero, zero, zero, zero, zero, zero, zero, zero
-            for p in range(a0.size):
-                s00 += a0[p] * b0[p]
-                s01 += a0[p] * b1[p]
-                s02 += a0[p] * b2[p]
-                s03 += a0[p] * b3[p]
-                s10 += a1[p] * b0[p]
-                s11 += a1[p] * b1[p]
-                s12 += a1[p] * b2[p]
-                s13 += a1[p] * b3[p]
-            first, second = (s00, s01, s02, s03), (s10, s11, s12, s13)
-            for d in range(min(4, n - j)):
-                C[i, j + d] = alpha * first[d] + (beta * C[i, j + d] if beta != 0 else zero)
-                if pair > i:
-                    C[pair, j + d] = alpha * second[d] + (beta * C[pair, j + d] if beta != 0 else zero)
-
-
 @jit
-def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
+def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
+    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
     m, n = C.shape
-    if m <= FEW and transpose_B and not transpose_A and A.shape[1] > FEW:
-        _multiply_few(A, B, C.dtype.type(alpha), C.dtype.type(beta), C)
-        return
     inner = A.shape[0] if transpose_A else A.shape[1]
     _fortran(
         "gemm",
@@ -135,32 +84,6 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
         A,
         _leading(A),
         C.dtype.type(beta),
-        C,
-        _leading(C),
-    )
-
-
-@jit(inline="always")  # or every layout of the three is compiled
-def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
-    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
-    _gemm(_strided(A), transpose_A, _strided(B), transpose_B, float(alpha), float(beta), _strided(C))
-
-
-@jit
-def symm(S, B, C):
-    """``C = S B + C`` in place on C, for symmetric S of which the lower triangle is read."""
-    _fortran(
-        "symm",
-        np.uint8(_RIGHT),
-        np.uint8(_UPPER),
-        np.int32(C.shape[1]),
-        np.int32(C.shape[0]),
-        C.dtype.type(1.0),
-        S,
-        _leading(S),
-        B,
-        _leading(B),
-        C.dtype.type(1.0),
         C,
         _leading(C),
     )

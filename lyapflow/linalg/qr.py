@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._jit import OPTIONS, jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.elementary import copy
-from lyapflow.linalg.lapack import gemm, geqrf, orgqr, potrf
+from lyapflow.linalg.lapack import geqrf, orgqr, potrf
+from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm
 
 EPS = float(np.finfo(float).eps)
 PANEL = 40  # most rows of a panel: its Cholesky factor stays in the L1 cache
@@ -202,7 +203,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
     gemm(P, False, before, True, 1.0, 0.0, along)
     gemm(along, False, before, False, -1.0, 1.0, P)
     G = L[start:stop, start:stop]
-    gemm(P, False, P, True, 1.0, 0.0, G)
+    gemm(P, False, P, True, 1.0, 0.0, G, LOWER_RESULT)
     for i in range(start, stop):
         projected[i] = np.sqrt(L[i, i])
     potrf(G)
@@ -211,7 +212,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
         if not L[i, i] > 0:
             return False
     _invert(L, F, start, stop)
-    gemm(F[start:stop, start:stop], False, P, False, 1.0, 0.0, Q)
+    gemm(F[start:stop, start:stop], False, P, False, 1.0, 0.0, Q, LOWER_FACTOR)
     return True
 
 

@@ -13,21 +13,22 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
-from lyapflow.linalg.lapack import gemm, symm
+from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm
 from lyapflow.linalg.qr import panel_rows, solve, transposed
 
 
 @jit(inline="always")
 def _pull_back(Q, F, Q_bar, M, A_bar):
     """Sets ``A_bar`` (k, n), given the lower triangle of ``R R_bar^T`` in M (k, k); Q_bar is overwritten."""
+    gemm(Q_bar, False, Q, True, -1.0, 1.0, M, LOWER_RESULT)
+    for i in range(len(M)):
+        for j in range(i):
+            M[j, i] = M[i, j]
+    gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
     w = panel_rows(len(M))
-    for start in range(0, len(M), w):
-        stop = min(start + w, len(M))
-        gemm(Q_bar[start:stop], False, Q[:stop], True, -1.0, 1.0, M[start:stop, :stop])
-    symm(M, Q, Q_bar)
     for start in range((len(M) - 1) // w * w, -1, -w):  # A_bar = L^-T Q_bar, the last panel first
         stop = min(start + w, len(M))
-        gemm(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop])
+        gemm(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
         gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
 
 

@@ -17,7 +17,7 @@ from scipy.linalg import solve_triangular
 
 from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
-from lyapflow.cells.interface import Sizes, step, tangent
+from lyapflow.cells.interface import Sizes, step, tangent, transposed
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
@@ -42,10 +42,10 @@ def resolution(n: int, dtype: np.dtype) -> float:
 
 
 @jit
-def _linearise(cell, h, x, h_next, record, basis, D, work):
+def _linearise(cell, turned, h, x, h_next, record, basis, D, work):
     """Next state, and D as the rows ``D e_i``."""
-    step(cell, h, x, h_next, record)
-    tangent(cell, record[0], basis, D, work)
+    step(cell, turned, h, x, h_next, record)
+    tangent(cell, turned, record[0], basis, D, work)
 
 
 def examine(t: int, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule) -> Examined:
@@ -57,12 +57,13 @@ def examine(t: int, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Sch
     h = tape.states[first % len(tape.states)].astype(float)
     block = tape.blocks[(first - plan.transient) % len(tape.blocks)].astype(float)
     cell = map_arrays(lambda a: a.astype(float), cell)
+    turned = transposed(cell)
     basis, D, work = np.eye(n), np.empty((n, n)), np.empty((n, size.tangent_work))
     h_next, record = np.empty_like(h), np.empty((1, size.record))
     rows, growth, uncertain = np.arange(len(block)), np.zeros(len(block)), np.zeros(len(block))
     with one_blas_thread(), np.errstate(all="ignore"):
         for step_number in range(first, t + 1):
-            _linearise(cell, h, x[step_number].astype(float), h_next, record, basis, D, work)
+            _linearise(cell, turned, h, x[step_number].astype(float), h_next, record, basis, D, work)
             h, h_next = h_next, h
             moved = block @ D
             if not (np.isfinite(D).all() and np.isfinite(moved).all()):

@@ -15,7 +15,7 @@ from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
 from lyapflow.cells.ensemble import over_members
-from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
+from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent, transposed
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr import orthonormalise, workspace
 
@@ -103,18 +103,26 @@ class Tape(NamedTuple):
     factors: np.ndarray  # (n_qr, k, k), L = R^T, solved (lyapflow.linalg.qr)
 
 
-def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, full: bool) -> Tape:
-    """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state)."""
+def new_tape(
+    size: Sizes,
+    h0: np.ndarray,
+    q0: np.ndarray,
+    plan: Schedule,
+    *,
+    full: bool,
+    empty: Callable[[str, tuple[int, ...], np.dtype], np.ndarray] = lambda name, shape, dtype: np.empty(shape, dtype),
+) -> Tape:
+    """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state), of arrays by `empty`."""
     interval = plan.t_ons, 1, plan.t_ons, 1
     steps, records, tangent_steps, n_qr = (
         (plan.steps, plan.steps, plan.steps - plan.transient, plan.n_qr) if full else interval
     )
     k = len(q0)
     tape = Tape(
-        np.empty((steps + 1, len(h0), size.state), h0.dtype),
-        np.empty((records, len(h0), size.record), h0.dtype),
-        np.empty((tangent_steps + 1, k, size.state), h0.dtype),
-        np.empty((max(n_qr, 1), k, k), h0.dtype),
+        empty("states", (steps + 1, len(h0), size.state), h0.dtype),
+        empty("records", (records, len(h0), size.record), h0.dtype),
+        empty("blocks", (tangent_steps + 1, k, size.state), h0.dtype),
+        empty("factors", (max(n_qr, 1), k, k), h0.dtype),
     )
     tape.states[0] = h0
     tape.blocks[0] = q0
@@ -132,7 +140,9 @@ class Checkpoint(NamedTuple):
 
 
 @jit
-def advance(cell, x, start, stop, transient, factor_after, resolution, scale, paths, tape, log_R, moved, work, qr_work):
+def advance(
+    cell, turned, x, start, stop, transient, factor_after, resolution, scale, paths, tape, log_R, moved, work, qr_work
+):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
     scale (1,) is the longest vector of any block so far: a block that is much smaller may be all noise. paths
@@ -144,7 +154,7 @@ def advance(cell, x, start, stop, transient, factor_after, resolution, scale, pa
     for t in range(start, stop):
         h_next = states[(t + 1) % len(states)]
         record = records[t % len(records)]
-        step(cell, states[t % len(states)], x[t], h_next, record)
+        step(cell, turned, states[t % len(states)], x[t], h_next, record)
         if not all_finite(h_next):
             return t, NOT_FINITE
         if k > 0 and t >= transient:
@@ -152,9 +162,9 @@ def advance(cell, x, start, stop, transient, factor_after, resolution, scale, pa
             Q_next = blocks[(s + 1) % len(blocks)]
             f = factor_after[t]
             if f < 0:
-                tangent(cell, record[0], blocks[s % len(blocks)], Q_next, work)
+                tangent(cell, turned, record[0], blocks[s % len(blocks)], Q_next, work)
             else:
-                tangent(cell, record[0], blocks[s % len(blocks)], moved, work)
+                tangent(cell, turned, record[0], blocks[s % len(blocks)], moved, work)
                 rank, path = orthonormalise(moved, Q_next, factors[f % len(factors)], qr_work, resolution, scale[0])
                 for i in range(k):
                     log_R[f, i] = np.log(qr_work.L[i, i])
@@ -203,7 +213,7 @@ def sweep(
     scale, paths = np.zeros(1), np.zeros(4, np.int64)
     checkpoints = {} if checkpoints is None else checkpoints
     marks = [*sorted(checkpoints), plan.steps]
-    start = 0
+    turned, start = transposed(cell), 0
     with one_blas_thread():
         while start < plan.steps:
             breathe()
@@ -213,6 +223,7 @@ def sweep(
             stop = min(start + segment, next(mark for mark in marks if mark > start))
             start, rank = advance(
                 cell,
+                turned,
                 x,
                 start,
                 stop,

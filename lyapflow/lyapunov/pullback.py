@@ -54,7 +54,7 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
         c -= 1
         if t >= first:
             add(states_bar[t - first], bars.states[c + 1])
-        step_pullback(cell, turned, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
+        step_pullback(cell, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
         moved = k > 0 and t >= transient
         s = max(t - transient, 0)
         if moved:

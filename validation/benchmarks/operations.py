@@ -22,15 +22,15 @@ N, TIMES = 80, 50
 
 
 @jit
-def _step(cell, h, x, h_next, record):
+def _step(cell, turned, h, x, h_next, record):
     for _ in range(TIMES):
-        interface.step(cell, h, x, h_next, record)
+        interface.step(cell, turned, h, x, h_next, record)
 
 
 @jit
-def _tangent(cell, record, Q, Q_next, work):
+def _tangent(cell, turned, record, Q, Q_next, work):
     for _ in range(TIMES):
-        interface.tangent(cell, record, Q, Q_next, work)
+        interface.tangent(cell, turned, record, Q, Q_next, work)
 
 
 @jit
@@ -46,9 +46,9 @@ def _pull_back_log(Q, F, g, Q_bar, M, A_bar):
 
 
 @jit
-def _step_pullback(cell, turned, record, h_next_bar, h_bar, work):
+def _step_pullback(cell, record, h_next_bar, h_bar, work):
     for _ in range(TIMES):
-        interface.step_pullback(cell, turned, record, h_next_bar, h_bar, work)
+        interface.step_pullback(cell, record, h_next_bar, h_bar, work)
 
 
 @jit
@@ -77,18 +77,18 @@ def operations(cell, k, steps):
     h, x, h_next = draw(1, n), draw(1, 1), np.empty((1, n), dtype)
     step_work, tangent_work = np.zeros((1, size.step_work), dtype), draw(k, size.tangent_work)
     Q_bar, M, A_bar = np.zeros((k, n), dtype), np.empty((k, k), dtype), np.empty((k, n), dtype)
-    _step(cell, h, x, h_next, record)
+    _step(cell, turned, h, x, h_next, record)
     _orthonormalise(block, Q, F, work)
     many = (draw(steps, 1, 1), draw(steps, 1, n), draw(steps, 1, size.record), draw(steps, 1, n))
     many += (draw(steps, 1, size.step_work), draw(steps, k, n), draw(steps, k, n), draw(steps, k, size.tangent_work))
     gradient = interface.zeros_like(cell)
     back = (cell, turned, record[0], Q, block, Q_bar, h[0].copy(), step_work[0], tangent_work)
     return {
-        "step": (lambda: _step(cell, h, x, h_next, record), 2 * weights),
-        "tangent": (lambda: _tangent(cell, record[0], Q, Q_bar, tangent_work), 2 * weights * k),
+        "step": (lambda: _step(cell, turned, h, x, h_next, record), 2 * weights),
+        "tangent": (lambda: _tangent(cell, turned, record[0], Q, Q_bar, tangent_work), 2 * weights * k),
         "QR": (lambda: _orthonormalise(block, Q, F, work), 2 * n * k * k + k**3 / 3),
         "QR pullback": (lambda: _pull_back_log(Q, F, np.ones(k, dtype), Q_bar, M, A_bar), 4 * n * k * k),
-        "step pullback": (lambda: _step_pullback(cell, turned, record, h, h_next, step_work), 2 * weights),
+        "step pullback": (lambda: _step_pullback(cell, record, h, h_next, step_work), 2 * weights),
         "tangent pullback": (
             lambda: _tangent_pullback(*back),
             2 * weights * k * (1 if isinstance(cell, lf.TanhRNN) else 2),  # gates recompute W q
