@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, orthonormalise, rounding, solve, workspace
+from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, orthonormalise, panel, panels, rounding, solve, workspace
 from lyapflow.linalg.qr_pullback import pull_back_log
 from tests.exact_systems import gaussian_product
 from tests.gradcheck import derivative
@@ -90,9 +90,9 @@ def check_factors(block):
     blurred = 1e-15 * block.shape[1] * np.linalg.cond(block.astype(float) / scale[:, None])
     np.testing.assert_allclose(np.diagonal(L), reference, rtol=blurred)
     Y, B = np.empty((k, 3)), np.random.default_rng(0).standard_normal((k, 3))
-    rows = workspace(k, block.shape[1], True).panel.shape[0]
-    for start in range(0, k, rows):  # what F means
-        here = slice(start, min(start + rows, k))
+    for p in range(panels(k)):  # what F means
+        start, stop = panel(p, k)
+        here = slice(start, stop)
         Y[here] = F[here, here] @ (B[here] - F[here, :start] @ Y[:start])
     assert np.abs(L @ Y - B).max() < (1e-12 if wide else 1e-5) * np.abs(L).max() * np.abs(Y).max()
     return path

@@ -238,7 +238,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
     rows = ROWS if m >= ROWS else 1
     for i in range(j // rows * rows if part == LOWER_RESULT else 0, m, rows):
         top = min(i, m - rows)
-        first = max(0, top - start) if part == UPPER_FACTOR else 0
+        first = min(max(0, top - start), depth - 1) if part == UPPER_FACTOR else 0  # at least once, for beta
         last = min(depth, i + rows - start) if part == LOWER_FACTOR else depth
         if first >= last:
             continue
@@ -302,7 +302,6 @@ def gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part=WHOLE):
     """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0.
 
     Of triangles, part spares what is nothing or is not asked for: LOWER_RESULT leaves open what stands above the
-    diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros above or below its diagonal, where they are
-    beside it.
+    diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros above or below its diagonal.
     """
     _gemm(_strided(A), transpose_A, _strided(B), transpose_B, float(alpha), float(beta), _strided(C), part)

@@ -33,7 +33,7 @@ from lyapflow.linalg.lapack import geqrf, orgqr, potrf
 from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm
 
 EPS = float(np.finfo(float).eps)
-PANEL = 40  # most rows of a panel: its Cholesky factor stays in the L1 cache
+PANEL = 24  # rows of a panel, but for the last, which may have half as many more, or less
 DEFECT = 3e-11  # most that Q Q^T may be off the identity before a panel is taken a second time
 AMPLIFICATION = 1e5  # most |X s|: beyond it log R would differ from Householder's by more than 1e-11
 SHORTEST, LONGEST = 1e-140, 1e140  # rows whose squares are far from the ends of float64
@@ -64,16 +64,21 @@ def rounding(n: int, dtype: np.dtype) -> float:
 
 
 @jit
-def panel_rows(k):
-    """Rows of every panel but the last: as many panels as PANEL asks for, of about the same size."""
-    panels = max(1, (k + PANEL - 1) // PANEL)
-    return max(1, (k + panels - 1) // panels)
+def panels(k):
+    """Number of panels of k rows."""
+    return max(1, (k + PANEL // 2) // PANEL)
+
+
+@jit
+def panel(p, k):
+    """First row of panel p, and the one after its last."""
+    return p * PANEL, k if p + 1 == panels(k) else (p + 1) * PANEL
 
 
 @jit
 def workspace(k, n, double):
     """Scratch for blocks (k, n), whose Q and F are of float64 if double."""
-    w, wide = panel_rows(k), 0 if double else k
+    w, wide = max(min(k, PANEL), k - (panels(k) - 1) * PANEL), 0 if double else k
     return Workspace(
         np.empty(k),
         np.empty(k),
@@ -185,9 +190,8 @@ def _invert(L, F, start, stop):
 @jit
 def solve(L, F):
     """The solved factor F of L."""
-    w = panel_rows(len(L))
-    for start in range(0, len(L), w):
-        stop = min(start + w, len(L))
+    for p in range(panels(len(L))):
+        start, stop = panel(p, len(L))
         copy(L[start:stop, :start], F[start:stop, :start])
         _invert(L, F, start, stop)
 
@@ -232,11 +236,10 @@ def _amplification(F, start, stop, lengths):
 def _by_cholesky(block, Q, L, F, work):
     """Factorise the block; whether a panel had to be taken twice, or HOUSEHOLDER where this method is not safe."""
     k = len(block)
-    w = panel_rows(k)
     defect = EPS
     path = ONCE
-    for start in range(0, k, w):
-        stop = min(start + w, k)
+    for p in range(panels(k)):
+        start, stop = panel(p, k)
         rows = stop - start
         P = work.panel[:rows]
         copy(block[start:stop], P)

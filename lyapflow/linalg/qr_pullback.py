@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm
-from lyapflow.linalg.qr import panel_rows, solve, transposed
+from lyapflow.linalg.qr import panel, panels, solve, transposed
 
 
 @jit(inline="always")
@@ -25,9 +25,8 @@ def _pull_back(Q, F, Q_bar, M, A_bar):
         for j in range(i):
             M[j, i] = M[i, j]
     gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
-    w = panel_rows(len(M))
-    for start in range((len(M) - 1) // w * w, -1, -w):  # A_bar = L^-T Q_bar, the last panel first
-        stop = min(start + w, len(M))
+    for p in range(panels(len(M)) - 1, -1, -1):  # A_bar = L^-T Q_bar, the last panel first
+        start, stop = panel(p, len(M))
         gemm(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
         gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
 
