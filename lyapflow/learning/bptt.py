@@ -52,7 +52,8 @@ def bptt(
             member = here.start + (error.member or 0)
             raise Diverged(str(error), step=error.step, member=member if x.shape[1] > 1 else None) from None
 
-    values, gradients, outputs = zip(*each(piece, len(places)))
+    with one_blas_thread():
+        values, gradients, outputs = zip(*each(piece, len(places)))
     gradient = like(model, (sum(parts[1:], parts[0]) for parts in zip(*map(arrays, gradients))))
     value = float(sum(values))
     if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):

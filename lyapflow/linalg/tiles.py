@@ -1,0 +1,168 @@
+"""What a matrix product does in registers, as LLVM instructions on vectors of a fixed width.
+
+Loops in Numba leave the choice of vectors and registers to LLVM, which finds a third of the speed. Addresses are
+integers, strides are in bytes, and nothing need be aligned.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+VECTOR = 32  # bytes
+ROWS, VECTORS = 4, 3  # of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
+
+_INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+
+
+class _Code:
+    """Loads and stores of numbers of some bits, by an llvmlite builder."""
+
+    def __init__(self, builder, bits, lanes):
+        self.builder, self.bytes_each = builder, bits // 8
+        self.number = ir.DoubleType() if bits == 64 else ir.FloatType()
+        self.vector = ir.VectorType(self.number, lanes)
+
+    def _at(self, kind, address, offsets):
+        for offset in offsets:
+            address = self.builder.add(address, offset)
+        return self.builder.inttoptr(address, kind.as_pointer())
+
+    def load(self, kind, address, *offsets):
+        return self.builder.load(self._at(kind, address, offsets), align=self.bytes_each)
+
+    def store(self, value, address, *offsets):
+        self.builder.store(value, self._at(value.type, address, offsets), align=self.bytes_each)
+
+    def shuffle(self, a, b, lanes):
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+
+    def spread(self, value):
+        one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), value, ir.Constant(_LANE, 0))
+        return self.shuffle(one, one, [0] * self.vector.count)
+
+    def multiply_add(self, a, b, c):
+        """``a b + c``, rounded once where the processor can."""
+        name = f"llvm.fmuladd.v{self.vector.count}f{8 * self.bytes_each}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
+
+
+def _tile_function(module, rows, vectors, bits):
+    """``C = alpha A B + beta C`` for a tile of C, as a function: alone, its pointers stay in registers, too."""
+    number = ir.DoubleType() if bits == 64 else ir.FloatType()
+    kind = ir.FunctionType(ir.VoidType(), [_INDEX] * 8 + [number] * 2)
+    function = cgutils.get_or_insert_function(module, kind, f"lyapflow_tile_{rows}_{vectors}_f{bits}")
+    if not function.is_declaration:
+        return function
+    function.linkage = "linkonce_odr"
+    for attribute in ("noinline", "nounwind", "optsize"):  # optsize: a loop unrolled would take more registers
+        function.attributes.add(attribute)
+    a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta = function.args
+    before, loop, after = (function.append_basic_block(name) for name in ("before", "loop", "after"))
+    builder = ir.IRBuilder(before)
+    code = _Code(builder, bits, VECTOR * 8 // bits)
+    across = [ir.Constant(_INDEX, v * VECTOR) for v in range(vectors)]
+    a_offsets, c_offsets = ([builder.mul(row, ir.Constant(_INDEX, r)) for r in range(rows)] for row in (a_row, c_row))
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    left, right, remaining = (builder.phi(_INDEX) for _ in range(3))
+    sums = [[builder.phi(code.vector) for _ in across] for _ in a_offsets]
+    row_of_b = [code.load(code.vector, right, beside) for beside in across]
+    added = []
+    for offset, sums_of_row in zip(a_offsets, sums):
+        entry = code.spread(code.load(code.number, left, offset))
+        added.append([code.multiply_add(entry, x, s) for x, s in zip(row_of_b, sums_of_row)])
+    one, zero = ir.Constant(_INDEX, 1), ir.Constant(code.vector, [0.0] * code.vector.count)
+    rounds = [(left, a, builder.add(left, a_inner)), (right, b, builder.add(right, b_row))]
+    rounds.append((remaining, inner, builder.sub(remaining, one)))
+    rounds += [(s, zero, n) for sums_of_row, new in zip(sums, added) for s, n in zip(sums_of_row, new)]
+    for phi, first, following in rounds:
+        phi.add_incoming(first, before)
+        phi.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed(">", remaining, one), loop, after)
+
+    builder.position_at_end(after)
+    alphas, betas = code.spread(alpha), code.spread(beta)
+    results = [
+        (builder.fmul(alphas, n), c, down, beside)
+        for down, new in zip(c_offsets, added)
+        for n, beside in zip(new, across)
+    ]
+    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(number, 0.0))) as (alone, together):
+        with alone:
+            for result, *place in results:
+                code.store(result, *place)
+        with together:
+            for result, *place in results:
+                code.store(code.multiply_add(betas, code.load(code.vector, *place), result), *place)
+    builder.ret_void()
+    return function
+
+
+@intrinsic(prefer_literal=True)
+def tile(typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta):
+    """``C = alpha A B + beta C`` for a tile of C of so many rows and vectors; inner > 0 terms in each sum."""
+
+    def codegen(context, builder, signature, values):
+        bits = signature.args[-1].bitwidth
+        builder.call(_tile_function(builder.module, rows.literal_value, vectors.literal_value, bits), values[2:])
+        return context.get_dummy_value()
+
+    return types.void(rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta), codegen
+
+
+@intrinsic
+def transpose_four(typingctx, source, source_row, target, target_row, like):
+    """Four rows of four numbers from one address as columns to another."""
+
+    def codegen(context, builder, signature, values):
+        source, source_row, target, target_row, _ = values
+        code = _Code(builder, signature.args[-1].bitwidth, 4)
+        place = [ir.Constant(_INDEX, r) for r in range(4)]
+        rows = [code.load(code.vector, source, builder.mul(source_row, r)) for r in place]
+        even = [code.shuffle(rows[r], rows[r + 1], [0, 4, 2, 6]) for r in (0, 2)]
+        odd = [code.shuffle(rows[r], rows[r + 1], [1, 5, 3, 7]) for r in (0, 2)]
+        columns = [code.shuffle(*pairs, half) for half in ([0, 1, 4, 5], [2, 3, 6, 7]) for pairs in (even, odd)]
+        for r, column in zip(place, columns):
+            code.store(column, target, builder.mul(target_row, r))
+        return context.get_dummy_value()
+
+    return types.void(source, source_row, target, target_row, like), codegen
+
+
+@intrinsic
+def move(typingctx, source, target, like):
+    """One vector from one address to another."""
+
+    def codegen(context, builder, signature, values):
+        bits = signature.args[-1].bitwidth
+        code = _Code(builder, bits, VECTOR * 8 // bits)
+        code.store(code.load(code.vector, values[0]), values[1])
+        return context.get_dummy_value()
+
+    return types.void(source, target, like), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack(typingctx, size):
+    """Bytes on the stack of the caller."""
+
+    def codegen(context, builder, signature, values):
+        with builder.goto_entry_block():
+            array = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
+        array.align = VECTOR
+        return builder.bitcast(array, cgutils.voidptr_t)
+
+    return types.voidptr(size), codegen
+
+
+@intrinsic
+def out_of_line(typingctx):
+    """Keeps the function that says this from being inlined, lest LLVM compile its loops for every case around it."""
+
+    def codegen(context, builder, signature, values):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

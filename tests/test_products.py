@@ -1,0 +1,93 @@
+"""Matrix products in tiles, and by BLAS, against NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lyapflow.linalg import lapack
+from lyapflow.linalg.products import DEPTH, LARGE, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR, WHOLE, gemm
+
+SIZE = st.integers(1, 60)
+DTYPE = st.sampled_from([np.float64, np.float32])
+
+
+def matrices(rng, m, n, inner, transpose_a, transpose_b, padding, dtype):
+    """A, B, C and op(A), op(B) as views, whose rows lie padding numbers apart."""
+
+    def matrix(rows, columns):
+        return rng.standard_normal((rows, columns + padding)).astype(dtype)[:, :columns]
+
+    A = matrix(inner, m) if transpose_a else matrix(m, inner)
+    B = matrix(n, inner) if transpose_b else matrix(inner, n)
+    return A, B, matrix(m, n), A.T if transpose_a else A, B.T if transpose_b else B
+
+
+def bound(A, B, dtype):
+    return 4 * np.finfo(dtype).eps * (np.abs(A) @ np.abs(B) + 1).max()
+
+
+@given(
+    SIZE, SIZE, st.integers(0, 3 * DEPTH), st.booleans(), st.booleans(), st.integers(0, 40), DTYPE, st.integers(0, 99)
+)
+@example(1, 4, 1, False, True, 0, np.float64, 0)
+@example(5, 17, 4, True, True, 1, np.float32, 0)
+@example(40, 30, DEPTH + 1, False, False, 30, np.float64, 0)  # rows of B far apart, and many of A
+def test_gemm_is_the_matrix_product_of_strided_rows(m, n, inner, transpose_a, transpose_b, padding, dtype, seed):
+    A, B, C, left, right = matrices(np.random.default_rng(seed), m, n, inner, transpose_a, transpose_b, padding, dtype)
+    beside = C.base[:, n:].copy()
+    expected = 0.5 * left @ right - 2 * C
+    gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C)
+    np.testing.assert_allclose(C, expected, rtol=0, atol=bound(left, right, dtype))
+    np.testing.assert_array_equal(C.base[:, n:], beside)
+    C[:] = np.nan
+    gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C)
+    np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
+
+
+@given(st.integers(1, 60), st.integers(1, 30), st.booleans(), st.booleans(), DTYPE, st.integers(0, 99))
+@example(3 * DEPTH, 20, True, False, np.float64, 0)
+def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
+    rng = np.random.default_rng(seed)
+    A, B, C, left, right = matrices(rng, m, n, m, transpose_a, transpose_b, 0, dtype)
+    for part, triangle in ((LOWER_FACTOR, np.tril), (UPPER_FACTOR, np.triu)):
+        A[:] = triangle(left).T if transpose_a else triangle(left)
+        gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C, part)
+        np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
+    A, B, C, left, right = matrices(rng, m, m, n, transpose_a, transpose_b, 0, dtype)
+    gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C, LOWER_RESULT)
+    np.testing.assert_allclose(np.tril(C), np.tril(left @ right), rtol=0, atol=bound(left, right, dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_an_entry_depends_on_its_row_and_its_column_alone(dtype):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((41, 300)).astype(dtype), rng.standard_normal((300, 90)).astype(dtype)
+    whole = np.empty((41, 90), dtype)
+    gemm(A, False, B, False, 1.0, 0.0, whole)
+    for rows, columns in ((slice(0, 1), slice(0, 90)), (slice(3, 10), slice(5, 61)), (slice(40, 41), slice(89, 90))):
+        part = np.empty(whole[rows, columns].shape, dtype)
+        gemm(A[rows], False, B[:, columns], False, 1.0, 0.0, part)
+        np.testing.assert_array_equal(part, whole[rows, columns])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_large_products(transpose_a, transpose_b, dtype):
+    m, n = 230, 300
+    inner = LARGE // (m * n * np.dtype(dtype).itemsize) + 1
+    A, B, C, left, right = matrices(np.random.default_rng(0), m, n, inner, transpose_a, transpose_b, 3, dtype)
+    expected = 0.5 * left @ right - 2 * C
+    beside = C.copy()
+    gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C, WHOLE)
+    np.testing.assert_allclose(C, expected, rtol=0, atol=bound(left, right, dtype))
+    lapack.gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, beside)
+    np.testing.assert_array_equal(C, beside)  # LARGE is where BLAS begins
+
+
+def test_a_single_row_may_have_any_stride():
+    x = np.ones((3, 2))[0][None, :]  # a new axis has stride 0
+    C = np.zeros((1, 2))
+    gemm(x, False, np.array([[1.0, 2.0], [3.0, 4.0]]), False, 1.0, 0.0, C)
+    np.testing.assert_array_equal(C, [[4.0, 6.0]])
