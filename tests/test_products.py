@@ -5,11 +5,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lyapflow.linalg import lapack
-from lyapflow.linalg.products import DEPTH, LARGE, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR, WHOLE, gemm
+from lyapflow._jit import jit
+from lyapflow.linalg import lapack, products
+from lyapflow.linalg.products import DEPTH, LARGE, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR
 
 SIZE = st.integers(1, 60)
 DTYPE = st.sampled_from([np.float64, np.float32])
+
+
+@jit
+def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
+    products.gemm(A, transpose_A, B, transpose_B, alpha, beta, C)
+
+
+@jit
+def gemm_part(A, transpose_A, B, transpose_B, alpha, beta, C, part):
+    products.gemm_part(A, transpose_A, B, transpose_B, alpha, beta, C, part)
 
 
 def matrices(rng, m, n, inner, transpose_a, transpose_b, padding, dtype):
@@ -52,10 +63,10 @@ def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
     A, B, C, left, right = matrices(rng, m, n, m, transpose_a, transpose_b, 0, dtype)
     for part, triangle in ((LOWER_FACTOR, np.tril), (UPPER_FACTOR, np.triu)):
         A[:] = triangle(left).T if transpose_a else triangle(left)
-        gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C, part)
+        gemm_part(A, transpose_a, B, transpose_b, 1.0, 0.0, C, part)
         np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
     A, B, C, left, right = matrices(rng, m, m, n, transpose_a, transpose_b, 0, dtype)
-    gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C, LOWER_RESULT)
+    gemm_part(A, transpose_a, B, transpose_b, 1.0, 0.0, C, LOWER_RESULT)
     np.testing.assert_allclose(np.tril(C), np.tril(left @ right), rtol=0, atol=bound(left, right, dtype))
 
 
@@ -80,7 +91,7 @@ def test_large_products(transpose_a, transpose_b, dtype):
     A, B, C, left, right = matrices(np.random.default_rng(0), m, n, inner, transpose_a, transpose_b, 3, dtype)
     expected = 0.5 * left @ right - 2 * C
     beside = C.copy()
-    gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C, WHOLE)
+    gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C)
     np.testing.assert_allclose(C, expected, rtol=0, atol=bound(left, right, dtype))
     lapack.gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, beside)
     np.testing.assert_array_equal(C, beside)  # LARGE is where BLAS begins

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._jit import one_blas_thread
+from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import each, scratch
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, sizes
@@ -30,6 +30,11 @@ def _mse(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
+
+
+@jit
+def _multiply(A, B, C):
+    gemm(A, False, B, False, 1.0, 0.0, C)
 
 
 def pieces(batch: int) -> list[slice]:
@@ -84,7 +89,7 @@ def _piece(
     states_bar = scratch("states_bar", (*outputs.shape[:2], size.state), x.dtype)
     states_bar[..., size.units :] = 0.0
     with one_blas_thread(), np.errstate(all="ignore"):
-        gemm(rows, False, model.W_out, False, 1.0, 0.0, states_bar.reshape(-1, size.state)[:, : size.units])
+        _multiply(rows, model.W_out, states_bar.reshape(-1, size.state)[:, : size.units])
         W_out_bar = rows.T @ seen
     cell_bar, h0_bar = retreat(model.cell, size, [Piece(0, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)])
     gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))

@@ -73,7 +73,7 @@ def _taylor(typingctx, r):
     return r(r), codegen
 
 
-@jit
+@jit(inline="always")
 def _expm1(y):
     """``e^y - 1`` for y >= 0, and whether y was so large that e^y would overflow, and was cut."""
     number = type(y)
@@ -88,7 +88,7 @@ def _expm1(y):
     return number(2.0) * _fma(half, p, half - number(0.5)), saturated
 
 
-@jit
+@jit(inline="always")
 def _tanh_sech2(x):
     number = type(x)
     one, two, quarter = number(1.0), number(2.0), number(0.25)
@@ -98,7 +98,7 @@ def _tanh_sech2(x):
     return math.copysign(quarter * e * q, x), number(0.0) if saturated else sech2
 
 
-@jit
+@jit(inline="always")
 def _sigmoid(x):
     number = type(x)
     one = number(1.0)

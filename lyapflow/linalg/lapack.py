@@ -55,12 +55,12 @@ def _fortran(typingctx, name, *arguments):
     return types.void(name, types.StarArgTuple(arguments)), codegen
 
 
-@jit
+@jit(inline="always")
 def _flag(condition, if_true, if_false):
     return np.uint8(if_true if condition else if_false)
 
 
-@jit
+@jit(inline="always")
 def _leading(A):
     # The stride of a single row is arbitrary (0 after np.newaxis), and BLAS insists on at least the row's length.
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))

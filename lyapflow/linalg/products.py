@@ -7,15 +7,14 @@ entry is one chain of multiplications and additions over the inner index, so tha
 beside it nor on the width of vectors. Large products go to BLAS. Nothing is allocated.
 """
 
-import numpy as np
+from llvmlite import ir
 from numba import carray
 from numba.core import types
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack
-from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, move, out_of_line, stack, tile, transpose_four
+from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, stack, tile, transpose_four
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 PANEL, EDGE = DEPTH * VECTORS * VECTOR, ROWS * VECTORS * VECTOR  # bytes of that, and of a tile
@@ -26,32 +25,16 @@ LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is bet
 WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
 
 
-@intrinsic
-def _strided(typingctx, A):
-    """A matrix as one whose strides are not known, lest what takes it be compiled for every layout."""
-
-    def codegen(context, builder, signature, values):
-        return impl_ret_borrowed(context, builder, signature.return_type, values[0])
-
-    return types.Array(A.dtype, 2, "A")(A), codegen
-
-
-@jit
-def _address(array):
-    return np.intp(array.ctypes.data)
-
-
-@jit
+@jit(inline="always")
 def _pack(B, transpose_B, start, j, width, panel):
     """What of op(B) stands in rows from start and columns from j, into panel; zeros beyond its width."""
-    out_of_line()
     depth, whole = panel.shape
     zero = panel.dtype.type(0.0)
-    to, to_row = _address(panel), panel.strides[0]
+    to, to_row = address(panel), panel.strides[0]
     across = 4 if transpose_B else VECTOR // panel.itemsize
     done = width // across * across if depth >= 4 else 0  # columns taken by vectors
     if transpose_B:
-        at = _address(B) + j * B.strides[0] + start * B.itemsize
+        at = address(B) + j * B.strides[0] + start * B.itemsize
         for v in range(0, done, across):
             for q in range(0, depth, 4):
                 p = min(q, depth - 4)
@@ -59,7 +42,7 @@ def _pack(B, transpose_B, start, j, width, panel):
                     at + v * B.strides[0] + p * B.itemsize, B.strides[0], to + p * to_row + v * B.itemsize, to_row, zero
                 )
     else:
-        at = _address(B) + start * B.strides[0] + j * B.itemsize
+        at = address(B) + start * B.strides[0] + j * B.itemsize
         for v in range(0, done, across):
             for p in range(depth):
                 move(at + p * B.strides[0] + v * B.itemsize, to + p * to_row + v * B.itemsize, zero)
@@ -71,10 +54,9 @@ def _pack(B, transpose_B, start, j, width, panel):
                 panel[p, v] = B[j + v, start + p] if transpose_B else B[start + p, j + v]
 
 
-@jit
+@jit(inline="always")
 def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part):
     """Add to the columns of C from j what `depth` rows of B from start give, a tile after the other."""
-    out_of_line()
     m, lanes, zero = len(C), VECTOR // C.itemsize, C.dtype.type(0.0)
     vectors = (width + lanes - 1) // lanes
     edge = carray(stack(EDGE), (ROWS, VECTORS * lanes), C.dtype)
@@ -86,10 +68,10 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
         if first >= last:
             continue
         whole = top == i and width == vectors * lanes and C.strides[1] == C.itemsize
-        c, c_row = _address(C) + i * C.strides[0] + j * C.itemsize, C.strides[0]
+        c, c_row = address(C) + i * C.strides[0] + j * C.itemsize, C.strides[0]
         keep = beta
         if not whole:
-            c, c_row, keep = _address(edge), edge.strides[0], zero
+            c, c_row, keep = address(edge), edge.strides[0], zero
         left, right, inner = a + top * a_row + first * a_inner, b + first * b_row, last - first
         if rows == 1:
             if vectors == 1:
@@ -112,6 +94,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
 
 @jit
 def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
+    out_of_line()
     m, n = C.shape
     inner = A.shape[0] if transpose_A else A.shape[1]
     if part == WHOLE and m >= MANY and m * n * inner * C.itemsize > LARGE:
@@ -133,20 +116,42 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
         spread = depth * B.strides[0] > SPREAD and m >= MANY
         for j in range(0, n, wide):
             width = min(wide, n - j)
-            b, b_row = _address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
+            b, b_row = address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
             if transpose_B or spread or width % lanes != 0:
                 _pack(B, transpose_B, start, j, width, panel[:depth])
-                b, b_row = _address(panel), panel.strides[0]
-            a = _address(A) + start * a_inner
+                b, b_row = address(panel), panel.strides[0]
+            a = address(A) + start * a_inner
             _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part)
         beta = C.dtype.type(1.0)
 
 
-@jit(inline="always")  # or every layout of the three is compiled
-def gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part=WHOLE):
-    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0.
+def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
+    """Signature and code of a call of `_gemm`, which is compiled for a dtype, whatever the layout of the matrices."""
+    matrix = types.Array(C.dtype, 2, "A")
+    wanted = (matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp)
+    kernel = types.Dispatcher(_gemm)
+    compiled = kernel.get_call_type(typingctx, wanted, {})
 
-    Of triangles, part spares what is nothing or is not asked for: LOWER_RESULT leaves open what stands above the
-    diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros above or below its diagonal.
+    def codegen(context, builder, signature, values):
+        function = context.get_function(kernel, compiled)
+        context.add_linking_libs(function.libs)
+        return function(builder, [*values, ir.Constant(ir.IntType(64), WHOLE)][: len(wanted)])
+
+    given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C)
+    return types.none(*given, *([types.intp] if part is not None else [])), codegen
+
+
+@intrinsic
+def gemm(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C):
+    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
+    return _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, None)
+
+
+@intrinsic
+def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
+    """The same, sparing what is nothing or is not asked for in triangles.
+
+    LOWER_RESULT leaves open what stands above the diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros
+    above or below its diagonal.
     """
-    _gemm(_strided(A), transpose_A, _strided(B), transpose_B, float(alpha), float(beta), _strided(C), part)
+    return _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part)

@@ -30,7 +30,7 @@ from lyapflow import _checks
 from lyapflow._jit import OPTIONS, jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.lapack import geqrf, orgqr, potrf
-from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm
+from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm, gemm_part
 
 EPS = float(np.finfo(float).eps)
 PANEL = 24  # rows of a panel, but for the last, which may have half as many more, or less
@@ -63,22 +63,21 @@ def rounding(n: int, dtype: np.dtype) -> float:
     return n * float(np.finfo(dtype).eps)
 
 
-@jit
+@jit(inline="always")
 def panels(k):
     """Number of panels of k rows."""
     return max(1, (k + PANEL // 2) // PANEL)
 
 
-@jit
+@jit(inline="always")
 def panel(p, k):
     """First row of panel p, and the one after its last."""
     return p * PANEL, k if p + 1 == panels(k) else (p + 1) * PANEL
 
 
-@jit
-def workspace(k, n, double):
+def workspace(k: int, n: int, double: bool) -> Workspace:
     """Scratch for blocks (k, n), whose Q and F are of float64 if double."""
-    w, wide = max(min(k, PANEL), k - (panels(k) - 1) * PANEL), 0 if double else k
+    w, wide = max(min(k, PANEL), k - (panels.py_func(k) - 1) * PANEL), 0 if double else k
     return Workspace(
         np.empty(k),
         np.empty(k),
@@ -207,7 +206,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
     gemm(P, False, before, True, 1.0, 0.0, along)
     gemm(along, False, before, False, -1.0, 1.0, P)
     G = L[start:stop, start:stop]
-    gemm(P, False, P, True, 1.0, 0.0, G, LOWER_RESULT)
+    gemm_part(P, False, P, True, 1.0, 0.0, G, LOWER_RESULT)
     for i in range(start, stop):
         projected[i] = np.sqrt(L[i, i])
     potrf(G)
@@ -216,7 +215,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
         if not L[i, i] > 0:
             return False
     _invert(L, F, start, stop)
-    gemm(F[start:stop, start:stop], False, P, False, 1.0, 0.0, Q, LOWER_FACTOR)
+    gemm_part(F[start:stop, start:stop], False, P, False, 1.0, 0.0, Q, LOWER_FACTOR)
     return True
 
 
@@ -269,9 +268,9 @@ def _by_cholesky(block, Q, L, F, work):
 
 
 @jit(inline="always")
-def _by_householder(block, Q, L, work):
+def _by_householder(block, Q, L, reflectors):
     k, n = block.shape
-    tau, scratch = work.reflectors[:k], work.reflectors[k:]
+    tau, scratch = reflectors[:k], reflectors[k:]
     copy(block, Q)
     geqrf(Q, tau, scratch)
     for j in range(k):
@@ -299,7 +298,7 @@ def orthonormalise(block, Q, F, work, resolution, scale):
     if _lengths(block, work.lengths):
         path = _by_cholesky(block, double_Q, work.L, double_F, work)
     if path == HOUSEHOLDER:
-        _by_householder(block, double_Q, work.L, work)
+        _by_householder(block, double_Q, work.L, work.reflectors)
         solve(work.L, double_F)
     _rounded(double_Q, Q)
     _rounded(double_F, F)
@@ -319,10 +318,11 @@ def _orthonormalise_stack(blocks, Q, L, resolution, ranks):
 
 @jit
 def _orthonormalise_one(block, Q, L, resolution):
-    work = workspace(*block.shape, True)
-    _lengths(block, work.lengths)
-    _by_householder(block, Q, L, work)
-    return _independent_rows(L, resolution, 0.0, work.lengths, work.noise)
+    k = len(block)
+    lengths, noise = np.empty(k), np.empty(k)
+    _lengths(block, lengths)
+    _by_householder(block, Q, L, np.empty(33 * k))
+    return _independent_rows(L, resolution, 0.0, lengths, noise)
 
 
 def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

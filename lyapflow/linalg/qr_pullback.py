@@ -13,21 +13,21 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
-from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm
+from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm, gemm_part
 from lyapflow.linalg.qr import panel, panels, solve, transposed
 
 
 @jit(inline="always")
 def _pull_back(Q, F, Q_bar, M, A_bar):
     """Sets ``A_bar`` (k, n), given the lower triangle of ``R R_bar^T`` in M (k, k); Q_bar is overwritten."""
-    gemm(Q_bar, False, Q, True, -1.0, 1.0, M, LOWER_RESULT)
+    gemm_part(Q_bar, False, Q, True, -1.0, 1.0, M, LOWER_RESULT)
     for i in range(len(M)):
         for j in range(i):
             M[j, i] = M[i, j]
     gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
     for p in range(panels(len(M)) - 1, -1, -1):  # A_bar = L^-T Q_bar, the last panel first
         start, stop = panel(p, len(M))
-        gemm(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
+        gemm_part(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
         gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
 
 

@@ -100,6 +100,16 @@ def _tile_function(module, rows, vectors, bits):
     return function
 
 
+@intrinsic
+def address(typingctx, array):
+    """Where the first number of an array is."""
+
+    def codegen(context, builder, signature, values):
+        return builder.ptrtoint(context.make_array(array)(context, builder, values[0]).data, _INDEX)
+
+    return types.intp(array), codegen
+
+
 @intrinsic(prefer_literal=True)
 def tile(typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta):
     """``C = alpha A B + beta C`` for a tile of C of so many rows and vectors; inner > 0 terms in each sum."""
@@ -159,10 +169,11 @@ def stack(typingctx, size):
 
 @intrinsic
 def out_of_line(typingctx):
-    """Keeps the function that says this from being inlined, lest LLVM compile its loops for every case around it."""
+    """Keeps the function that says this from being inlined, lest it be optimised anew wherever it is called."""
 
     def codegen(context, builder, signature, values):
-        builder.function.attributes.add("noinline")
+        for attribute in ("noinline", "optsize"):
+            builder.function.attributes.add(attribute)
         return context.get_dummy_value()
 
     return types.void(), codegen

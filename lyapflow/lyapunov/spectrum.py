@@ -12,10 +12,10 @@ from scipy.special import ndtr, stdtrit
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._jit import one_blas_thread
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
-from lyapflow.linalg.qr import qr
 from lyapflow.lyapunov.deficiency import volume_growth
 from lyapflow.lyapunov.forward import Schedule, initial_state, inputs, schedule
 from lyapflow.lyapunov.interval import automatic
@@ -120,8 +120,10 @@ class Spectrum:
 @functools.lru_cache(maxsize=8)
 def _default_block(n_state: int, k: int, dtype: np.dtype) -> np.ndarray:
     """The first k columns of one fixed orthonormal matrix per n_state, as rows."""
-    rows = np.random.default_rng(n_state).standard_normal((k, n_state))
-    return np.ascontiguousarray(qr(rows.T)[0].T.astype(dtype))
+    columns = np.random.default_rng(n_state).standard_normal((k, n_state)).T
+    with one_blas_thread():
+        Q, R = np.linalg.qr(columns)  # as lyapflow.qr, which would have to be compiled first
+    return np.ascontiguousarray((Q * np.sign(np.diagonal(R))).T.astype(dtype))
 
 
 def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:
