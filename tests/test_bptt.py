@@ -1,5 +1,7 @@
 """Task gradients against finite differences, 256-bit arithmetic, and NumPy's formulas."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mpmath
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
+from lyapflow import _threads
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
 from lyapflow.learning.bptt import bptt
@@ -130,3 +133,31 @@ def test_what_diverges_is_named_by_its_place_in_the_batch(member):
     with pytest.raises(lf.Diverged, match="task loss stopped being finite at step 1") as caught:
         lf.bptt_value_and_grad(model, x, y, loss="mse")
     assert (caught.value.step, caught.value.member) == (1, member)
+
+
+def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):
+    model, x, y, options, _ = problem(BASE)
+    for kept in (_threads.KEPT, 1000):  # beyond which nothing is kept
+        monkeypatch.setattr(_threads, "KEPT", kept)
+        size = sizes(model.cell)
+        value, gradient, outputs = bptt(model, size, x, y, 0, "mse")
+        before = [a.copy() for a in (*arrays(gradient), outputs)]
+        lf.bptt_value_and_grad(model, 9 * x, 9 * y, **options)
+        lf.bptt_value_and_grad(model, x[:9, :3], y[:9, :3], **options)
+        for a, b in zip((*arrays(gradient), outputs), before):
+            np.testing.assert_array_equal(a, b)
+        again = bptt(model, size, x, y, 0, "mse")
+        assert again[0] == value
+        for a, b in zip((*arrays(again[1]), again[2]), before):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_thread_keeps_its_memory_and_nobody_elses():
+    mine = _threads.scratch("test", (3, 4), np.dtype(np.float32))
+    assert mine.shape == (3, 4) and mine.dtype == np.float32
+    assert np.shares_memory(mine, _threads.scratch("test", (2, 2), np.dtype(float)))
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(_threads.scratch, "test", (3, 4), np.dtype(np.float32)).result()
+    assert not np.shares_memory(mine, other)
+    large = _threads.KEPT // 8 + 1
+    assert not np.shares_memory(*(_threads.scratch("large", (large,), np.dtype(float)) for _ in range(2)))

@@ -25,7 +25,7 @@ def training(model, task, T, batch, lr, clip_norm, rng):
 @jit
 def _products(A, B, C, times):
     for _ in range(times):
-        gemm(A, False, B, True, 1.0, 0.0, C)
+        gemm(A, False, B, False, 1.0, 0.0, C)
 
 
 def products(n, k, dtype, times=200):
