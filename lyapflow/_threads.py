@@ -19,7 +19,7 @@ from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
 _here = threading.local()  # .piece, .failure: what this thread works on, and what may end it; .kept: see scratch
-KEPT = 2**25  # bytes of an array that a thread keeps
+KEPT = 2**25  # bytes that a thread keeps, at most
 
 
 class Stopped(BaseException):
@@ -90,9 +90,10 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     To get fresh memory from the system takes as long as a short epoch needs to fill it. What is large is not kept.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > KEPT:
-        return np.empty(shape, dtype)
     kept = _here.__dict__.setdefault("kept", {})
     if name not in kept or kept[name].size < size:
-        kept[name] = np.empty(size, np.uint8)
+        fresh = np.empty(size, np.uint8)
+        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT:
+            return fresh.view(dtype).reshape(shape)
+        kept[name] = fresh
     return kept[name][:size].view(dtype).reshape(shape)

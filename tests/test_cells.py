@@ -244,6 +244,31 @@ def test_jacobian_of_an_outside_cell():
     np.testing.assert_allclose(D, [[-1.4, 1.0], [0.3, 0.0]])
 
 
+class Decay(NamedTuple):
+    """``h' = r h``, with a field without axes."""
+
+    r: np.ndarray  # ()
+
+
+@interface.sizes.register
+def _(cell: Decay) -> interface.Sizes:
+    return interface.Sizes(1, 1, 0, 0, 0, 0, {"r": ()})
+
+
+@interface.implement(interface.step, Decay)
+def decay_step(cell, turned, h, x, h_next, record):
+    h_next[:] = cell.r[()] * h
+
+
+@interface.implement(interface.tangent, Decay)
+def decay_tangent(cell, turned, record, Q, Q_next, work):
+    Q_next[:] = cell.r[()] * Q
+
+
+def test_a_field_may_be_a_number():
+    assert lf.lyapunov_spectrum(Decay(np.array(0.5)), np.empty((5, 0))).exponents[0] == np.log(0.5)
+
+
 class Incomplete(NamedTuple):
     a: np.ndarray
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numba.core.errors import TypingError
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack, products
@@ -61,8 +62,9 @@ def test_gemm_is_the_matrix_product_of_strided_rows(m, n, inner, transpose_a, tr
 def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
     rng = np.random.default_rng(seed)
     A, B, C, left, right = matrices(rng, m, n, m, transpose_a, transpose_b, 0, dtype)
+    full = left.copy()
     for part, triangle in ((LOWER_FACTOR, np.tril), (UPPER_FACTOR, np.triu)):
-        A[:] = triangle(left).T if transpose_a else triangle(left)
+        A[:] = triangle(full).T if transpose_a else triangle(full)
         gemm_part(A, transpose_a, B, transpose_b, 1.0, 0.0, C, part)
         np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
     A, B, C, left, right = matrices(rng, m, m, n, transpose_a, transpose_b, 0, dtype)
@@ -74,11 +76,12 @@ def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
 def test_an_entry_depends_on_its_row_and_its_column_alone(dtype):
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((41, 300)).astype(dtype), rng.standard_normal((300, 90)).astype(dtype)
-    whole = np.empty((41, 90), dtype)
-    gemm(A, False, B, False, 1.0, 0.0, whole)
+    before = rng.standard_normal((41, 90)).astype(dtype)
+    whole = before.copy()
+    gemm(A, False, B, False, 0.7, 0.3, whole)
     for rows, columns in ((slice(0, 1), slice(0, 90)), (slice(3, 10), slice(5, 61)), (slice(40, 41), slice(89, 90))):
-        part = np.empty(whole[rows, columns].shape, dtype)
-        gemm(A[rows], False, B[:, columns], False, 1.0, 0.0, part)
+        part = before[rows, columns].copy()
+        gemm(A[rows], False, B[:, columns], False, 0.7, 0.3, part)
         np.testing.assert_array_equal(part, whole[rows, columns])
 
 
@@ -95,6 +98,21 @@ def test_large_products(transpose_a, transpose_b, dtype):
     np.testing.assert_allclose(C, expected, rtol=0, atol=bound(left, right, dtype))
     lapack.gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, beside)
     np.testing.assert_array_equal(C, beside)  # LARGE is where BLAS begins
+
+
+def test_matrices_by_columns_are_refused():
+    A, C = np.ones((3, 3)), np.empty((3, 3))
+    with pytest.raises(TypingError, match="row-major"):
+        gemm(A, False, np.asfortranarray(np.ones((3, 4))), False, 1.0, 0.0, C)
+    with pytest.raises(TypingError, match="one dtype"):
+        gemm(A, False, A.astype(np.float32), False, 1.0, 0.0, C)
+
+
+def test_nothing_times_nothing():
+    for m, n, inner in ((0, 3, 2), (3, 0, 2), (3, 2, 0)):
+        C = np.ones((m, n))
+        gemm(np.ones((m, inner)), False, np.ones((inner, n)), False, 1.0, 2.0, C)
+        np.testing.assert_array_equal(C, np.full((m, n), 2.0))
 
 
 def test_a_single_row_may_have_any_stride():

@@ -159,8 +159,8 @@ MUTATIONS = [
     ("linalg/qr.py", "solve(work.L, double_F)", "pass"),
     ("linalg/qr.py", "_rounded(double_F, F)", "pass"),
     ("linalg/products.py", "beta = C.dtype.type(1.0)", "pass"),
-    ("linalg/products.py", "(beta * C[top + r, j + v] if beta != 0 else zero)", "zero"),
-    ("linalg/products.py", "for r in range(i - top, rows):", "for r in range(rows):"),
+    ("linalg/products.py", "edge[r, v] = C[top + r, j + v]", "edge[r, v] = 0.0"),
+    ("linalg/products.py", "for r in range(i - top, rows):\n                for v in range(width):\n                    C", "for r in range(rows):\n                for v in range(width):\n                    C"),
     ("linalg/products.py", "depth - 1) if part == UPPER_FACTOR", "depth) if part == UPPER_FACTOR"),
     ("linalg/products.py", "min(depth, i + rows - start) if", "min(depth, i - start) if"),
     ("linalg/products.py", "j // rows * rows if", "(j // rows + 1) * rows if"),
@@ -168,10 +168,11 @@ MUTATIONS = [
     ("linalg/products.py", " and C.strides[1] == C.itemsize", ""),
     ("linalg/products.py", "n < min(m, lanes)", "n < m"),
     ("linalg/products.py", "if transpose_B or spread or width % lanes != 0:", "if transpose_B or spread:"),
-    ("linalg/products.py", "builder.call(multiply_add, [betas, builder.load(place, align=bits // 8), n])", "builder.fadd(builder.load(place, align=bits // 8), n)"),
+    ("linalg/tiles.py", "code.multiply_add(betas, code.load(code.vector, *place), result)", "result"),
+    ("linalg/products.py", "if part == LOWER_FACTOR else depth", "if part >= LOWER_FACTOR else depth"),
     ("linalg/products.py", "A, B, C, m, n = B, A, C.T, n, m", "A, B, C, m, n = B, A, C, n, m"),
     ("linalg/qr_pullback.py", "Q, True, -1.0, 1.0, M,", "Q, True, 1.0, 1.0, M,"),
-    ("linalg/qr_pullback.py", "gemm(Q_bar, False, Q, True", "gemm(Q, False, Q_bar, True"),
+    ("linalg/qr_pullback.py", "gemm_part(Q_bar, False, Q, True", "gemm_part(Q, False, Q_bar, True"),
     ("linalg/qr_pullback.py", "gemm(M, False, Q, False, 1.0, 1.0, Q_bar)", "pass"),
     ("linalg/qr_pullback.py", "M[j, i] = M[i, j]", "pass"),
     ("linalg/qr_pullback.py", "gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])", "pass"),
@@ -228,7 +229,7 @@ MUTATIONS = [
     ("learning/bptt.py", "/ (1 + decay) - y", "/ (1 + decay)"),
     ("learning/bptt.py", "np.where(z >= 0, 1, decay)", "decay"),
     ("learning/bptt.py", "np.maximum(z, 0) - z * y", "np.maximum(z, 0)"),
-    ("learning/bptt.py", "gemm(rows, False, model.W_out, False, 1.0, 0.0, states_bar.reshape(-1, size.state)[:, : size.units])", "states_bar[:] = 0.0"),
+    ("learning/bptt.py", "_multiply(rows, model.W_out, states_bar.reshape(-1, size.state)[:, : size.units])", "states_bar[:] = 0.0"),
     ("learning/bptt.py", "states_bar[..., size.units :] = 0.0", "pass"),
     ("learning/bptt.py", "W_out_bar, rows.sum(axis=0)", "0 * W_out_bar, rows.sum(axis=0)"),
     ("learning/bptt.py", "rows.sum(axis=0), h0_bar", "0 * model.b_out, h0_bar"),
@@ -256,10 +257,7 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         if mutation is not None:
             file, old, new = mutation
             path = copy / "lyapflow" / file
-            source = path.read_text()
-            if source.count(old) != 1:
-                raise SystemExit(f"{file} must contain {old!r} once, it stands there {source.count(old)} times")
-            path.write_text(source.replace(old, new))
+            path.write_text(path.read_text().replace(old, new))
         environment = os.environ | {"PYTHONPATH": folder, "NUMBA_CACHE_DIR": str(copy / "cache")}
         words = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
         words += [f"tests/test_{name}.py" for name in TESTS]
@@ -278,6 +276,9 @@ def main() -> int:
     chosen = [m for m in MUTATIONS if not words or any(word in text for word in words for text in m)]
     if not chosen:
         parser.error("no mutation contains such a word")
+    for file, old, _ in chosen:
+        if (count := (ROOT / "lyapflow" / file).read_text().count(old)) != 1:
+            raise SystemExit(f"{file} must contain {old!r} once, it stands there {count} times")
     if test := notices(None):
         raise SystemExit(f"the tests must pass before the code is broken: {test}")
     with ThreadPoolExecutor(2) as pool:

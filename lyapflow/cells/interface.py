@@ -177,7 +177,7 @@ def checked(cell: Any, *generics: Callable) -> Any:
 
 def transposed(cell: Any) -> Any:
     """A cell of the same class, each array as a matrix with rows along its last axis, transposed."""
-    matrices = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in cell)
+    matrices = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in map(np.atleast_1d, cell))
     return type(cell)(*(np.ascontiguousarray(matrix.T) for matrix in matrices))
 
 

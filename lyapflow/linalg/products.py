@@ -3,13 +3,14 @@
 BLAS copies its factors into another layout before it multiplies, which pays for matrices that are larger than those of
 a recurrent network, and for many rows. Here a product is made tile by tile from factors where they lie; of the second
 one a panel is copied only to be transposed, to be filled up to whole vectors, or where its rows are far apart. Every
-entry is one chain of multiplications and additions over the inner index, so that it depends neither on what is computed
-beside it nor on the width of vectors. Large products go to BLAS. Nothing is allocated.
+entry is summed term by term, 128 at a time, so that it depends neither on what is computed beside it nor on the width
+of vectors. Large products go to BLAS. Nothing is allocated.
 """
 
 from llvmlite import ir
 from numba import carray
 from numba.core import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from lyapflow._jit import jit
@@ -18,8 +19,8 @@ from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_l
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 PANEL, EDGE = DEPTH * VECTORS * VECTOR, ROWS * VECTORS * VECTOR  # bytes of that, and of a tile
-MANY = 32  # rows for which a copy of B may pay,
-SPREAD = 2**15  # which it does where a panel of B is spread over more bytes
+MANY = 32  # rows for which a copy of B may pay, by BLAS or here,
+SPREAD = 2**15  # where a panel of B is spread over more bytes than this
 LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is better at
 
 WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
@@ -57,7 +58,7 @@ def _pack(B, transpose_B, start, j, width, panel):
 @jit(inline="always")
 def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part):
     """Add to the columns of C from j what `depth` rows of B from start give, a tile after the other."""
-    m, lanes, zero = len(C), VECTOR // C.itemsize, C.dtype.type(0.0)
+    m, lanes = len(C), VECTOR // C.itemsize
     vectors = (width + lanes - 1) // lanes
     edge = carray(stack(EDGE), (ROWS, VECTORS * lanes), C.dtype)
     rows = ROWS if m >= ROWS else 1
@@ -69,27 +70,29 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
             continue
         whole = top == i and width == vectors * lanes and C.strides[1] == C.itemsize
         c, c_row = address(C) + i * C.strides[0] + j * C.itemsize, C.strides[0]
-        keep = beta
         if not whole:
-            c, c_row, keep = address(edge), edge.strides[0], zero
+            c, c_row = address(edge), edge.strides[0]
+            for r in range(i - top, rows):
+                for v in range(width):
+                    edge[r, v] = C[top + r, j + v]
         left, right, inner = a + top * a_row + first * a_inner, b + first * b_row, last - first
         if rows == 1:
             if vectors == 1:
-                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
             elif vectors == 2:
-                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
             else:
-                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
         elif vectors == 1:
-            tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+            tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
         elif vectors == 2:
-            tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+            tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
         else:
-            tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, keep)
+            tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
         if not whole:
             for r in range(i - top, rows):
                 for v in range(width):
-                    C[top + r, j + v] = edge[r, v] + (beta * C[top + r, j + v] if beta != 0 else zero)
+                    C[top + r, j + v] = edge[r, v]
 
 
 @jit
@@ -127,6 +130,8 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
 
 def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     """Signature and code of a call of `_gemm`, which is compiled for a dtype, whatever the layout of the matrices."""
+    if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
+        raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
     matrix = types.Array(C.dtype, 2, "A")
     wanted = (matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp)
     kernel = types.Dispatcher(_gemm)
@@ -135,15 +140,19 @@ def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     def codegen(context, builder, signature, values):
         function = context.get_function(kernel, compiled)
         context.add_linking_libs(function.libs)
-        return function(builder, [*values, ir.Constant(ir.IntType(64), WHOLE)][: len(wanted)])
+        whole = [] if part else [ir.Constant(ir.IntType(64), WHOLE)]
+        return function(builder, [*values, *whole])
 
     given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C)
-    return types.none(*given, *([types.intp] if part is not None else [])), codegen
+    return types.none(*given, types.intp) if part else types.none(*given), codegen
 
 
 @intrinsic
 def gemm(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C):
-    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
+    """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0.
+
+    The last axis of each is contiguous; rows may lie apart.
+    """
     return _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, None)
 
 

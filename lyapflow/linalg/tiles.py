@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-VECTOR = 32  # bytes
+VECTOR = 32  # bytes: of AVX2; where vectors are shorter or cannot fuse, BLAS would be faster
 ROWS, VECTORS = 4, 3  # of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
