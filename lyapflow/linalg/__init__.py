@@ -1,1 +1,1 @@
-"""Matrices, without networks: BLAS and LAPACK, elementary functions, QR and its pullback."""
+"""Matrices, without networks: products, BLAS and LAPACK, elementary functions, QR and its pullback."""
