@@ -1,5 +1,6 @@
 """Task losses and their gradient by backpropagation through time."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,24 +18,33 @@ from lyapflow.linalg.products import gemm
 from lyapflow.lyapunov.forward import new_tape, state_schedule, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat
 
-
-def _cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    decay = np.exp(-np.abs(z))
-    value = np.maximum(z, 0) - z * y + np.log1p(decay)
-    return value, np.where(z >= 0, 1, decay) / (1 + decay) - y
-
-
-def _mse(z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    off = z - y
-    return off**2, 2 * off
-
-
-LOSSES = {"cross_entropy": _cross_entropy, "mse": _mse}
+LOSSES = ("cross_entropy", "mse")
 
 
 @jit
-def _multiply(A, B, C):
-    gemm(A, False, B, False, 1.0, 0.0, C)
+def _score(cross_entropy, states, W_out, b_out, y, count, outputs, values, states_bar, W_out_bar, b_out_bar):
+    """Outputs and loss of states, rows all, and the cotangents of what gave them, for a mean over `count` outputs.
+
+    states_bar has the places of the units alone.
+    """
+    gemm(states, False, W_out, True, 1.0, 0.0, outputs)
+    number = outputs.dtype.type
+    one = number(1.0)
+    outputs_bar = np.empty_like(outputs)
+    for i in range(outputs.shape[0]):
+        for j in range(outputs.shape[1]):
+            outputs[i, j] += b_out[j]
+            z, off = outputs[i, j], outputs[i, j] - y[i, j]
+            if cross_entropy:
+                decay = math.exp(-abs(z))
+                values[i, j] = max(z, number(0.0)) - z * y[i, j] + math.log1p(decay)
+                slope = (one if z >= 0 else decay) / (one + decay) - y[i, j]
+            else:
+                values[i, j], slope = off * off, off + off
+            outputs_bar[i, j] = slope / number(count)
+            b_out_bar[j] += outputs_bar[i, j]
+    gemm(outputs_bar, False, W_out, False, 1.0, 0.0, states_bar)
+    gemm(outputs_bar, True, states, False, 1.0, 0.0, W_out_bar)
 
 
 def pieces(batch: int) -> list[slice]:
@@ -52,7 +62,8 @@ def bptt(
     def piece(p: int) -> tuple[float, Model, np.ndarray]:
         here = places[p]
         try:
-            return _piece(model, size, np.ascontiguousarray(x[:, here]), y[first:, here], loss, y[first:].size)
+            sequences, wanted = np.ascontiguousarray(x[:, here]), np.ascontiguousarray(y[first:, here])
+            return _piece(model, size, sequences, wanted, loss, y[first:].size)
         except Diverged as error:
             member = here.start + (error.member or 0)
             raise Diverged(str(error), step=error.step, member=member if x.shape[1] > 1 else None) from None
@@ -70,30 +81,38 @@ def _piece(
     model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, loss: str, count: int
 ) -> tuple[float, Model, np.ndarray]:
     """What some sequences add to loss and gradient, means over `count` outputs; y (S, B, o) is that of scored steps."""
-    plan, scored = state_schedule(len(x)), slice(len(x) - len(y) + 1, None)
-    h0 = np.broadcast_to(model.h0, (x.shape[1], size.state))
+    plan, steps, batch = state_schedule(len(x)), len(y), x.shape[1]
+    h0 = np.empty((batch, size.state), x.dtype)
+    h0[:] = model.h0
     tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True, empty=scratch)
     sweep(model.cell, size, x, tape, plan)
-    with one_blas_thread(), np.errstate(all="ignore"):  # what overflows is caught below, by its result
-        seen = tape.states[scored].reshape(-1, size.state)[:, : size.units]
-        outputs = (seen @ model.W_out.T + model.b_out).reshape(y.shape)
-        values, outputs_bar = LOSSES[loss](outputs, y)
-    if not np.isfinite(values).all():
+    units = slice(None, size.units)
+    states_bar = scratch("states_bar", (steps, batch, size.state), x.dtype)
+    states_bar[..., size.units :] = 0.0
+    outputs, values, W_out_bar, b_out_bar = map(np.empty_like, (y, y, model.W_out, model.b_out))
+    b_out_bar[:] = 0.0
+    _score(
+        loss == "cross_entropy",
+        tape.states[-steps:].reshape(-1, size.state)[:, units],
+        model.W_out,
+        model.b_out,
+        y.reshape(-1, y.shape[2]),
+        count,
+        outputs.reshape(-1, y.shape[2]),
+        values.reshape(-1, y.shape[2]),
+        states_bar.reshape(-1, size.state)[:, units],
+        W_out_bar,
+        b_out_bar,
+    )
+    total = float(values.sum(dtype=float))
+    if not np.isfinite(total) and not np.isfinite(values).all():
         lost, member, _ = map(int, np.argwhere(~np.isfinite(values))[0])
-        step = len(x) - len(y) + lost
+        step = len(x) - steps + lost
         raise Diverged(
             f"the task loss stopped being finite at step {step}: use smaller weights", step=step, member=member
         )
-    outputs_bar /= count
-    rows = outputs_bar.reshape(-1, len(model.b_out))
-    states_bar = scratch("states_bar", (*outputs.shape[:2], size.state), x.dtype)
-    states_bar[..., size.units :] = 0.0
-    with one_blas_thread(), np.errstate(all="ignore"):
-        _multiply(rows, model.W_out, states_bar.reshape(-1, size.state)[:, : size.units])
-        W_out_bar = rows.T @ seen
     cell_bar, h0_bar = retreat(model.cell, size, [Piece(0, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)])
-    gradient = Model(cell_bar, W_out_bar, rows.sum(axis=0), h0_bar.sum(axis=0))
-    return float(values.sum(dtype=float)) / count, gradient, outputs
+    return total / count, Model(cell_bar, W_out_bar, b_out_bar, h0_bar.sum(axis=0)), outputs
 
 
 def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
@@ -148,7 +167,7 @@ def checked_data(
     model: Model, size: Sizes, x: Any, y: Any, first: Any, loss: Any
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Inputs and targets that fit the Model and each other."""
-    _checks.one_of("loss", loss, tuple(LOSSES))
+    _checks.one_of("loss", loss, LOSSES)
     x = _checks.array("x", x, ("T", "B", size.inputs), like=model.h0)
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise LyapflowError(f"x must have at least one step and one trajectory, got shape {x.shape}")

@@ -4,6 +4,7 @@ Time: `transient` steps move the state alone, `q_transient` steps move state and
 counted. The block is reorthonormalised every `t_ons` steps, on the last uncounted step and on the last step.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -313,6 +314,7 @@ def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarr
     return states.copy() if batched else states[:, 0].copy()
 
 
+@functools.lru_cache(maxsize=8)
 def state_schedule(steps: int) -> Schedule:
     """A sweep of states alone."""
     return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0, 1)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-SHORTEST = 0.03  # seconds that a turn lasts at least
+SHORTEST = 0.1  # seconds that a turn lasts at least
 
 
 def turn(call: Callable[[], object], times: int) -> float:
-    """Seconds per call."""
+    """Seconds per call, after one that fetches back what the others have driven out of the caches."""
+    call()
     start = time.perf_counter()
     for _ in range(times):
         call()
@@ -17,7 +18,7 @@ def turn(call: Callable[[], object], times: int) -> float:
 
 
 def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call over the rounds, after two calls to warm up."""
+    """Median seconds of each call over the rounds, after calls to warm up."""
     times = {}
     for name, call in calls.items():
         call()  # compiles
