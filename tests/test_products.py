@@ -1,5 +1,9 @@
 """Matrix products in tiles, and by BLAS, against NumPy."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -44,6 +48,7 @@ def bound(A, B, dtype):
 )
 @example(1, 4, 1, False, True, 0, np.float64, 0)
 @example(5, 17, 4, True, True, 1, np.float32, 0)
+@example(32, 2, 50, True, False, 1, np.float64, 0)  # few columns: vectors along the other side
 @example(40, 30, DEPTH + 1, False, False, 30, np.float64, 0)  # rows of B far apart, and many of A
 def test_gemm_is_the_matrix_product_of_strided_rows(m, n, inner, transpose_a, transpose_b, padding, dtype, seed):
     A, B, C, left, right = matrices(np.random.default_rng(seed), m, n, inner, transpose_a, transpose_b, padding, dtype)
@@ -106,6 +111,30 @@ def test_matrices_by_columns_are_refused():
         gemm(A, False, np.asfortranarray(np.ones((3, 4))), False, 1.0, 0.0, C)
     with pytest.raises(TypingError, match="one dtype"):
         gemm(A, False, A.astype(np.float32), False, 1.0, 0.0, C)
+
+
+def at_the_end_of_memory(a):
+    """A copy, behind which nothing may be read or written."""
+    size = -(-a.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = np.frombuffer(memory, a.dtype, a.size, size - a.nbytes).reshape(a.shape)
+    copy[:] = a
+    return copy
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_nothing_is_touched_behind_the_matrices(transpose_a, transpose_b, dtype):
+    rng = np.random.default_rng(0)
+    for m, n, inner in ((1, 1, 1), (5, 7, 6), (6, 8, 6), (4, 13, 3), (33, 14, 131), (40, 3, 9)):
+        A, B, C, left, right = matrices(rng, m, n, inner, transpose_a, transpose_b, 0, dtype)
+        C = at_the_end_of_memory(C)
+        gemm(at_the_end_of_memory(A), transpose_a, at_the_end_of_memory(B), transpose_b, 1.0, 0.0, C)
+        np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
 
 
 def test_nothing_times_nothing():

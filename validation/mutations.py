@@ -166,7 +166,6 @@ MUTATIONS = [
     ("linalg/products.py", "j // rows * rows if", "(j // rows + 1) * rows if"),
     ("linalg/products.py", "p = min(q, depth - 4)", "p = q"),
     ("linalg/products.py", " and C.strides[1] == C.itemsize", ""),
-    ("linalg/products.py", "n < min(m, lanes)", "n < m"),
     ("linalg/products.py", "if transpose_B or spread or width % lanes != 0:", "if transpose_B or spread:"),
     ("linalg/tiles.py", "code.multiply_add(betas, code.load(code.vector, *place), result)", "result"),
     ("linalg/products.py", "if part == LOWER_FACTOR else depth", "if part >= LOWER_FACTOR else depth"),
