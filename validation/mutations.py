@@ -259,7 +259,7 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
             path = copy / "lyapflow" / file
             path.write_text(path.read_text().replace(old, new))
         environment = os.environ | {"PYTHONPATH": folder, "NUMBA_CACHE_DIR": str(copy / "cache")}
-        words = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
+        words = [sys.executable, "-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
         words += [f"tests/test_{name}.py" for name in TESTS]
         own = CELLS.get(Path(mutation[0]).stem) if mutation else None
         others = " and ".join(f"not {name}" for name in CELLS.values())
