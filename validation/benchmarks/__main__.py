@@ -199,7 +199,7 @@ def draw(found, path):
         axis.set_yticks(range(len(of_dtype)), [row[0] for row in of_dtype])
         axis.set(title=dtype, xlabel="time / time of lyapflow")
     axes[0].invert_yaxis()  # the axes share it
-    axes[0].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=120)
 
 
