@@ -8,9 +8,10 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TypeVar, cast
 
 import numba
 import numpy as np
@@ -18,7 +19,9 @@ import numpy as np
 from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
-_here = threading.local()  # .piece, .failure: what this thread works on, and what may end it; .kept: see scratch
+_here = (
+    threading.local()
+)  # .piece, .round: what this thread works on, and for whom; .helped: whether others help; .kept: scratch
 KEPT = 2**25  # bytes that a thread keeps, at most
 
 
@@ -37,15 +40,20 @@ def _pool(process: int, count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "lyapflow")
 
 
-class _Failure:
-    """The first piece that has failed, by number: those after it need not go on. -1 where their caller has gone."""
+class _Round:
+    """Pieces to be done: which is next, and the first that has failed, by number: those after it need not go on."""
 
     def __init__(self, count: int) -> None:
-        self.lock, self.piece = threading.Lock(), count
+        self.lock, self.numbers, self.failed = threading.Lock(), iter(range(count)), count
 
-    def at(self, piece: int) -> None:
+    def next(self) -> int | None:
         with self.lock:
-            self.piece = min(self.piece, piece)
+            return next(self.numbers, None)
+
+    def fail(self, piece: int) -> None:
+        """-1 where their caller has gone."""
+        with self.lock:
+            self.failed = min(self.failed, piece)
 
 
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
@@ -54,33 +62,66 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     If pieces fail, the error of the first of them is raised, whichever failed sooner; those after it end at their next
     `breathe`.
     """
-    if min(threads(), count) <= 1 or hasattr(_here, "piece"):
+    workers = min(threads(), count)
+    if workers <= 1 or hasattr(_here, "piece"):
         return [piece(r) for r in range(count)]
-    failure = _Failure(count)
+    here, found = _Round(count), cast(list[Result], [None] * count)
+    errors: dict[int, BaseException] = {}
 
-    def alone(r: int) -> Result:
-        _here.piece, _here.failure = r, failure
-        try:
-            breathe()
-            return piece(r)
-        except BaseException:
-            failure.at(r)
-            raise
-        finally:
-            del _here.piece, _here.failure
+    def work() -> None:
+        while (r := here.next()) is not None:
+            _here.piece, _here.round = r, here
+            try:
+                breathe()
+                found[r] = piece(r)
+            except (Exception, Stopped) as error:
+                here.fail(r)
+                errors[r] = error
+            except BaseException:  # Ctrl-C
+                here.fail(-1)
+                raise
+            finally:
+                del _here.piece, _here.round
 
     with one_blas_thread():
-        futures = [_pool(os.getpid(), threads()).submit(alone, r) for r in range(count)]
+        helpers = [_pool(os.getpid(), threads()).submit(work) for _ in range(workers - 1)]
         try:
-            return [future.result() for future in futures]
-        finally:
-            failure.at(-1)
-            wait(futures)
+            work()
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
+        except BaseException:
+            here.fail(-1)
+            wait(helpers)
+            raise
+    if errors:
+        raise errors[min(errors)]
+    return found
+
+
+@contextmanager
+def helped(work: Callable[[np.ndarray], None], most: int) -> Iterator[None]:
+    """While inside, other threads, most at most, do work(over), which ends once over[0] is set.
+
+    Nested calls bring no more of them, and a piece of `each` gets none.
+    """
+    count = 0 if hasattr(_here, "piece") or hasattr(_here, "helped") else min(threads() - 1, most)
+    if count <= 0:
+        yield
+        return
+    _here.helped, over = True, np.zeros(1, np.int64)
+    try:
+        for _ in range(count):
+            _pool(os.getpid(), threads()).submit(work, over)
+        yield
+    finally:
+        over[0] = 1
+        del _here.helped
 
 
 def breathe() -> None:
     """Called ten times a second by whatever takes long, so that a piece ends soon after Ctrl-C."""
-    if hasattr(_here, "piece") and _here.piece > _here.failure.piece:
+    if hasattr(_here, "piece") and _here.piece > _here.round.failed:
         raise Stopped
 
 

@@ -130,6 +130,15 @@ def test_orthogonality_of_drawn_blocks(k, extra, digits, last, unit, seed):
         assert check_factors(block * unit) == HOUSEHOLDER  # squares would overflow or vanish
 
 
+def test_errors_that_add_up_from_panel_to_panel():
+    rng = np.random.default_rng(0)
+    assert check_factors(rng.standard_normal((240, 256))) == ONCE
+    # each row against the sum of all rows before, as in Kahan's matrix: errors of earlier rows add up in step
+    k, n, sine, cosine = 200, 208, np.sin(1.2), np.cos(1.2)
+    L = (np.diag(sine ** np.arange(k)) @ (np.eye(k) - cosine * np.triu(np.ones((k, k)), 1))).T
+    assert check_factors(L @ np.linalg.qr(rng.standard_normal((n, k)))[0].T) > ONCE
+
+
 def test_a_block_of_zeros_or_nan_goes_to_householder():
     for bad in (0.0, np.nan, np.inf):
         block = np.random.default_rng(0).standard_normal((3, 5))
@@ -169,6 +178,16 @@ def test_pullback_of_the_product_is_the_identity(A, seed):
     Q, R = lf.qr(A)
     A_bar = lf.qr_pullback(Q, R, C @ np.swapaxes(R, -1, -2), np.triu(np.swapaxes(Q, -1, -2) @ C))
     np.testing.assert_allclose(A_bar, C, atol=1e-11)
+
+
+def test_pullback_in_groups_of_panels():
+    rng = np.random.default_rng(0)
+    Q, R = lf.qr(rng.standard_normal((150, 220)).T)
+    Q_bar, R_bar = rng.standard_normal(Q.shape), rng.standard_normal(R.shape)
+    M = R @ np.triu(R_bar).T - Q_bar.T @ Q
+    copyltu = np.tril(M) + np.tril(M, -1).T
+    expected = (Q_bar + Q @ copyltu) @ np.linalg.inv(R).T
+    np.testing.assert_allclose(lf.qr_pullback(Q, R, Q_bar, R_bar), expected, atol=1e-11 * np.abs(expected).max())
 
 
 @given(matrices(stack=False), st.integers(0, 99))

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = "elementary lapack products qr cells flossing_gradient bptt adam spectrum deficiency ensemble tasks training".split()
+TESTS = "elementary lapack products team qr cells flossing_gradient bptt adam spectrum deficiency ensemble tasks training".split()
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -150,10 +150,19 @@ MUTATIONS = [
     ("linalg/qr.py", "if not new > resolution * noise:", "if not new > resolution:"),
     ("linalg/qr.py", "return n * float(np.finfo(dtype).eps)", "return 1e-3 * float(np.finfo(dtype).eps)"),
     ("linalg/qr.py", "gemm(along, False, before, False, -1.0, 1.0, P)", "pass"),
-    ("linalg/qr.py", "if lost <= DEFECT:", "if True:"),
+    ("linalg/qr.py", "if lost <= DEFECT:\n            defect = max", "if True:\n            defect = max"),
+    ("linalg/qr.py", "own <= DEFECT < lost:", "own <= DEFECT:"),
+    ("linalg/qr.py", "return np.sqrt(total / len(signs))", "return 0.0"),
+    ("linalg/qr.py", "_project(work.group[: last - first], Q[:first], F[first:last, :first])", "pass"),
+    ("linalg/qr_pullback.py", "gemm(F[first:last, :first], True, A_bar[first:last], False, -1.0, 1.0, Q_bar[:first])", "pass"),
+    ("linalg/team.py", "while load(DONE) < parts:", "while False:"),
+    ("linalg/team.py", "or not swap(BUSY, 0, 1)", ""),
+    ("linalg/team.py", "if swap(WORD, word, word - 1):", "swap(WORD, word, word - 1)\n    if True:"),
+    ("linalg/products.py", "stop = min(first + columns, C.shape[1])", "stop = C.shape[1]"),
+    ("_threads.py", 'hasattr(_here, "piece") or hasattr(_here, "helped")', 'hasattr(_here, "piece")'),
     ("linalg/qr.py", "if not amplification <= AMPLIFICATION:", "if False:"),
     ("linalg/qr.py", "if not SHORTEST < lengths[j] < LONGEST:", "if False:"),
-    ("linalg/qr.py", "gemm(diagonal, False, again, False, 1.0, 1.0, along)", "pass"),
+    ("linalg/qr.py", "gemm(diagonal, False, again, False, 1.0, 1.0, F[start:stop, :start])", "pass"),
     ("linalg/qr.py", "copy(product, diagonal)", "pass"),
     ("linalg/qr.py", "copy(product, F[start:stop, start:stop])", "pass"),
     ("linalg/qr.py", "solve(work.L, double_F)", "pass"),
@@ -169,12 +178,12 @@ MUTATIONS = [
     ("linalg/products.py", "if transpose_B or spread or width % lanes != 0:", "if transpose_B or spread:"),
     ("linalg/tiles.py", "code.multiply_add(betas, code.load(code.vector, *place), result)", "result"),
     ("linalg/products.py", "if part == LOWER_FACTOR else depth", "if part >= LOWER_FACTOR else depth"),
-    ("linalg/products.py", "A, B, C, m, n = B, A, C.T, n, m", "A, B, C, m, n = B, A, C, n, m"),
+    ("linalg/products.py", "A, B, C, n = B, A, C.T, m", "A, B, C, n = B, A, C, m"),
     ("linalg/qr_pullback.py", "Q, True, -1.0, 1.0, M,", "Q, True, 1.0, 1.0, M,"),
     ("linalg/qr_pullback.py", "gemm_part(Q_bar, False, Q, True", "gemm_part(Q, False, Q_bar, True"),
     ("linalg/qr_pullback.py", "gemm(M, False, Q, False, 1.0, 1.0, Q_bar)", "pass"),
     ("linalg/qr_pullback.py", "M[j, i] = M[i, j]", "pass"),
-    ("linalg/qr_pullback.py", "gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])", "pass"),
+    ("linalg/qr_pullback.py", "gemm(F[start:stop, first:start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[first:start])", "pass"),
     ("linalg/qr_pullback.py", "M[i, i] = g[i]", "pass"),
     ("linalg/qr_pullback.py", "gemm(L, True, L_bar, False, 1.0, 0.0, M)", "gemm(L, False, L_bar, True, 1.0, 0.0, M)"),
     # time

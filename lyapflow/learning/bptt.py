@@ -47,9 +47,10 @@ def _score(cross_entropy, states, W_out, b_out, y, count, outputs, values, state
     gemm(outputs_bar, True, states, False, 1.0, 0.0, W_out_bar)
 
 
-def pieces(batch: int) -> list[slice]:
-    """Sequences of a batch that a thread takes together: at least 8, in at most 16 pieces."""
-    length = max(8, -(-batch // 16))
+def pieces(n_state: int, steps: int, batch: int) -> list[slice]:
+    """Sequences of a batch that a thread takes together: at least 8, in at most 16 pieces, each worth a thread."""
+    flops = 6.0 * n_state * (n_state + 30) * steps * batch  # tanh and the like take as long as 30 products
+    length = -(-batch // max(1, min(16, batch // 8, int(flops / 2.5e7))))
     return [slice(start, min(start + length, batch)) for start in range(0, batch, length)]
 
 
@@ -57,7 +58,7 @@ def bptt(
     model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, first: int, loss: str
 ) -> tuple[float, Model, np.ndarray]:
     """`bptt_value_and_grad` of checked arguments, with the scored outputs (S, B, o)."""
-    places = pieces(x.shape[1])
+    places = pieces(size.state, *x.shape[:2])
 
     def piece(p: int) -> tuple[float, Model, np.ndarray]:
         here = places[p]

@@ -4,7 +4,8 @@ BLAS copies its factors into another layout before it multiplies, which pays for
 a recurrent network, and for many rows. Here a product is made tile by tile from factors where they lie; of the second
 one a panel is copied only to be transposed, to be filled up to whole vectors, or where its rows are far apart. Every
 entry is summed term by term, 128 at a time, so that it depends neither on what is computed beside it nor on the width
-of vectors. Large products go to BLAS. Nothing is allocated.
+of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns are shared with those who help
+(`lyapflow.linalg.team`), which changes no bit. Nothing is allocated.
 """
 
 from llvmlite import ir
@@ -15,6 +16,7 @@ from numba.extending import intrinsic
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack
+from lyapflow.linalg.team import SHARE, in_parts, share
 from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, stack, tile, transpose_four
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
@@ -22,6 +24,7 @@ PANEL, EDGE = DEPTH * VECTORS * VECTOR, ROWS * VECTORS * VECTOR  # bytes of that
 MANY = 32  # rows for which a copy of B may pay, by BLAS or here,
 SPREAD = 2**15  # where a panel of B is spread over more bytes than this
 LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is better at
+COLUMNS = 128  # of such a product in a part, about
 
 WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
 
@@ -96,29 +99,30 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
 
 
 @jit
-def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
-    out_of_line()
-    m, n = C.shape
-    inner = A.shape[0] if transpose_A else A.shape[1]
-    if part == WHOLE and m >= MANY and m * n * inner * C.itemsize > LARGE:
-        lapack.gemm(A, transpose_A, B, transpose_B, alpha, beta, C)
+def _columns(job, number):
+    """Of a product, the columns of C that make its part of that number."""
+    A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas = job
+    m, inner = len(C), A.shape[0] if transpose_A else A.shape[1]
+    first = number * columns
+    stop = min(first + columns, C.shape[1])
+    if by_blas:
+        right = B[first:stop] if transpose_B else B[:, first:stop]
+        lapack.gemm(A, transpose_A, right, transpose_B, alpha, beta, C[:, first:stop])
         return
     lanes = VECTOR // C.itemsize
-    if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):  # vectors along the other side
-        A, B, C, m, n = B, A, C.T, n, m
     a_row, a_inner = (A.strides[1], A.strides[0]) if transpose_A else (A.strides[0], A.strides[1])
     alpha, beta, zero = C.dtype.type(alpha), C.dtype.type(beta), C.dtype.type(0.0)
     wide = VECTORS * lanes
     panel = carray(stack(PANEL), (DEPTH, wide), C.dtype)
     if inner == 0:
         for i in range(m):
-            for j in range(n):
+            for j in range(first, stop):
                 C[i, j] = beta * C[i, j] if beta != 0 else zero
     for start in range(0, inner, DEPTH):
         depth = min(DEPTH, inner - start)
         spread = depth * B.strides[0] > SPREAD and m >= MANY
-        for j in range(0, n, wide):
-            width = min(wide, n - j)
+        for j in range(first, stop, wide):
+            width = min(wide, stop - j)
             b, b_row = address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
             if transpose_B or spread or width % lanes != 0:
                 _pack(B, transpose_B, start, j, width, panel[:depth])
@@ -126,6 +130,28 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
             a = address(A) + start * a_inner
             _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part)
         beta = C.dtype.type(1.0)
+
+
+_addresses = in_parts(_columns)
+
+
+@jit
+def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
+    out_of_line()
+    m, n = C.shape
+    inner = A.shape[0] if transpose_A else A.shape[1]
+    lanes = VECTOR // C.itemsize
+    columns = VECTORS * lanes
+    by_blas = part == WHOLE and m >= MANY and m * n * inner * C.itemsize > LARGE
+    if by_blas:
+        columns = -(-n // max(1, n // COLUMNS))
+    else:
+        columns *= max(1, SHARE // max(1, m * inner * columns))
+        if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):  # vectors along the other side
+            A, B, C, n = B, A, C.T, m
+    job = (A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas)
+    function, arguments = _addresses(job)
+    share(-(-n // columns), function, arguments)
 
 
 def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
 from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm, gemm_part
-from lyapflow.linalg.qr import panel, panels, solve, transposed
+from lyapflow.linalg.qr import group, panel, panels, solve, transposed
 
 
 @jit(inline="always")
@@ -27,8 +27,11 @@ def _pull_back(Q, F, Q_bar, M, A_bar):
     gemm(M, False, Q, False, 1.0, 1.0, Q_bar)
     for p in range(panels(len(M)) - 1, -1, -1):  # A_bar = L^-T Q_bar, the last panel first
         start, stop = panel(p, len(M))
+        first, last = group(p, len(M))
         gemm_part(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
-        gemm(F[start:stop, :start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[:start])
+        gemm(F[start:stop, first:start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[first:start])
+        if start == first:
+            gemm(F[first:last, :first], True, A_bar[first:last], False, -1.0, 1.0, Q_bar[:first])
 
 
 @jit(inline="always")

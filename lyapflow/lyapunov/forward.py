@@ -19,6 +19,7 @@ from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent, transposed
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr import orthonormalise, workspace
+from lyapflow.linalg.team import team
 
 NOT_FINITE = -1
 
@@ -215,7 +216,7 @@ def sweep(
     checkpoints = {} if checkpoints is None else checkpoints
     marks = [*sorted(checkpoints), plan.steps]
     turned, start = transposed(cell), 0
-    with one_blas_thread():
+    with one_blas_thread(), team(size.state**2 * max(k, x.shape[1])):
         while start < plan.steps:
             breathe()
             if start in checkpoints:

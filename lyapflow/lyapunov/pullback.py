@@ -11,6 +11,7 @@ from lyapflow._threads import breathe
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
 from lyapflow.linalg.elementary import add, all_finite, copy
 from lyapflow.linalg.qr_pullback import pull_back_log
+from lyapflow.linalg.team import team
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
 ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix product as stay in the L2 cache
@@ -140,28 +141,29 @@ def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> tuple[Any, np.nd
                     np.empty((chunk, batch, size.step_work), dtype),
                     np.empty((chunk, k, size.tangent_work), dtype),
                 )
-            for stop in range(piece.plan.steps, 0, -segment):
-                breathe()
-                lost = _retreat(
-                    cell,
-                    turned,
-                    piece.x,
-                    max(stop - segment, 0),
-                    stop,
-                    piece.plan.transient,
-                    piece.plan.factor_after,
-                    piece.tape,
-                    piece.growth_bar,
-                    piece.states_bar,
-                    bars,
-                    gradient,
-                )
-                if lost >= 0:
-                    step = piece.start + lost
-                    raise Diverged(
-                        f"the gradient stopped being finite at step {step}: use smaller weights or a shorter input",
-                        step=step,
+            with team(size.state**2 * max(k, batch)):
+                for stop in range(piece.plan.steps, 0, -segment):
+                    breathe()
+                    lost = _retreat(
+                        cell,
+                        turned,
+                        piece.x,
+                        max(stop - segment, 0),
+                        stop,
+                        piece.plan.transient,
+                        piece.plan.factor_after,
+                        piece.tape,
+                        piece.growth_bar,
+                        piece.states_bar,
+                        bars,
+                        gradient,
                     )
+                    if lost >= 0:
+                        step = piece.start + lost
+                        raise Diverged(
+                            f"the gradient stopped being finite at step {step}: use smaller weights or a shorter input",
+                            step=step,
+                        )
             del piece  # its tape, before the next is made
     assert bars is not None
     return gradient, bars.states[-1].copy()

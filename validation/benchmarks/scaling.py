@@ -66,7 +66,7 @@ def slope(values, seconds) -> float:
 
 def beside_peers(n: int, share: float) -> dict[str, float]:
     """Seconds per flossing epoch of n units and share * n exponents, about the same work for every n."""
-    k, T = max(1, round(share * n)), max(4, min(300, round(2e8 / (n * n * share * n))))
+    k, T = max(1, round(share * n)), max(8, min(300, round(2e8 / (n * n * share * n))))
     cell, x, Q = network(n), drive(T), np.linalg.qr(np.random.default_rng(n).standard_normal((n, k)))[0]
     calls = {
         "lyapflow": lambda: lf.flossing_value_and_grad(cell, x, k, q0=Q),
@@ -84,7 +84,7 @@ def main() -> int:
         calls = {str(value): make(**{name: value}) for value in values}
         seconds = np.array([*side_by_side(calls, 5).values()])
         found = slope(values, seconds)
-        axis = axes[make is training]
+        axis = axes[1 if make is training else 0]
         axis.loglog(
             np.array(values) / values[0], seconds / seconds[0], "o-", label=f"{name}: {found:.2f} ({paper:.0f})"
         )

@@ -1,0 +1,197 @@
+"""Threads that share the products of one network, from nopython code.
+
+While a team is open its helpers wait for work in parts, and whoever has some takes parts of it himself. Which thread
+does which part is open, and so is whether a helper is there at all: work must not depend on it. What they agree on
+stands on a board, whose first word counts jobs and, in its lower bits, the parts of the present one that nobody has
+taken: a part is taken by lowering it, which fails where a new job has begun. Helpers that find nothing offer their
+processor to others.
+"""
+
+import ctypes
+import os
+from contextlib import AbstractContextManager
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from lyapflow._jit import jit
+from lyapflow._threads import helped
+
+_board = np.zeros(64, np.int64)
+WORD, DONE, BUSY, HELPERS, FUNCTION, ARGUMENTS = range(0, 48, 8)  # places on it, a line of the cache each
+PARTS_BITS = 24  # of the word
+SPINS = 2000  # looks in vain before a thread rests, some microseconds
+SHARE = 2**17  # terms m n k of a product that are worth a part of their own
+HELP = 2**19  # those that are worth a helper
+
+_INDEX = ir.IntType(64)
+_BOARD = ir.ArrayType(_INDEX, _board.size)
+_PART_FUNCTION = ir.FunctionType(ir.VoidType(), [_INDEX, _INDEX])
+
+_rest = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore
+llvmlite.binding.add_symbol("lyapflow_board", _board.ctypes.data)
+llvmlite.binding.add_symbol("lyapflow_rest", ctypes.cast(_rest, ctypes.c_void_p).value)
+
+
+def _place(builder, place):
+    name = "lyapflow_board"
+    board = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, _BOARD, name)
+    return builder.gep(board, [ir.Constant(_INDEX, 0), place], inbounds=True)
+
+
+@intrinsic
+def load(typingctx, place):
+    def codegen(context, builder, signature, values):
+        return builder.load_atomic(_place(builder, *values), "seq_cst", 8)
+
+    return types.intp(types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, place, value):
+    def codegen(context, builder, signature, values):
+        builder.store_atomic(values[1], _place(builder, values[0]), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic
+def add(typingctx, place, value):
+    def codegen(context, builder, signature, values):
+        builder.atomic_rmw("add", _place(builder, values[0]), values[1], "seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic
+def swap(typingctx, place, expected, value):
+    """Store value where the expected one still stands, and say whether it did."""
+
+    def codegen(context, builder, signature, values):
+        place, expected, value = values
+        found = builder.cmpxchg(_place(builder, place), expected, value, "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _rest_a_moment(typingctx):
+    def codegen(context, builder, signature, values):
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "lyapflow_rest"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _do(typingctx, function, arguments, part):
+    def codegen(context, builder, signature, values):
+        function, arguments, part = values
+        builder.call(builder.inttoptr(function, _PART_FUNCTION.as_pointer()), [arguments, part])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@jit
+def _wait(waited):
+    if waited < SPINS:
+        return waited + 1
+    _rest_a_moment()
+    return 0
+
+
+@jit
+def _take():
+    """Do one part of what is on the board, if there is any."""
+    word = load(WORD)
+    left = word & ((1 << PARTS_BITS) - 1)
+    if left == 0:
+        return False
+    function, arguments = load(FUNCTION), load(ARGUMENTS)
+    if swap(WORD, word, word - 1):
+        _do(function, arguments, left - 1)
+        add(DONE, 1)
+    return True
+
+
+@jit
+def share(parts, function, arguments):
+    """Do all parts, with the helpers if there are any who are free."""
+    if parts == 1 or load(HELPERS) == 0 or not swap(BUSY, 0, 1):
+        for part in range(parts):
+            _do(function, arguments, part)
+        return
+    store(FUNCTION, function)
+    store(ARGUMENTS, arguments)
+    store(DONE, 0)
+    store(WORD, ((load(WORD) >> PARTS_BITS) + 1 << PARTS_BITS) + parts)
+    while _take():
+        pass
+    waited = 0
+    while load(DONE) < parts:
+        waited = _wait(waited)
+    store(BUSY, 0)
+
+
+@intrinsic
+def _not_zero(typingctx, flag):
+    def codegen(context, builder, signature, values):
+        pointer = context.make_array(flag)(context, builder, values[0]).data
+        return builder.icmp_signed("!=", builder.load_atomic(pointer, "seq_cst", 8), ir.Constant(_INDEX, 0))
+
+    return types.boolean(flag), codegen
+
+
+@jit
+def _help(over):
+    """What a helper does, until over[0] is set."""
+    add(HELPERS, 1)
+    waited = 0
+    while not _not_zero(over):
+        waited = 0 if _take() else _wait(waited)
+    add(HELPERS, -1)
+
+
+def team(terms: int) -> AbstractContextManager[None]:
+    """While inside, other threads help with products; how many depends on the terms m n k of the larger ones."""
+    return helped(_help, terms // HELP)
+
+
+def in_parts(kernel):
+    """An intrinsic of a job, a tuple: the addresses of a function that calls kernel(job, part), and of the job."""
+
+    @intrinsic
+    def addresses(typingctx, job):
+        dispatcher = types.Dispatcher(kernel)
+        dispatcher.get_call_type(typingctx, (job, types.intp), {})
+        compiled = kernel.overloads[job, types.intp]
+
+        def codegen(context, builder, signature, values):
+            context.add_linking_libs([compiled.library])
+            with builder.goto_entry_block():
+                slot = builder.alloca(values[0].type)
+            builder.store(values[0], slot)
+            name = f"part_of_{compiled.fndesc.mangled_name}"
+            function = cgutils.get_or_insert_function(builder.module, _PART_FUNCTION, name)
+            if function.is_declaration:
+                function.linkage = "linkonce_odr"
+                inside = ir.IRBuilder(function.append_basic_block())
+                arguments, part = function.args
+                job_value = inside.load(inside.inttoptr(arguments, values[0].type.as_pointer()))
+                callee = context.declare_function(builder.module, compiled.fndesc)
+                context.call_conv.call_function(inside, callee, types.none, (job, types.intp), (job_value, part))
+                inside.ret_void()
+            place = [builder.ptrtoint(pointer, _INDEX) for pointer in (function, slot)]
+            return context.make_tuple(builder, signature.return_type, place)
+
+        return types.UniTuple(types.intp, 2)(job), codegen
+
+    return addresses

@@ -1,0 +1,156 @@
+"""Products shared among threads: every part done once, by whoever is there, with the same bits."""
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow._jit import jit, one_blas_thread
+from lyapflow._threads import each
+from lyapflow.linalg import products, team
+from lyapflow.linalg.products import LARGE, LOWER_RESULT
+from lyapflow.linalg.team import HELP, in_parts, share
+
+
+@jit
+def gemm(A, transpose_A, B, transpose_B, C, times):
+    for _ in range(times):
+        products.gemm(A, transpose_A, B, transpose_B, 1.0, 0.0, C)
+
+
+@jit
+def triangle(A, C):
+    products.gemm_part(A, False, A, True, 1.0, 0.0, C, LOWER_RESULT)
+
+
+@jit
+def _count(job, part):
+    done, spins = job
+    for _ in range(spins):
+        done[part] += 1
+
+
+_addresses = in_parts(_count)
+
+
+@jit
+def count(done, spins, times):
+    for _ in range(times):
+        function, arguments = _addresses((done, spins))
+        share(len(done), function, arguments)
+
+
+def helpers():
+    return int(team._board[team.HELPERS])
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def four(monkeypatch):
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 4)
+
+
+def test_every_part_is_done_once(four):
+    done = np.zeros(50, np.int64)
+    with team.team(10 * HELP):
+        wait_for(lambda: helpers() == 3)
+        count(done, 3, 2000)
+    np.testing.assert_array_equal(done, 6000)
+    wait_for(lambda: helpers() == 0)
+    count(done, 1, 10)
+    np.testing.assert_array_equal(done, 6010)
+
+
+def test_two_callers_at_a_time(four):
+    both = [np.zeros(20, np.int64) for _ in range(2)]
+    with team.team(10 * HELP):
+        wait_for(lambda: helpers() == 3)
+        callers = [threading.Thread(target=count, args=(done, 2, 3000)) for done in both]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    np.testing.assert_array_equal(both, 6000)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_have_the_same_bits_with_helpers(dtype, four):
+    rng = np.random.default_rng(0)
+    large = LARGE // (200 * 300 * np.dtype(dtype).itemsize) + 1
+    for m, n, inner in ((70, 90, 80), (24, 400, 130), (3, 500, 400), (200, 300, large), (400, 2, 700)):
+        for transpose_a in (False, True):
+            A = rng.standard_normal((inner, m) if transpose_a else (m, inner)).astype(dtype)
+            for transpose_b in (False, True):
+                B = rng.standard_normal((n, inner) if transpose_b else (inner, n)).astype(dtype)
+                alone, together = np.empty((2, m, n), dtype)
+                with one_blas_thread():
+                    gemm(A, transpose_a, B, transpose_b, alone, 1)
+                    with team.team(10 * HELP):
+                        wait_for(lambda: helpers() == 3)
+                        gemm(A, transpose_a, B, transpose_b, together, 20)
+                np.testing.assert_array_equal(together, alone)
+    A, alone, together = rng.standard_normal((150, 60)).astype(dtype), *np.zeros((2, 150, 150), dtype)
+    triangle(A, alone)
+    with team.team(10 * HELP):
+        wait_for(lambda: helpers() == 3)
+        triangle(A, together)
+    np.testing.assert_array_equal(np.tril(together), np.tril(alone))
+
+
+@pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LSTM])
+def test_a_network_with_helpers_has_the_bits_of_one_without(cell_class, monkeypatch):
+    cell = cell_class.random(150, 2, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((20, 2))
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
+        loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 130)
+        spectrum = lf.lyapunov_spectrum(cell, x, 130, t_ons=2).exponents
+        found.append((loss, *gradient, exponents, spectrum))
+    for alone, together in zip(*found):
+        np.testing.assert_array_equal(together, alone)
+
+
+def test_who_is_one_of_several_gets_no_help_and_few_terms_do_not_either(four):
+    def seen(_):
+        with team.team(10 * HELP):
+            time.sleep(0.05)
+            return helpers()
+
+    assert each(seen, 2) == [0, 0]
+    with team.team(HELP - 1):
+        time.sleep(0.05)
+        assert helpers() == 0
+    with team.team(10 * HELP), team.team(10 * HELP):  # once is enough
+        wait_for(lambda: helpers() == 3)
+        time.sleep(0.05)
+        assert helpers() == 3
+
+
+def test_helpers_leave_when_the_caller_fails(four):
+    with pytest.raises(ZeroDivisionError), team.team(10 * HELP):
+        wait_for(lambda: helpers() == 3)
+        raise ZeroDivisionError
+    wait_for(lambda: helpers() == 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_goes_on_without_the_helpers(four):
+    done = np.zeros(50, np.int64)
+    with team.team(10 * HELP):
+        wait_for(lambda: helpers() == 3)
+        child = os.fork()
+        if child == 0:
+            count(done, 1, 100)
+            os._exit(0 if (done == 100).all() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
