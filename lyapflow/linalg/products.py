@@ -8,15 +8,19 @@ of vectors. Large products go to BLAS, in parts that depend on their shape alone
 (`lyapflow.linalg.team`), which changes no bit. Nothing is allocated.
 """
 
+import ctypes
+
+import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import carray
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack
-from lyapflow.linalg.team import SHARE, in_parts, share
+from lyapflow.linalg.team import SHARE, in_parts, share, symbol
 from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, stack, tile, transpose_four
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
@@ -154,20 +158,53 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     share(-(-n // columns), function, arguments)
 
 
+_DTYPES = (types.float64, types.float32)
+_kernels = np.zeros(len(_DTYPES), np.int64)  # where `_gemm` of each is, once it has been compiled or loaded
+
+
+def _arguments(dtype):
+    matrix = types.Array(dtype, 2, "A")
+    return matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int64)
+def _provide(index):
+    arguments = _arguments(_DTYPES[index])
+    _gemm.compile(arguments)
+    found = _gemm.overloads[arguments]
+    _kernels[index] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+llvmlite.binding.add_symbol("lyapflow_products", _kernels.ctypes.data)
+llvmlite.binding.add_symbol("lyapflow_provide_product", ctypes.cast(_provide, ctypes.c_void_p).value)
+
+
 def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
-    """Signature and code of a call of `_gemm`, which is compiled for a dtype, whatever the layout of the matrices."""
+    """Signature and code of a call of `_gemm`, which is compiled for a dtype, whatever the layout of the matrices.
+
+    It is found by its address, since a kernel that it is linked into is compiled half a second longer.
+    """
     if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
         raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
-    matrix = types.Array(C.dtype, 2, "A")
-    wanted = (matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp)
-    kernel = types.Dispatcher(_gemm)
-    compiled = kernel.get_call_type(typingctx, wanted, {})
+    index = _DTYPES.index(C.dtype)
+    if not _kernels[index]:
+        _provide(index)
 
     def codegen(context, builder, signature, values):
-        function = context.get_function(kernel, compiled)
-        context.add_linking_libs(function.libs)
-        whole = [] if part else [ir.Constant(ir.IntType(64), WHOLE)]
-        return function(builder, [*values, *whole])
+        wanted, number = _arguments(C.dtype), ir.IntType(64)
+        place = ir.Constant(number, index)
+        table = symbol(builder.module, ir.ArrayType(number, len(_DTYPES)), "lyapflow_products")
+        entry = builder.gep(table, [ir.Constant(number, 0), place])
+        with cgutils.if_unlikely(
+            builder, cgutils.is_null(builder, builder.load(entry))
+        ):  # the caller came from a cache
+            kind = ir.FunctionType(ir.VoidType(), [number])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "lyapflow_provide_product"), [place])
+        kind = context.call_conv.get_function_type(types.none, wanted)
+        kernel = builder.inttoptr(builder.load(entry), kind.as_pointer())
+        whole = [] if part else [ir.Constant(number, WHOLE)]
+        context.call_conv.call_function(builder, kernel, types.none, wanted, [*values, *whole])
+        return context.get_dummy_value()
 
     given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C)
     return types.none(*given, types.intp) if part else types.none(*given), codegen

@@ -36,9 +36,13 @@ llvmlite.binding.add_symbol("lyapflow_board", _board.ctypes.data)
 llvmlite.binding.add_symbol("lyapflow_rest", ctypes.cast(_rest, ctypes.c_void_p).value)
 
 
+def symbol(module, kind, name):
+    """What stands at a registered address, as a variable of a module."""
+    return module.globals.get(name) or ir.GlobalVariable(module, kind, name)
+
+
 def _place(builder, place):
-    name = "lyapflow_board"
-    board = builder.module.globals.get(name) or ir.GlobalVariable(builder.module, _BOARD, name)
+    board = symbol(builder.module, _BOARD, "lyapflow_board")
     return builder.gep(board, [ir.Constant(_INDEX, 0), place], inbounds=True)
 
 
