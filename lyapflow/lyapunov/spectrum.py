@@ -130,7 +130,8 @@ def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarra
     if q0 is None:
         return _default_block(n_state, k, like.dtype)
     q0 = _checks.array("q0", q0, (n_state, k), like=like)
-    error = float(np.abs(q0.T @ q0 - np.eye(k)).max())
+    with one_blas_thread():  # BLAS's own threads would stay awake beside ours
+        error = float(np.abs(q0.T @ q0 - np.eye(k)).max())
     if error > 100 * n_state * np.finfo(q0.dtype).eps:
         raise LyapflowError(f"q0 must have orthonormal columns, got an error of {error:.1e}; use lyapflow.qr(q0)[0]")
     return np.ascontiguousarray(q0.T)
