@@ -149,7 +149,7 @@ def demo(
     flossings = {"with flossing": Flossing(), "without flossing": None}
     work = {name: epochs + (len(f.at) * f.epochs if f else 0) for name, f in flossings.items()}
     console.print(f"Binary temporal XOR, delay {delay}: is bit t-{delay // 2} different from bit t-{delay}?")
-    console.print("A first run compiles for about ten seconds. λ₁ @ 50: measured at epoch 50.")
+    console.print("A first run compiles for some twenty seconds. λ₁ @ 50: measured at epoch 50.")
     stop = threading.Event()
     with Progress(console, work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
 
