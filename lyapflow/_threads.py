@@ -1,7 +1,7 @@
 """One thread per piece: independent pieces of a public call, side by side.
 
-Kernels release the GIL and one network is serial, so plain threads do what a parallel loop inside a kernel would,
-without the ways in which Numba's threading layers end a process.
+Kernels release the GIL, so plain threads do what a parallel loop inside a kernel would, without the ways in which
+Numba's threading layers end a process.
 """
 
 import functools
@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
@@ -30,7 +30,7 @@ class Stopped(BaseException):
 
 
 def threads() -> int:
-    """How many threads `each` may use."""
+    """How many threads `each` and `helped` may use, the caller's among them."""
     return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
@@ -83,16 +83,18 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
             finally:
                 del _here.piece, _here.round
 
+    helpers: list[Future] = []
     with one_blas_thread():
-        helpers = [_pool(os.getpid(), threads()).submit(work) for _ in range(workers - 1)]
         try:
+            for _ in range(workers - 1):
+                helpers.append(_pool(os.getpid(), threads()).submit(work))
             work()
             for helper in helpers:
                 if not helper.cancel():
                     helper.result()
         except BaseException:
             here.fail(-1)
-            wait(helpers)
+            wait([helper for helper in helpers if not helper.cancel()])
             raise
     if errors:
         raise errors[min(errors)]
@@ -103,7 +105,8 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
 def helped(work: Callable[[np.ndarray], None], most: int) -> Iterator[None]:
     """While inside, other threads, most at most, do work(over), which ends once over[0] is set.
 
-    Nested calls bring no more of them, and a piece of `each` gets none.
+    Nested calls bring no more of them, and a piece of `each` gets none. They are no threads of the pool, for whose
+    threads a process waits when it ends.
     """
     count = 0 if hasattr(_here, "piece") or hasattr(_here, "helped") else min(threads() - 1, most)
     if count <= 0:
@@ -112,7 +115,10 @@ def helped(work: Callable[[np.ndarray], None], most: int) -> Iterator[None]:
     _here.helped, over = True, np.zeros(1, np.int64)
     try:
         for _ in range(count):
-            _pool(os.getpid(), threads()).submit(work, over)
+            try:
+                threading.Thread(target=work, args=(over,), name="lyapflow-helper", daemon=True).start()
+            except RuntimeError:  # the interpreter ends, or the system has no more threads
+                break
         yield
     finally:
         over[0] = 1

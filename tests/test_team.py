@@ -1,6 +1,8 @@
 """Products shared among threads: every part done once, by whoever is there, with the same bits."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -154,3 +156,26 @@ def test_a_fork_goes_on_without_the_helpers(four):
             count(done, 1, 100)
             os._exit(0 if (done == 100).all() else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_helpers_do_not_hold_up_the_end_of_a_process_nor_does_that_end_a_sweep():
+    script = """
+import threading, time
+import numpy as np, lyapflow as lf
+cell = lf.TanhRNN.random(128, 1, rng=np.random.default_rng(0))
+def forever(times):
+    for _ in range(times):
+        lf.lyapunov_spectrum(cell, np.ones((steps, 1)), 64)
+    print("done")
+steps = 5
+forever(1)
+steps = {steps}
+threading.Thread(target=forever, args=(3,), daemon={daemon}).start()
+time.sleep(0.2)
+print("main ends")
+"""
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    for daemon, steps, output in ((False, 100, "done\nmain ends\ndone\n"), (True, 10**6, "done\nmain ends\n")):
+        command = [sys.executable, "-c", script.format(steps=steps, daemon=daemon)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True)
+        assert sorted(ended.stdout.split("\n")) == sorted(output.split("\n"))

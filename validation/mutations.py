@@ -177,7 +177,7 @@ MUTATIONS = [
     ("linalg/products.py", "if transpose_B or spread or width % lanes != 0:", "if transpose_B or spread:"),
     ("linalg/tiles.py", "code.multiply_add(betas, code.load(code.vector, *place), result)", "result"),
     ("linalg/products.py", "if part == LOWER_FACTOR else depth", "if part >= LOWER_FACTOR else depth"),
-    ("linalg/products.py", "A, B, C, n = B, A, C.T, m", "A, B, C, n = B, A, C, m"),
+    ("linalg/products.py", "A, B, C, m, n = B, A, C.T, n, m", "A, B, C, m, n = B, A, C, n, m"),
     ("linalg/qr_pullback.py", "Q, True, -1.0, 1.0, M,", "Q, True, 1.0, 1.0, M,"),
     ("linalg/qr_pullback.py", "gemm_part(Q_bar, False, Q, True", "gemm_part(Q, False, Q_bar, True"),
     ("linalg/qr_pullback.py", "gemm(M, False, Q, False, 1.0, 1.0, Q_bar)", "pass"),

@@ -48,7 +48,7 @@ def _score(cross_entropy, states, W_out, b_out, y, count, outputs, values, state
 
 
 def pieces(n_state: int, steps: int, batch: int) -> list[slice]:
-    """Sequences of a batch that a thread takes together: at least 8, in at most 16 pieces, each worth a thread."""
+    """Sequences of a batch that a thread takes together: about 8 or more, in at most 16 pieces, each worth a thread."""
     flops = 6.0 * n_state * (n_state + 30) * steps * batch  # tanh and the like take as long as 30 products
     length = -(-batch // max(1, min(16, batch // 8, int(flops / 2.5e7))))
     return [slice(start, min(start + length, batch)) for start in range(0, batch, length)]

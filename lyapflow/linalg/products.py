@@ -8,7 +8,10 @@ of vectors. Large products go to BLAS, in parts that depend on their shape alone
 (`lyapflow.linalg.team`), which changes no bit. Nothing is allocated.
 """
 
+import _thread
 import ctypes
+import os
+import traceback
 
 import llvmlite.binding
 import numpy as np
@@ -150,9 +153,9 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     if by_blas:
         columns = -(-n // max(1, n // COLUMNS))
     else:
-        columns *= max(1, SHARE // max(1, m * inner * columns))
         if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):  # vectors along the other side
-            A, B, C, n = B, A, C.T, m
+            A, B, C, m, n = B, A, C.T, n, m
+        columns *= max(1, SHARE // max(1, m * inner * columns))
     job = (A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas)
     function, arguments = _addresses(job)
     share(-(-n // columns), function, arguments)
@@ -167,12 +170,27 @@ def _arguments(dtype):
     return matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int64)
-def _provide(index):
+def _find(index):
     arguments = _arguments(_DTYPES[index])
     _gemm.compile(arguments)
     found = _gemm.overloads[arguments]
     _kernels[index] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int64)
+def _provide(index):
+    """What a kernel calls that came from a cache; nothing may be raised here, so Ctrl-C has to wait."""
+    interrupted = False
+    while not _kernels[index]:
+        try:
+            _find(index)
+        except KeyboardInterrupt:
+            interrupted = True
+        except BaseException:
+            traceback.print_exc()
+            os.abort()
+    if interrupted:
+        _thread.interrupt_main()
 
 
 llvmlite.binding.add_symbol("lyapflow_products", _kernels.ctypes.data)
@@ -186,20 +204,26 @@ def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     """
     if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
         raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
+    if C.dtype not in _DTYPES:
+        raise TypingError(f"a product takes matrices of float64 or float32, got {C}")
     index = _DTYPES.index(C.dtype)
     if not _kernels[index]:
-        _provide(index)
+        _find(index)
 
     def codegen(context, builder, signature, values):
         wanted, number = _arguments(C.dtype), ir.IntType(64)
         place = ir.Constant(number, index)
         table = symbol(builder.module, ir.ArrayType(number, len(_DTYPES)), "lyapflow_products")
         entry = builder.gep(table, [ir.Constant(number, 0), place])
-        with cgutils.if_unlikely(
-            builder, cgutils.is_null(builder, builder.load(entry))
-        ):  # the caller came from a cache
-            kind = ir.FunctionType(ir.VoidType(), [number])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "lyapflow_provide_product"), [place])
+        look, provide, ready = (builder.append_basic_block(name) for name in ("look", "provide", "ready"))
+        builder.branch(look)
+        builder.position_at_end(look)
+        builder.cbranch(cgutils.is_null(builder, builder.load(entry)), provide, ready)
+        builder.position_at_end(provide)  # again and again, should Ctrl-C come before a line of it is run
+        kind = ir.FunctionType(ir.VoidType(), [number])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "lyapflow_provide_product"), [place])
+        builder.branch(look)
+        builder.position_at_end(ready)
         kind = context.call_conv.get_function_type(types.none, wanted)
         kernel = builder.inttoptr(builder.load(entry), kind.as_pointer())
         whole = [] if part else [ir.Constant(number, WHOLE)]

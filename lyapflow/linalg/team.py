@@ -8,6 +8,7 @@ processor to others.
 """
 
 import ctypes
+import functools
 import os
 from contextlib import AbstractContextManager
 
@@ -32,6 +33,8 @@ _BOARD = ir.ArrayType(_INDEX, _board.size)
 _PART_FUNCTION = ir.FunctionType(ir.VoidType(), [_INDEX, _INDEX])
 
 _rest = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore
+if hasattr(os, "register_at_fork"):  # helpers and jobs of the parent are not there
+    os.register_at_fork(after_in_child=lambda: _board.fill(0))
 llvmlite.binding.add_symbol("lyapflow_board", _board.ctypes.data)
 llvmlite.binding.add_symbol("lyapflow_rest", ctypes.cast(_rest, ctypes.c_void_p).value)
 
@@ -164,13 +167,24 @@ def _help(over):
     add(HELPERS, -1)
 
 
+@functools.cache
+def _compiled() -> None:
+    """`_help` is compiled by the caller: a process that forks while a helper compiles would inherit Numba's lock."""
+    _help(np.ones(1, np.int64))
+
+
 def team(terms: int) -> AbstractContextManager[None]:
     """While inside, other threads help with products; how many depends on the terms m n k of the larger ones."""
+    if terms >= HELP:
+        _compiled()
     return helped(_help, terms // HELP)
 
 
 def in_parts(kernel):
-    """An intrinsic of a job, a tuple: the addresses of a function that calls kernel(job, part), and of the job."""
+    """An intrinsic of a job, a tuple: the addresses of a function that calls kernel(job, part), and of the job.
+
+    The kernel must not raise: nobody would hear of it.
+    """
 
     @intrinsic
     def addresses(typingctx, job):
