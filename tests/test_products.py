@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +114,26 @@ def test_matrices_by_columns_are_refused():
         gemm(A, False, np.asfortranarray(np.ones((3, 4))), False, 1.0, 0.0, C)
     with pytest.raises(TypingError, match="one dtype"):
         gemm(A, False, A.astype(np.float32), False, 1.0, 0.0, C)
+
+
+def test_ctrl_c_while_a_product_is_loaded(monkeypatch):
+    A, C, tried, find = np.ones((3, 3)), np.empty((3, 3)), [], products._find
+    gemm(A, False, A, False, 1.0, 0.0, C)
+
+    def interrupted(index):
+        tried.append(index)
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        find(index)
+
+    monkeypatch.setattr(products, "_find", interrupted)
+    products._kernels[0] = 0  # as in a process whose kernels came from the cache
+    C[:] = 0
+    with pytest.raises(KeyboardInterrupt):
+        gemm(A, False, A, False, 1.0, 0.0, C)
+        time.sleep(20)
+    np.testing.assert_array_equal(C, 3.0)
+    assert tried == [0, 0]
 
 
 def at_the_end_of_memory(a):

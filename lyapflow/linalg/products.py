@@ -11,6 +11,7 @@ of vectors. Large products go to BLAS, in parts that depend on their shape alone
 import _thread
 import ctypes
 import os
+import threading
 import traceback
 
 import llvmlite.binding
@@ -190,7 +191,7 @@ def _provide(index):
             traceback.print_exc()
             os.abort()
     if interrupted:
-        _thread.interrupt_main()
+        threading.Timer(0.01, _thread.interrupt_main).start()  # once this call is over
 
 
 llvmlite.binding.add_symbol("lyapflow_products", _kernels.ctypes.data)
