@@ -19,9 +19,8 @@ import numpy as np
 from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
-_here = (
-    threading.local()
-)  # .piece, .round: what this thread works on, and for whom; .helped: whether others help; .kept: scratch
+# .piece, .round: what this thread works on, and for whom; .helped: whether others help; .kept: see scratch
+_here = threading.local()
 KEPT = 2**25  # bytes that a thread keeps, at most
 
 
