@@ -42,6 +42,13 @@ class Diverged(LyapflowError):
         super().__init__(message)
         self.epoch, self.step, self.member, self.rank, self.history = epoch, step, member, rank, history
 
+    @classmethod
+    def not_finite(cls, what: str, step: int, rows: np.ndarray, way_out: str) -> "Diverged":
+        """Of a step at which rows, one for each trajectory, are not all finite."""
+        lost = ~np.isfinite(rows).all(axis=-1)
+        member = int(np.argmax(lost)) if len(lost) > 1 else None
+        return cls(f"{what} stopped being finite at step {step}: {way_out}", step=step, member=member)
+
     def at(self, where: str, epoch: int, history: Any) -> "Diverged":
         """The same error with its place in a run put before it."""
         return Diverged(

@@ -8,9 +8,8 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import numba
@@ -19,8 +18,9 @@ import numpy as np
 from lyapflow._jit import one_blas_thread
 
 Result = TypeVar("Result")
-# .piece, .round: what this thread works on, and for whom; .helped: whether others help; .kept: see scratch
+# .piece, .round: what this thread works on, and for whom; .kept: see scratch
 _here = threading.local()
+_helpers: list[threading.Thread] = []
 KEPT = 2**25  # bytes that a thread keeps, at most
 
 
@@ -29,7 +29,7 @@ class Stopped(BaseException):
 
 
 def threads() -> int:
-    """How many threads `each` and `helped` may use, the caller's among them."""
+    """How many threads `each` and `have_helpers` may use, the caller's among them."""
     return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
@@ -100,28 +100,21 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     return found
 
 
-@contextmanager
-def helped(work: Callable[[np.ndarray], None], most: int) -> Iterator[None]:
-    """While inside, other threads, most at most, do work(over), which ends once over[0] is set.
+def have_helpers(work: Callable[[], None], most: int) -> None:
+    """See that other threads, most at most, do work(), which ends by itself; those that are still at it count.
 
-    Nested calls bring no more of them, and a piece of `each` gets none. They are no threads of the pool, for whose
-    threads a process waits when it ends.
+    A piece of `each` gets none. They are no threads of the pool, for whose threads a process waits when it ends.
     """
-    count = 0 if hasattr(_here, "piece") or hasattr(_here, "helped") else min(threads() - 1, most)
-    if count <= 0:
-        yield
+    if hasattr(_here, "piece"):
         return
-    _here.helped, over = True, np.zeros(1, np.int64)
-    try:
-        for _ in range(count):
-            try:
-                threading.Thread(target=work, args=(over,), name="lyapflow-helper", daemon=True).start()
-            except RuntimeError:  # the interpreter ends, or the system has no more threads
-                break
-        yield
-    finally:
-        over[0] = 1
-        del _here.helped
+    _helpers[:] = [helper for helper in _helpers if helper.is_alive()]
+    for _ in range(min(threads() - 1, most) - len(_helpers)):
+        helper = threading.Thread(target=work, name="lyapflow-helper", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:  # the interpreter ends, or the system has no more threads
+            break
+        _helpers.append(helper)
 
 
 def breathe() -> None:

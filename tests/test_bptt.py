@@ -12,7 +12,7 @@ import lyapflow as lf
 from lyapflow import _threads
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
-from lyapflow.learning.bptt import bptt
+from lyapflow.learning.bptt import bptt, piece_length
 from tests import high_precision
 from tests.gradcheck import norm, relative_error
 from tests.test_cells import each_cell, each_dtype
@@ -107,11 +107,27 @@ def test_steps_before_the_first_scored_one_are_not_read():
         np.testing.assert_array_equal(p, q)
 
 
-def test_a_batch_in_pieces_is_one_batch():
-    model, x, y, options, _ = problem(BASE | {"batch": 37})
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("lyapflow.learning.bptt.WORTH", 1.0)
+
+
+@pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LSTM])
+def test_a_batch_in_pieces_is_one_batch(cell_class, small_pieces, monkeypatch):
+    model, x, y, options, _ = problem(BASE | {"batch": 37}, cell_class)
+    assert piece_length(4, *x.shape[:2]) == 10  # four pieces, the last of seven sequences
     size = sizes(model.cell)
-    value, gradient, outputs = bptt(model, size, x, y, options["first"], "mse")
+    results = []
+    for threads in (1, 2, 3, 4):
+        monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
+        results.append(bptt(model, size, x, y, options["first"], "mse"))
+    value, gradient, outputs = results[0]
+    for again in results[1:]:
+        assert again[0] == value
+        for a, b in zip((*arrays(again[1]), again[2]), (*arrays(gradient), outputs)):
+            np.testing.assert_array_equal(a, b)
     states = lf.trajectory(model.cell, x, h0=model.h0)[options["first"] :]
+    states = states[..., : size.units]
     np.testing.assert_allclose(outputs, states @ model.W_out.T + model.b_out, atol=1e-13)
     values, gradients = zip(*(lf.bptt_value_and_grad(model, x[:, [b]], y[:, [b]], **options) for b in range(37)))
     assert value == pytest.approx(np.mean(values), rel=1e-13)
@@ -120,7 +136,7 @@ def test_a_batch_in_pieces_is_one_batch():
 
 
 @pytest.mark.parametrize("member", [3, 20])
-def test_what_diverges_is_named_by_its_place_in_the_batch(member):
+def test_what_diverges_is_named_by_its_place_in_the_batch(member, small_pieces):
     cell = lf.LinearRNN(np.eye(1), np.eye(1), np.zeros(1))
     model = lf.Model(cell, np.eye(1), np.zeros(1), np.zeros(1))
     x, y = np.zeros((5, 21, 1)), np.zeros((5, 21, 1))
@@ -133,6 +149,25 @@ def test_what_diverges_is_named_by_its_place_in_the_batch(member):
     with pytest.raises(lf.Diverged, match="task loss stopped being finite at step 1") as caught:
         lf.bptt_value_and_grad(model, x, y, loss="mse")
     assert (caught.value.step, caught.value.member) == (1, member)
+    x[:], y[4, member] = 0.0, 1e120
+    growing = model._replace(cell=cell._replace(W=np.full((1, 1), 1e200)))
+    with pytest.raises(lf.Diverged, match="gradient stopped being finite at step 4") as caught:
+        lf.bptt_value_and_grad(growing, x, y, loss="mse")
+    assert (caught.value.step, caught.value.member) == (4, member)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_of_several_pieces_that_fail_the_first_is_named(threads, small_pieces, monkeypatch):
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
+    cell = lf.LinearRNN(np.eye(1), np.eye(1), np.zeros(1))
+    model = lf.Model(cell, np.eye(1), np.zeros(1), np.zeros(1))
+    x, y = np.zeros((5, 30, 1)), np.zeros((5, 30, 1))  # three pieces
+    x[:2, 25] = 1e308  # a state, at step 1
+    x[3, 12] = 1e200  # a loss, at step 3
+    for steps, step, member in ((5, 3, 12), (3, 1, 25)):
+        with pytest.raises(lf.Diverged) as caught:
+            lf.bptt_value_and_grad(model, x[:steps], y[:steps], loss="mse")
+        assert (caught.value.step, caught.value.member) == (step, member)
 
 
 def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):

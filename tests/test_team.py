@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import each
 from lyapflow.linalg import products, team
 from lyapflow.linalg.products import LARGE, LOWER_RESULT
-from lyapflow.linalg.team import HELP, in_parts, share
+from lyapflow.linalg.team import HELP, call_help, in_parts, share
 
 
 @jit
@@ -45,6 +46,26 @@ def count(done, spins, times):
         share(len(done), function, arguments)
 
 
+@jit
+def _meet(job, part):
+    """Ends only if both parts run at a time, or after some seconds; what they agree on stands in two free places."""
+    met, place = job
+    team.store(place + part, 1)
+    for _ in range(10**9):
+        if team.load(place + 1 - part) == 1:
+            met[part] = 1
+            break
+
+
+_meeting = in_parts(_meet)
+
+
+@jit
+def meet(met, place):
+    function, arguments = _meeting((met, place))
+    share(2, function, arguments)
+
+
 def helpers():
     return int(team._board[team.HELPERS])
 
@@ -53,34 +74,46 @@ def wait_for(condition):
     end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.001)
+        time.sleep(0.0001)
+
+
+def call_three():
+    """Until they are there, all at a time."""
+    wait_for(lambda: call_help(10 * HELP) or helpers() == 3)
 
 
 @pytest.fixture
 def four(monkeypatch):
     monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 4)
+    wait_for(lambda: helpers() == 0)
 
 
 def test_every_part_is_done_once(four):
     done = np.zeros(50, np.int64)
-    with team.team(10 * HELP):
-        wait_for(lambda: helpers() == 3)
-        count(done, 3, 2000)
+    call_three()
+    count(done, 3, 2000)
     np.testing.assert_array_equal(done, 6000)
-    wait_for(lambda: helpers() == 0)
+    wait_for(lambda: helpers() == 0)  # they leave when there is nothing more to do
     count(done, 1, 10)
     np.testing.assert_array_equal(done, 6010)
 
 
+def test_helpers_take_parts_that_wait(four):
+    met = np.zeros(2, np.int64)
+    meet.compile((numba.typeof(met), numba.intp))  # helpers would not wait for it
+    call_three()
+    meet(met, team._board.size - 2)
+    np.testing.assert_array_equal(met, 1)
+
+
 def test_two_callers_at_a_time(four):
     both = [np.zeros(20, np.int64) for _ in range(2)]
-    with team.team(10 * HELP):
-        wait_for(lambda: helpers() == 3)
-        callers = [threading.Thread(target=count, args=(done, 2, 3000)) for done in both]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+    call_three()
+    callers = [threading.Thread(target=count, args=(done, 2, 3000)) for done in both]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
     np.testing.assert_array_equal(both, 6000)
 
 
@@ -96,15 +129,13 @@ def test_products_have_the_same_bits_with_helpers(dtype, four):
                 alone, together = np.empty((2, m, n), dtype)
                 with one_blas_thread():
                     gemm(A, transpose_a, B, transpose_b, alone, 1)
-                    with team.team(10 * HELP):
-                        wait_for(lambda: helpers() == 3)
-                        gemm(A, transpose_a, B, transpose_b, together, 20)
+                    call_three()
+                    gemm(A, transpose_a, B, transpose_b, together, 20)
                 np.testing.assert_array_equal(together, alone)
     A, alone, together = rng.standard_normal((150, 60)).astype(dtype), *np.zeros((2, 150, 150), dtype)
     triangle(A, alone)
-    with team.team(10 * HELP):
-        wait_for(lambda: helpers() == 3)
-        triangle(A, together)
+    call_three()
+    triangle(A, together)
     np.testing.assert_array_equal(np.tril(together), np.tril(alone))
 
 
@@ -124,38 +155,56 @@ def test_a_network_with_helpers_has_the_bits_of_one_without(cell_class, monkeypa
 
 def test_who_is_one_of_several_gets_no_help_and_few_terms_do_not_either(four):
     def seen(_):
-        with team.team(10 * HELP):
-            time.sleep(0.05)
-            return helpers()
+        call_help(10 * HELP)
+        time.sleep(0.001)
+        return helpers()
 
     assert each(seen, 2) == [0, 0]
-    with team.team(HELP - 1):
-        time.sleep(0.05)
+    for few in ((HELP - 1,), (0, 1)):
+        call_help(*few)
+        time.sleep(0.001)
         assert helpers() == 0
-    with team.team(10 * HELP), team.team(10 * HELP):  # once is enough
-        wait_for(lambda: helpers() == 3)
-        time.sleep(0.05)
-        assert helpers() == 3
-
-
-def test_helpers_leave_when_the_caller_fails(four):
-    with pytest.raises(ZeroDivisionError), team.team(10 * HELP):
-        wait_for(lambda: helpers() == 3)
-        raise ZeroDivisionError
+    wait_for(lambda: call_help(HELP) or helpers() == 1)
     wait_for(lambda: helpers() == 0)
+    wait_for(lambda: call_help(0, 2) or helpers() == 1)
+    for _ in range(100):  # those who are there count
+        call_three()
+        call_help(10 * HELP)
+        assert helpers() <= 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_goes_on_without_the_helpers(four):
     done = np.zeros(50, np.int64)
-    with team.team(10 * HELP):
-        wait_for(lambda: helpers() == 3)
-        child = os.fork()
-        if child == 0:
-            count(done, 1, 100)
-            os._exit(0 if (done == 100).all() and helpers() == 0 else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    call_three()
+    child = os.fork()
+    if child == 0:
+        count(done, 1, 100)
+        alone = helpers() == 0
+        call_three()
+        count(done, 1, 100)
+        os._exit(0 if (done == 200).all() and alone else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_right_after_the_first_call_goes_on(tmp_path):
+    script = """
+import os, time, warnings
+from lyapflow._jit import jit
+from lyapflow.linalg.team import HELP, call_help
+warnings.simplefilter("ignore")
+call_help(HELP)
+time.sleep(0.1)
+child = os.fork()
+if child == 0:
+    os._exit(jit(lambda x: x + 1)(6))  # takes Numba's lock
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_CACHE_DIR": str(tmp_path)}  # all is compiled anew
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100).stdout == "7\n"
 
 
 def test_helpers_do_not_hold_up_the_end_of_a_process_nor_does_that_end_a_sweep():

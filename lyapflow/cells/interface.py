@@ -184,3 +184,13 @@ def transposed(cell: Any) -> Any:
 def zeros_like(cell: Any) -> Any:
     """A cell of the same class and shapes, all zero: a gradient to add to."""
     return type(cell)(*map(np.zeros_like, cell))
+
+
+def member(cells, p):
+    """Cell p of several, in a kernel: the same class, whose arrays have one more axis ahead."""
+
+
+@overload(member, jit_options=OPTIONS, strict=False)
+def _member(cells, p):
+    fields = ", ".join(f"cells.{field}[p, ...]" for field in cells.fields)
+    return eval(f"lambda cells, p: cell_class({fields})", {"cell_class": cells.instance_class})

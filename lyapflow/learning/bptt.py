@@ -1,7 +1,7 @@
 """Task losses and their gradient by backpropagation through time."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,111 +9,236 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import each, scratch
+from lyapflow._threads import breathe, scratch, threads
 from lyapflow.cells.ensemble import over_members
-from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.interface import Sizes, accumulate, member, sizes, step, step_pullback, transposed
 from lyapflow.cells.parameters import arrays, like, map_arrays
 from lyapflow.learning.model import Model, checked_model
+from lyapflow.linalg.elementary import add_rows, all_finite, copy
 from lyapflow.linalg.products import gemm
-from lyapflow.lyapunov.forward import new_tape, state_schedule, sweep
-from lyapflow.lyapunov.pullback import Piece, retreat
+from lyapflow.linalg.team import call_help, in_parts, share
+from lyapflow.lyapunov.forward import state_lost, steps_per_segment
+from lyapflow.lyapunov.pullback import gradient_lost, steps_per_chunk
 
 LOSSES = ("cross_entropy", "mse")
+WORTH = 2.5e7  # floating-point operations of a piece that is worth a thread
+
+
+class _Pieces(NamedTuple):
+    """P pieces of a batch, b sequences each, that are worked on together.
+
+    Of T steps the last S are scored. A last piece is filled up with sequences that do not count.
+    """
+
+    model: Model
+    turned: Any
+    x: np.ndarray  # (P, T, b, m)
+    y: np.ndarray  # (P, S, b, o), as the next three
+    outputs: np.ndarray
+    values: np.ndarray
+    outputs_bar: np.ndarray
+    real: np.ndarray  # (P,), sequences that count
+    states: np.ndarray  # (P, T + 1, b, n_state), the state entering each step, and the last
+    records: np.ndarray  # (P, T, b, n_record)
+    h_bar: np.ndarray  # (P, b, n_state), the cotangent of the states where the reverse sweep is
+    states_bar: np.ndarray  # (P, C + 1, b, n_state), those of a chunk: slot c before its c-th step
+    step_work: np.ndarray  # (P, C, b, step_work)
+    no_block: np.ndarray  # (0, 0, n_state), the tangent block that does not move
+    no_work: np.ndarray  # (0, 0, tangent_work)
+    gradient: Model  # every array with P ahead
+    lost: np.ndarray  # (P,), the step at which something stopped being finite, or -1
 
 
 @jit
-def _score(cross_entropy, states, W_out, b_out, y, count, outputs, values, states_bar, W_out_bar, b_out_bar):
-    """Outputs and loss of states, rows all, and the cotangents of what gave them, for a mean over `count` outputs.
-
-    states_bar has the places of the units alone.
-    """
-    gemm(states, False, W_out, True, 1.0, 0.0, outputs)
-    number = outputs.dtype.type
-    one = number(1.0)
-    outputs_bar = np.empty_like(outputs)
-    for i in range(outputs.shape[0]):
-        for j in range(outputs.shape[1]):
-            outputs[i, j] += b_out[j]
-            z, off = outputs[i, j], outputs[i, j] - y[i, j]
-            if cross_entropy:
-                decay = math.exp(-abs(z))
-                values[i, j] = max(z, number(0.0)) - z * y[i, j] + math.log1p(decay)
-                slope = (one if z >= 0 else decay) / (one + decay) - y[i, j]
-            else:
-                values[i, j], slope = off * off, off + off
-            outputs_bar[i, j] = slope / number(count)
-            b_out_bar[j] += outputs_bar[i, j]
-    gemm(outputs_bar, False, W_out, False, 1.0, 0.0, states_bar)
-    gemm(outputs_bar, True, states, False, 1.0, 0.0, W_out_bar)
+def _score(cross_entropy, states, W_out, b_out, y, real, count, outputs, values, outputs_bar):
+    """Outputs and losses of states (S, b, n_state), and the outputs' cotangents, for a mean over `count` outputs."""
+    steps, batch, number = len(y), y.shape[1], y.dtype.type
+    zero, one = number(0.0), number(1.0)
+    flat = states.reshape(steps * batch, states.shape[2])
+    gemm(flat[:, : W_out.shape[1]], False, W_out, True, 1.0, 0.0, outputs.reshape(steps * batch, len(b_out)))
+    for t in range(steps):
+        for i in range(batch):
+            for j in range(b_out.size):
+                outputs[t, i, j] += b_out[j]
+                z, off = outputs[t, i, j], outputs[t, i, j] - y[t, i, j]
+                if i >= real:
+                    value, slope = zero, zero
+                elif cross_entropy:
+                    decay = math.exp(-abs(z))
+                    value = max(z, zero) - z * y[t, i, j] + math.log1p(decay)
+                    slope = (one if z >= 0 else decay) / (one + decay) - y[t, i, j]
+                else:
+                    value, slope = off * off, off + off
+                values[t, i, j], outputs_bar[t, i, j] = value, slope / number(count)
 
 
-def pieces(n_state: int, steps: int, batch: int) -> list[slice]:
+@jit
+def _ahead(job, p):
+    """Steps of piece p from start to stop, and what is scored of them."""
+    work, start, stop, cross_entropy, count = job
+    model, states = work.model, work.states[p]
+    for t in range(start, stop):
+        step(model.cell, work.turned, states[t], work.x[p, t], states[t + 1], work.records[p, t])
+        if not all_finite(states[t + 1]):
+            work.lost[p] = t
+            return
+    unscored = work.x.shape[1] - work.y.shape[1]
+    first = max(start, unscored)
+    if first < stop:
+        here = slice(first - unscored, stop - unscored)
+        _score(
+            cross_entropy,
+            states[first + 1 : stop + 1],
+            model.W_out,
+            model.b_out,
+            work.y[p, here],
+            work.real[p],
+            count,
+            work.outputs[p, here],
+            work.values[p, here],
+            work.outputs_bar[p, here],
+        )
+
+
+@jit
+def _back(job, p):
+    """Steps of piece p from stop back to start, in whole chunks from stop on."""
+    work, start, stop, _, _ = job
+    W_out, bars, gradient = work.model.W_out, work.states_bar[p], member(work.gradient.cell, p)
+    n_outputs, units = W_out.shape
+    batch, n = work.h_bar.shape[1:]
+    unscored, chunk = work.x.shape[1] - work.y.shape[1], work.step_work.shape[1]
+    for end in range(stop, start, -chunk):
+        begin = max(end - chunk, start)
+        copy(work.h_bar[p], bars[end - begin])
+        for t in range(end - 1, begin - 1, -1):
+            after = bars[t - begin + 1]
+            if t >= unscored:
+                gemm(work.outputs_bar[p, t - unscored], False, W_out, False, 1.0, 1.0, after[:, :units])
+            step_pullback(work.model.cell, work.records[p, t], after, bars[t - begin], work.step_work[p, t - begin])
+        copy(bars[0], work.h_bar[p])
+        if not all_finite(bars[0]):
+            t = end - 1
+            while all_finite(bars[t - begin]):
+                t -= 1
+            work.lost[p] = t
+            return
+        accumulate(
+            work.model.cell,
+            work.x[p, begin:end],
+            work.states[p, begin:end],
+            work.records[p, begin:end],
+            bars[1 : end - begin + 1],
+            work.step_work[p, : end - begin],
+            work.no_block,
+            work.no_block,
+            work.no_work,
+            gradient,
+        )
+        first = max(begin, unscored)
+        rows = (end - first) * batch
+        if rows > 0:
+            outputs_bar = work.outputs_bar[p, first - unscored : end - unscored].reshape(rows, n_outputs)
+            scored = work.states[p, first + 1 : end + 1].reshape(rows, n)[:, :units]
+            gemm(outputs_bar, True, scored, False, 1.0, 1.0, work.gradient.W_out[p])
+            add_rows(outputs_bar, work.gradient.b_out[p])
+
+
+_ahead_addresses, _back_addresses = in_parts(_ahead), in_parts(_back)
+
+
+@jit
+def _run(ahead, pieces, work, start, stop, cross_entropy, count):
+    job = (work, start, stop, cross_entropy, count)
+    function, arguments = _ahead_addresses(job) if ahead else _back_addresses(job)
+    share(pieces, function, arguments)
+
+
+def piece_length(n_state: int, steps: int, batch: int) -> int:
     """Sequences of a batch that a thread takes together: about 8 or more, in at most 16 pieces, each worth a thread."""
     flops = 6.0 * n_state * (n_state + 30) * steps * batch  # tanh and the like take as long as 30 products
-    length = -(-batch // max(1, min(16, batch // 8, int(flops / 2.5e7))))
-    return [slice(start, min(start + length, batch)) for start in range(0, batch, length)]
+    return -(-batch // max(1, min(16, batch // 8, int(flops / WORTH))))
 
 
 def bptt(
     model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, first: int, loss: str
 ) -> tuple[float, Model, np.ndarray]:
     """`bptt_value_and_grad` of checked arguments, with the scored outputs (S, B, o)."""
-    places = pieces(size.state, *x.shape[:2])
-
-    def piece(p: int) -> tuple[float, Model, np.ndarray]:
-        here = places[p]
-        try:
-            sequences, wanted = np.ascontiguousarray(x[:, here]), np.ascontiguousarray(y[first:, here])
-            return _piece(model, size, sequences, wanted, loss, y[first:].size)
-        except Diverged as error:
-            member = here.start + (error.member or 0)
-            raise Diverged(str(error), step=error.step, member=member if x.shape[1] > 1 else None) from None
-
+    steps, batch = x.shape[:2]
+    length = piece_length(size.state, steps, batch)
+    count = -(-batch // length)
+    together = min(count, threads())
     with one_blas_thread():
-        values, gradients, outputs = zip(*each(piece, len(places)))
-    gradient = like(model, (sum(parts[1:], parts[0]) for parts in zip(*map(arrays, gradients))))
-    value = float(sum(values))
+        places = np.minimum(np.arange(count * length), batch - 1).reshape(count, length)
+        x, wanted = (np.ascontiguousarray(a[:, places].swapaxes(0, 1)) for a in (x, y[first:]))
+        real = np.minimum(batch - length * np.arange(count), length)
+        rounds = []
+        for start in range(0, count, together):
+            now = slice(start, start + together)
+            rounds.append(_together(model, size, x[now], wanted[now], real[now], start, y[first:].size, loss))
+    values, outputs, gradients = zip(*rounds)
+    value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
+    gradient = like(model, (np.concatenate(parts).sum(axis=0) for parts in zip(*map(arrays, gradients))))
     if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):
         raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
-    return value, gradient, np.concatenate(outputs, axis=1)
+    return value, gradient, np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
 
 
-def _piece(
-    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, loss: str, count: int
-) -> tuple[float, Model, np.ndarray]:
-    """What some sequences add to loss and gradient, means over `count` outputs; y (S, B, o) is that of scored steps."""
-    plan, steps, batch = state_schedule(len(x)), len(y), x.shape[1]
-    h0 = np.empty((batch, size.state), x.dtype)
-    h0[:] = model.h0
-    tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True, empty=scratch)
-    sweep(model.cell, size, x, tape, plan)
-    units = slice(None, size.units)
-    states_bar = scratch("states_bar", (steps, batch, size.state), x.dtype)
-    states_bar[..., size.units :] = 0.0
-    outputs, values, W_out_bar, b_out_bar = map(np.empty_like, (y, y, model.W_out, model.b_out))
-    b_out_bar[:] = 0.0
-    _score(
-        loss == "cross_entropy",
-        tape.states[-steps:].reshape(-1, size.state)[:, units],
-        model.W_out,
-        model.b_out,
-        y.reshape(-1, y.shape[2]),
-        count,
-        outputs.reshape(-1, y.shape[2]),
-        values.reshape(-1, y.shape[2]),
-        states_bar.reshape(-1, size.state)[:, units],
-        W_out_bar,
-        b_out_bar,
+def _together(
+    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, start: int, count: int, loss: str
+) -> tuple[np.ndarray, np.ndarray, Model]:
+    """Losses, outputs and gradient of each of the pieces from number start on, for a mean over `count` outputs."""
+    (pieces, steps, batch), scored = x.shape[:3], y.shape[1]
+    chunk, segment = steps_per_chunk(size, batch, 0), max(1, steps_per_segment(size, batch) // pieces)
+    segment = -(-segment // chunk) * chunk
+    work = _Pieces(
+        model,
+        transposed(model.cell),
+        x,
+        y,
+        np.empty_like(y),
+        np.empty_like(y),
+        np.empty_like(y),
+        real,
+        scratch("states", (pieces, steps + 1, batch, size.state), x.dtype),
+        scratch("records", (pieces, steps, batch, size.record), x.dtype),
+        np.zeros((pieces, batch, size.state), x.dtype),
+        np.empty((pieces, chunk + 1, batch, size.state), x.dtype),
+        np.empty((pieces, chunk, batch, size.step_work), x.dtype),
+        np.empty((0, 0, size.state), x.dtype),
+        np.empty((0, 0, size.tangent_work), x.dtype),
+        map_arrays(lambda a: np.zeros((pieces, *a.shape), a.dtype), model),
+        np.full(pieces, -1),
     )
-    total = float(values.sum(dtype=float))
-    if not np.isfinite(total) and not np.isfinite(values).all():
-        lost, member, _ = map(int, np.argwhere(~np.isfinite(values))[0])
-        step = len(x) - steps + lost
-        raise Diverged(
-            f"the task loss stopped being finite at step {step}: use smaller weights", step=step, member=member
-        )
-    cell_bar, h0_bar = retreat(model.cell, size, [Piece(0, x, tape, plan, np.empty((0, 0), x.dtype), states_bar)])
-    return total / count, Model(cell_bar, W_out_bar, b_out_bar, h0_bar.sum(axis=0)), outputs
+    work.states[:, 0] = model.h0
+    alive, error = pieces, None  # the first piece that fails is told, so those before it go on
+
+    def lose(piece: int, fault: Diverged) -> None:
+        nonlocal alive, error
+        alive, error = piece, fault
+        if fault.member is not None:
+            fault.member += (start + piece) * batch
+
+    def run(ahead: bool, first: int, last: int) -> None:
+        breathe()
+        call_help(size.state**2 * batch, pieces)
+        _run(ahead, alive, work, first, last, loss == "cross_entropy", count)
+        if (work.lost[:alive] >= 0).any():
+            p = int(np.argmax(work.lost >= 0))
+            t = int(work.lost[p])
+            lose(p, state_lost(t, work.states[p, t + 1]) if ahead else gradient_lost(t, work.h_bar[p]))
+
+    for first in range(0, steps, segment):
+        run(True, first, min(first + segment, steps))
+    if not np.isfinite(work.values[:alive]).all():
+        p, s, *_ = map(int, np.argwhere(~np.isfinite(work.values))[0])
+        lose(p, Diverged.not_finite("the task loss", steps - scored + s, work.values[p, s], "use smaller weights"))
+    for last in range(steps, 0, -segment):
+        run(False, max(last - segment, 0), last)
+    if error is not None:
+        raise error
+    work.gradient.h0[:] = work.h_bar.sum(axis=1)
+    return work.values, work.outputs, work.gradient
 
 
 def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:

@@ -107,12 +107,12 @@ def _sigmoid(x):
     return q if x < number(0.0) else one - q, q * (one - q)
 
 
-@jit(inline="always")
-def add(a, b):
-    """``b += a`` for matrices. What Numba makes of whole arrays checks shapes again, and takes seconds to compile."""
+@jit
+def add_rows(a, b):
+    """``b += Σ_i a_i`` for the rows of a matrix. What Numba makes of whole arrays takes seconds to compile."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            b[i, j] += a[i, j]
+            b[j] += a[i, j]
 
 
 @jit(inline="always")

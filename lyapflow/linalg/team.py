@@ -1,16 +1,15 @@
-"""Threads that share the products of one network, from nopython code.
+"""Threads that share work in parts, from nopython code: products of a large network, pieces of a batch.
 
-While a team is open its helpers wait for work in parts, and whoever has some takes parts of it himself. Which thread
-does which part is open, and so is whether a helper is there at all: work must not depend on it. What they agree on
-stands on a board, whose first word counts jobs and, in its lower bits, the parts of the present one that nobody has
-taken: a part is taken by lowering it, which fails where a new job has begun. Helpers that find nothing offer their
-processor to others.
+Helpers wait for work, and whoever has some takes parts of it himself. Which thread does which part is open, and so is
+whether a helper is there at all: work must not depend on it. What they agree on stands on a board, whose first word
+counts jobs and, in its lower bits, the parts of the present one that nobody has taken: a part is taken by lowering it,
+which fails where a new job has begun. Helpers that find nothing offer their processor to others, and leave after a few
+milliseconds: long enough to be there for the next of many short calls.
 """
 
 import ctypes
 import functools
 import os
-from contextlib import AbstractContextManager
 
 import llvmlite.binding
 import numpy as np
@@ -19,12 +18,13 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from lyapflow._jit import jit
-from lyapflow._threads import helped
+from lyapflow._threads import have_helpers
 
 _board = np.zeros(64, np.int64)
 WORD, DONE, BUSY, HELPERS, FUNCTION, ARGUMENTS = range(0, 48, 8)  # places on it, a line of the cache each
 PARTS_BITS = 24  # of the word
-SPINS = 2000  # looks in vain before a thread rests, some microseconds
+SPINS = 200  # looks in vain before a thread rests, some microseconds
+RESTS = 1000  # before a helper leaves, some milliseconds
 SHARE = 2**17  # terms m n k of a product that are worth a part of their own
 HELP = 2**19  # those that are worth a helper
 
@@ -98,6 +98,17 @@ def _rest_a_moment(typingctx):
 
 
 @intrinsic
+def _pause(typingctx):
+    def codegen(context, builder, signature, values):
+        if "x86" in builder.module.triple:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def _do(typingctx, function, arguments, part):
     def codegen(context, builder, signature, values):
         function, arguments, part = values
@@ -110,6 +121,7 @@ def _do(typingctx, function, arguments, part):
 @jit
 def _wait(waited):
     if waited < SPINS:
+        _pause()
         return waited + 1
     _rest_a_moment()
     return 0
@@ -148,36 +160,32 @@ def share(parts, function, arguments):
     store(BUSY, 0)
 
 
-@intrinsic
-def _not_zero(typingctx, flag):
-    def codegen(context, builder, signature, values):
-        pointer = context.make_array(flag)(context, builder, values[0]).data
-        return builder.icmp_signed("!=", builder.load_atomic(pointer, "seq_cst", 8), ir.Constant(_INDEX, 0))
-
-    return types.boolean(flag), codegen
-
-
 @jit
-def _help(over):
-    """What a helper does, until over[0] is set."""
+def _help():
+    """What a helper does, until there has been nothing to do for a while."""
     add(HELPERS, 1)
-    waited = 0
-    while not _not_zero(over):
-        waited = 0 if _take() else _wait(waited)
+    waited = rests = 0
+    while rests < RESTS:
+        if _take():
+            waited = rests = 0
+        else:
+            waited = _wait(waited)
+            rests += waited == 0
     add(HELPERS, -1)
 
 
 @functools.cache
 def _compiled() -> None:
     """`_help` is compiled by the caller: a process that forks while a helper compiles would inherit Numba's lock."""
-    _help(np.ones(1, np.int64))
+    _help.compile(())
 
 
-def team(terms: int) -> AbstractContextManager[None]:
-    """While inside, other threads help with products; how many depends on the terms m n k of the larger ones."""
-    if terms >= HELP:
+def call_help(terms: int, parts: int = 1) -> None:
+    """See that other threads help: with that many parts, or with products of that many terms m n k."""
+    helpers = max(terms // HELP, parts - 1)
+    if helpers > 0:
         _compiled()
-    return helped(_help, terms // HELP)
+        have_helpers(_help, helpers)
 
 
 def in_parts(kernel):

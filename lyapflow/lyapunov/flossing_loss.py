@@ -151,7 +151,7 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
 
     def back(b: int) -> Any:
         _, plan, tape, checkpoints = runs[b]
-        driven, no_loss_of_states = given.driven(b), np.empty((0, 1, size.state), x.dtype)
+        driven = given.driven(b)
         growth_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
         growth_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
 
@@ -160,12 +160,12 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
             at = checkpoints[first]
             tape = new_tape(size, at.states, at.block, part, full=True)
             sweep(cell, size, driven[first:end], tape, part, recover=lambda t, tape, log_R: tape)
-            return Piece(first, driven[first:end], tape, part, growth_bar[here], no_loss_of_states)
+            return Piece(first, driven[first:end], tape, part, growth_bar[here])
 
         if whole:
-            return retreat(cell, size, [Piece(0, driven, tape, plan, growth_bar, no_loss_of_states)])[0]
+            return retreat(cell, size, [Piece(0, driven, tape, plan, growth_bar)])
         ends = [*starts[1:], plan.steps]
-        return retreat(cell, size, (again(first, end) for first, end in zip(reversed(starts), reversed(ends))))[0]
+        return retreat(cell, size, (again(first, end) for first, end in zip(reversed(starts), reversed(ends))))
 
     runs = each_trajectory(ahead, batch)
     exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)

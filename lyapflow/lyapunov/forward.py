@@ -19,7 +19,7 @@ from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent, transposed
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.qr import orthonormalise, workspace
-from lyapflow.linalg.team import team
+from lyapflow.linalg.team import call_help
 
 NOT_FINITE = -1
 
@@ -105,26 +105,18 @@ class Tape(NamedTuple):
     factors: np.ndarray  # (n_qr, k, k), L = R^T, solved (lyapflow.linalg.qr)
 
 
-def new_tape(
-    size: Sizes,
-    h0: np.ndarray,
-    q0: np.ndarray,
-    plan: Schedule,
-    *,
-    full: bool,
-    empty: Callable[[str, tuple[int, ...], np.dtype], np.ndarray] = lambda name, shape, dtype: np.empty(shape, dtype),
-) -> Tape:
-    """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state), of arrays by `empty`."""
+def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, full: bool) -> Tape:
+    """A tape that starts from states h0 (B, n_state) and block q0 (k, n_state)."""
     interval = plan.t_ons, 1, plan.t_ons, 1
     steps, records, tangent_steps, n_qr = (
         (plan.steps, plan.steps, plan.steps - plan.transient, plan.n_qr) if full else interval
     )
     k = len(q0)
     tape = Tape(
-        empty("states", (steps + 1, len(h0), size.state), h0.dtype),
-        empty("records", (records, len(h0), size.record), h0.dtype),
-        empty("blocks", (tangent_steps + 1, k, size.state), h0.dtype),
-        empty("factors", (max(n_qr, 1), k, k), h0.dtype),
+        np.empty((steps + 1, len(h0), size.state), h0.dtype),
+        np.empty((records, len(h0), size.record), h0.dtype),
+        np.empty((tangent_steps + 1, k, size.state), h0.dtype),
+        np.empty((max(n_qr, 1), k, k), h0.dtype),
     )
     tape.states[0] = h0
     tape.blocks[0] = q0
@@ -216,9 +208,10 @@ def sweep(
     checkpoints = {} if checkpoints is None else checkpoints
     marks = [*sorted(checkpoints), plan.steps]
     turned, start = transposed(cell), 0
-    with one_blas_thread(), team(size.state**2 * max(k, x.shape[1])):
+    with one_blas_thread():
         while start < plan.steps:
             breathe()
+            call_help(size.state**2 * max(k, x.shape[1]))
             if start in checkpoints:
                 block = tape.blocks[max(start - plan.transient, 0) % len(tape.blocks)]
                 checkpoints[start] = Checkpoint(tape.states[start % len(tape.states)].copy(), block.copy())
@@ -241,12 +234,7 @@ def sweep(
                 qr_work,
             )
             if rank == NOT_FINITE:
-                lost = ~np.isfinite(tape.states[(start + 1) % len(tape.states)]).all(axis=1)
-                raise Diverged(
-                    f"the state stopped being finite at step {start}: use smaller weights or inputs",
-                    step=start,
-                    member=int(np.argmax(lost)) if len(lost) > 1 else None,
-                )
+                raise state_lost(start, tape.states[(start + 1) % len(tape.states)])
             if rank < k and recover is not None:
                 paths[-1] += 1
                 tape = recover(start, tape, log_R)
@@ -254,6 +242,11 @@ def sweep(
                 moved, work, qr_work = moved[:k], work[:k], workspace(k, size.state, x.dtype == float)
                 start += 1
     return log_R, paths
+
+
+def state_lost(step: int, states: np.ndarray) -> Diverged:
+    """The error of states (B, n_state), after a step, that are not all finite."""
+    return Diverged.not_finite("the state", step, states, "use smaller weights or inputs")
 
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:

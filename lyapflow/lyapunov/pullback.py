@@ -9,9 +9,9 @@ from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
-from lyapflow.linalg.elementary import add, all_finite, copy
+from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.qr_pullback import pull_back_log
-from lyapflow.linalg.team import team
+from lyapflow.linalg.team import call_help
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
 ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix product as stay in the L2 cache
@@ -29,18 +29,17 @@ class Cotangents(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Consecutive steps that one tape covers, and what a loss says of them."""
+    """Consecutive steps of a trajectory that one tape covers, and what a loss says of them."""
 
     start: int  # of its steps, in the sweep
-    x: np.ndarray  # (T, B, m)
+    x: np.ndarray  # (T, 1, m)
     tape: Tape
     plan: Schedule
     growth_bar: np.ndarray  # (n_qr, k), derivative of the loss in log R_ii of each QR
-    states_bar: np.ndarray  # (S, B, n_state), that in the last S states as they stand
 
 
 @jit
-def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth_bar, states_bar, bars, gradient):
+def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth_bar, bars, gradient):
     """Take the steps from stop back to start; all chunks but the last are full.
 
     On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on return those before
@@ -48,15 +47,11 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
     """
     states, records, blocks, factors = tape
     chunk = len(bars.step_work)
-    k = blocks.shape[1]
-    first = len(x) - len(states_bar)
     c = top = chunk  # slots from c to top wait to be accumulated
     for t in range(stop - 1, start - 1, -1):
         c -= 1
-        if t >= first:
-            add(states_bar[t - first], bars.states[c + 1])
         step_pullback(cell, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
-        moved = k > 0 and t >= transient
+        moved = t >= transient
         s = max(t - transient, 0)
         if moved:
             f = factor_after[t]
@@ -102,24 +97,24 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
     return -1
 
 
+def gradient_lost(step: int, h_bar: np.ndarray) -> Diverged:
+    """The error of cotangents (B, n_state) of the states before a step that are not all finite."""
+    return Diverged.not_finite("the gradient", step, h_bar, "use smaller weights or a shorter input")
+
+
 def steps_per_chunk(size: Sizes, batch: int, k: int) -> int:
     """Steps whose cotangents are gathered for one matrix product."""
     return max(1, min(steps_per_segment(size, k + batch), ROWS_PER_CHUNK // max(batch, k)))
 
 
-def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> tuple[Any, np.ndarray]:
-    """Gradient of a loss in the cell's parameters and in the initial states.
+def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> Any:
+    """Gradient of a loss in the cell's parameters, a cell.
 
     Parameters
     ----------
     pieces : iterable of Piece
         Of a sweep, the last first. All but the first of the sweep are of whole chunks, which makes the gradient the
         same, to the bit, in however many pieces it comes.
-
-    Returns
-    -------
-    gradient : cell
-    h0_bar : array (B, n_state)
 
     Raises
     ------
@@ -141,29 +136,23 @@ def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> tuple[Any, np.nd
                     np.empty((chunk, batch, size.step_work), dtype),
                     np.empty((chunk, k, size.tangent_work), dtype),
                 )
-            with team(size.state**2 * max(k, batch)):
-                for stop in range(piece.plan.steps, 0, -segment):
-                    breathe()
-                    lost = _retreat(
-                        cell,
-                        turned,
-                        piece.x,
-                        max(stop - segment, 0),
-                        stop,
-                        piece.plan.transient,
-                        piece.plan.factor_after,
-                        piece.tape,
-                        piece.growth_bar,
-                        piece.states_bar,
-                        bars,
-                        gradient,
-                    )
-                    if lost >= 0:
-                        step = piece.start + lost
-                        raise Diverged(
-                            f"the gradient stopped being finite at step {step}: use smaller weights or a shorter input",
-                            step=step,
-                        )
+            for stop in range(piece.plan.steps, 0, -segment):
+                breathe()
+                call_help(size.state**2 * max(k, batch))
+                lost = _retreat(
+                    cell,
+                    turned,
+                    piece.x,
+                    max(stop - segment, 0),
+                    stop,
+                    piece.plan.transient,
+                    piece.plan.factor_after,
+                    piece.tape,
+                    piece.growth_bar,
+                    bars,
+                    gradient,
+                )
+                if lost >= 0:
+                    raise gradient_lost(piece.start + lost, bars.states[0])
             del piece  # its tape, before the next is made
-    assert bars is not None
-    return gradient, bars.states[-1].copy()
+    return gradient
