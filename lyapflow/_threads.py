@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 # .piece, .round: what this thread works on, and for whom; .kept: see scratch
 _here = threading.local()
 _helpers: list[threading.Thread] = []
-KEPT = 2**25  # bytes that a thread keeps, at most
+KEPT = 2**25  # bytes that a thread keeps, at most, for itself and for each that helps it
 
 
 class Stopped(BaseException):
@@ -132,7 +132,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     kept = _here.__dict__.setdefault("kept", {})
     if name not in kept or kept[name].size < size:
         fresh = np.empty(size, np.uint8)
-        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT:
+        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT * threads():
             return fresh.view(dtype).reshape(shape)
         kept[name] = fresh
     return kept[name][:size].view(dtype).reshape(shape)

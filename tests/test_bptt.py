@@ -196,5 +196,5 @@ def test_a_thread_keeps_its_memory_and_nobody_elses():
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(_threads.scratch, "test", (3, 4), np.dtype(np.float32)).result()
     assert not np.shares_memory(mine, other)
-    large = (_threads.KEPT - 40) // 8  # with the first one it is too much
+    large = (_threads.KEPT * _threads.threads() - 40) // 8  # with the first one it is too much
     assert not np.shares_memory(*(_threads.scratch("large", (large,), np.dtype(float)) for _ in range(2)))
