@@ -16,9 +16,11 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.training import train
 from lyapflow.linalg.qr import qr
 from lyapflow.linalg.qr_pullback import qr_pullback
+from lyapflow.lyapunov.condition import predicted_condition
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.weights import load, save
 
 __version__ = "0.1.0"
@@ -27,6 +29,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "Adam",
+    "ConditionNumber",
     "Diverged",
     "Flossing",
     "LinearRNN",
@@ -36,11 +39,13 @@ __all__ = [
     "Spectrum",
     "TanhRNN",
     "bptt_value_and_grad",
+    "condition_number",
     "floss",
     "flossing_value_and_grad",
     "jacobian",
     "load",
     "lyapunov_spectrum",
+    "predicted_condition",
     "qr",
     "qr_pullback",
     "save",

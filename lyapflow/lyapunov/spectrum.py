@@ -118,7 +118,7 @@ class Spectrum:
 
 
 @functools.lru_cache(maxsize=8)
-def _default_block(n_state: int, k: int, dtype: np.dtype) -> np.ndarray:
+def default_block(n_state: int, k: int, dtype: np.dtype) -> np.ndarray:
     """The first k columns of one fixed orthonormal matrix per n_state, as rows."""
     columns = np.random.default_rng(n_state).standard_normal((k, n_state)).T
     with one_blas_thread():
@@ -128,7 +128,7 @@ def _default_block(n_state: int, k: int, dtype: np.dtype) -> np.ndarray:
 
 def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:
     if q0 is None:
-        return _default_block(n_state, k, like.dtype)
+        return default_block(n_state, k, like.dtype)
     q0 = _checks.array("q0", q0, (n_state, k), like=like)
     with one_blas_thread():  # BLAS's own threads would stay awake beside ours
         error = float(np.abs(q0.T @ q0 - np.eye(k)).max())

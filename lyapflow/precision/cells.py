@@ -1,0 +1,137 @@
+"""Each cell's step and Jacobian from its equations, in any arithmetic.
+
+`move` takes a state and tangent vectors, columns of a matrix T, one step on: ``h' = f(h, x)`` and ``T' = D(h) T``. The
+weights, which have few digits, multiply state and tangent vectors together.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from lyapflow.cells.gru import GRU
+from lyapflow.cells.linear import LinearRNN
+from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.relu import ReluRNN
+from lyapflow.cells.tanh import TanhRNN
+from lyapflow.precision.arithmetic import Arithmetic, Matrix, Vector
+
+
+@functools.singledispatch
+def move(cell: Any, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    """State (n_state,) and tangent vectors (n_state, m) after a step; the cell's fields are nested lists of numbers."""
+    raise NotImplementedError(type(cell).__name__)
+
+
+def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
+    return move(cell, a, h, x, [[] for _ in h])[0]
+
+
+def jacobian(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Matrix:
+    identity = [[a.number(float(i == j)) for j in range(len(h))] for i in range(len(h))]
+    return move(cell, a, h, x, identity)[1]
+
+
+@functools.singledispatch
+def rank(cell: Any, a: Arithmetic, h: Vector) -> int:
+    """A bound on the rank of the Jacobian at a state, from what is exactly zero in it."""
+    return len(h)
+
+
+@rank.register
+def _(cell: ReluRNN, a: Arithmetic, h: Vector) -> int:
+    return sum(a.not_negative(v) for v in h)
+
+
+def knows(cell: Any) -> bool:
+    """Whether `move` has the equations of a cell."""
+    return move.dispatch(type(cell)) is not move.dispatch(object)
+
+
+def _driven(a: Arithmetic, V: Matrix, x: Vector, b: Vector) -> Vector:
+    """``V x + b``"""
+    return [bias + a.dot(row, x) for row, bias in zip(V, b)]
+
+
+def _additive(
+    cell: Any, a: Arithmetic, h: Vector, x: Vector, T: Matrix, phi: Callable[[Any], tuple[Any, Any]]
+) -> tuple[Vector, Matrix]:
+    """``h' = W φ(h) + V x + b,  D = W diag φ'(h)``, where phi gives φ and φ'."""
+    known = [phi(v) for v in h]
+    moved = a.product(cell.W, [[value, *(slope * q for q in row)] for (value, slope), row in zip(known, T)])
+    return [row[0] + drive for row, drive in zip(moved, _driven(a, cell.V, x, cell.b))], [row[1:] for row in moved]
+
+
+@move.register
+def _(cell: TanhRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    return _additive(cell, a, h, x, T, lambda v: (a.tanh(v), a.sech(v) ** 2))
+
+
+@move.register
+def _(cell: ReluRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    zero, one = a.number(0.0), a.number(1.0)
+    return _additive(cell, a, h, x, T, lambda v: (v, one) if a.not_negative(v) else (zero, zero))
+
+
+@move.register
+def _(cell: LinearRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    one = a.number(1.0)
+    return _additive(cell, a, h, x, T, lambda v: (v, one))
+
+
+def _sigmoid(a: Arithmetic, v: Any) -> tuple[Any, Any]:
+    """The logistic function and its derivative."""
+    value, other = 1 / (1 + a.exp(-v)), 1 / (1 + a.exp(v))
+    return value, value * other
+
+
+def _tanh(a: Arithmetic, v: Any) -> tuple[Any, Any]:
+    return a.tanh(v), a.sech(v) ** 2
+
+
+def _weighted(*terms: tuple[Any, Vector]) -> Vector:
+    """Sum of vectors times numbers."""
+    (first, vector), *others = terms
+    total = [first * q for q in vector]
+    for factor, other in others:
+        total = [s + factor * q for s, q in zip(total, other)]
+    return total
+
+
+@move.register
+def _(cell: LSTM, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    n = len(cell.b[0])
+    hidden, memory = h[:n], h[n:]
+    gates = []
+    for W, V, b in zip(cell.W, cell.V, cell.b):
+        moved = a.product(W, [[v, *row] for v, row in zip(hidden, T[:n])])
+        gates.append(([r[0] + drive for r, drive in zip(moved, _driven(a, V, x, b))], [row[1:] for row in moved]))
+    (i_in, i_T), (f_in, f_T), (g_in, g_T), (o_in, o_T) = gates
+    h_next, c_next, T_h, T_c = [], [], [], []
+    for u in range(n):
+        (i, i_slope), (f, f_slope), (o, o_slope) = (_sigmoid(a, gate[u]) for gate in (i_in, f_in, o_in))
+        g, g_slope = _tanh(a, g_in[u])
+        c = f * memory[u] + i * g
+        out, out_slope = _tanh(a, c)
+        c_next.append(c)
+        h_next.append(o * out)
+        T_c.append(
+            _weighted((f, T[n + u]), (memory[u] * f_slope, f_T[u]), (g * i_slope, i_T[u]), (i * g_slope, g_T[u]))
+        )
+        T_h.append(_weighted((out * o_slope, o_T[u]), (o * out_slope, T_c[u])))
+    return h_next + c_next, T_h + T_c
+
+
+@move.register
+def _(cell: GRU, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    moved = [a.product(W, [[v, *row] for v, row in zip(h, T)]) for W in cell.W]
+    drives = [_driven(a, V, x, b) for V, b in zip(cell.V, cell.b)]
+    h_next, T_next = [], []
+    for u, bias in enumerate(cell.b_n):
+        r, r_slope = _sigmoid(a, moved[0][u][0] + drives[0][u])
+        z, z_slope = _sigmoid(a, moved[1][u][0] + drives[1][u])
+        inner = moved[2][u][0] + bias
+        new, new_slope = _tanh(a, drives[2][u] + r * inner)
+        h_next.append((1 - z) * new + z * h[u])
+        T_new = _weighted((new_slope * inner * r_slope, moved[0][u][1:]), (new_slope * r, moved[2][u][1:]))
+        T_next.append(_weighted((z, T[u]), ((h[u] - new) * z_slope, moved[1][u][1:]), (1 - z, T_new)))
+    return h_next, T_next

@@ -1,0 +1,204 @@
+"""Condition numbers of long-term Jacobians: closed forms, two arithmetics, and NumPy where float64 can see."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow.cells.interface import sizes
+from tests.test_cells import each_cell
+
+try:
+    import flint
+except ImportError:
+    flint = None
+
+BACKENDS = ["mpmath", *(["flint"] if flint else [])]
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def problem(cell_class, n=4, T=40, seed=0):
+    rng = np.random.default_rng(seed)
+    cell = cell_class.random(n, 1, rng=rng)
+    if cell_class is lf.ReluRNN:  # all units stay active
+        cell = cell._replace(b=np.full(n, 20.0), W=cell.W / 4)
+    return cell, rng.standard_normal((T, 1)), 0.3 + 0.1 * rng.random(sizes(cell).state)
+
+
+def linear(W):
+    W = np.array(W, float)
+    return lf.LinearRNN(W, np.zeros((len(W), 0)), np.zeros(len(W)))
+
+
+def float64_product(cell, x, h, steps):
+    T = np.eye(len(h))
+    for before, driven in zip([h, *lf.trajectory(cell, x, h0=h)], x[:steps]):
+        T = lf.jacobian(cell, before, driven) @ T
+    return T
+
+
+@each_backend
+@each_cell
+def test_what_float64_sees(cell_class, backend):
+    cell, x, h = problem(cell_class)
+    found = lf.condition_number(cell, x, steps=[0, 1, 3], h0=h, backend=backend)
+    for t, logs, log_kappa, error in zip(found.steps, found.log_singular_values, found.log_kappa, found.error):
+        sigma = np.linalg.svd(float64_product(cell, x, h, t), compute_uv=False)
+        np.testing.assert_allclose(np.exp(logs), sigma, rtol=0, atol=1e-12 * sigma[0])
+        assert log_kappa == logs[0] - logs[-1]
+        assert error <= 1e-6
+    assert found.log_kappa[0] == 0.0
+    Q = lf.condition_number(cell, x, steps=3, h0=h, backend=backend, m=2)
+    columns = lf.lyapunov.spectrum.default_block(len(h), 2, np.dtype(float)).T
+    sigma = np.linalg.svd(float64_product(cell, x, h, 3) @ columns, compute_uv=False)
+    np.testing.assert_allclose(np.exp(Q.log_singular_values), sigma, rtol=0, atol=1e-12 * sigma[0])
+
+
+@pytest.mark.skipif(flint is None, reason="no python-flint")
+@each_cell
+def test_arithmetics_agree_far_beyond_float64(cell_class):
+    cell, x, h = problem(cell_class)
+    balls, floats = (lf.condition_number(cell, x, steps=[10, 40], h0=h, backend=b) for b in ("flint", "mpmath"))
+    np.testing.assert_allclose(balls.log_singular_values, floats.log_singular_values, rtol=1e-12, atol=1e-12)
+    assert balls.proved and not floats.proved
+    assert balls.log_kappa[1] > 37 or cell_class in (lf.GRU, lf.ReluRNN)
+
+
+@each_backend
+def test_known_products(backend):
+    permutation = linear([[0, 0, -1], [1, 0, 0], [0, 1, 0]])
+    x = np.zeros((300, 0))
+    assert lf.condition_number(permutation, x, steps=299, backend=backend).log_kappa == 0.0
+    # [[2, 1], [0, 1/2]]² = [[4, 5/2], [0, 1/4]]: σ₁ σ₂ = 1, σ₁² + σ₂² = 16 + 25/4 + 1/16
+    found = lf.condition_number(linear([[2, 1], [0, 0.5]]), x, steps=2, backend=backend)
+    larger = math.acosh((16 + 25 / 4 + 1 / 16) / 2) / 2
+    np.testing.assert_allclose(found.log_singular_values, [larger, -larger], rtol=1e-14)
+    # log κ approaches the gap of the logarithms of the moduli of eigenvalues
+    W = np.diag([0.9, 0.5, 0.1]) + np.triu(np.ones((3, 3)), 1)
+    found = lf.condition_number(linear(W), x, steps=[100, 300], backend=backend)
+    assert np.diff(found.log_kappa)[0] / 200 == pytest.approx(math.log(9), rel=1e-6)
+    np.testing.assert_allclose(found.predicted, found.log_kappa, rtol=0.03)
+
+
+@each_backend
+def test_few_bits_see_no_more_than_they_can(backend):
+    cell, x = linear(np.diag([1.0, 2.0**-10])), np.zeros((60, 0))
+    found = lf.condition_number(cell, x, steps=range(61), bits=256, backend=backend)
+    seen = np.isfinite(found.log_kappa)
+    exact = 10 * math.log(2) * np.arange(61)
+    np.testing.assert_allclose(found.log_kappa[seen], exact[seen], rtol=1e-12)
+    rng = np.random.default_rng(0)
+    cell = lf.LinearRNN(lf.qr(rng.standard_normal((2, 2)))[0] @ np.diag([1.0, 2.0**-10]), np.zeros((2, 0)), np.zeros(2))
+    found = lf.condition_number(cell, x, steps=range(61), bits=256, backend=backend)
+    seen = np.isfinite(found.log_kappa)
+    last = int(np.argmin(seen)) - 1  # 2^256 is far beyond, at first in sight
+    assert seen[: last + 1].all() and not seen[last + 1 :].any()
+    assert 150 < found.log_kappa[last] / math.log(2) < 256
+    assert f"256 bits do not show all singular values from step {last + 1} on" in found.reason
+    more = lf.condition_number(cell, x, steps=60, backend=backend)
+    assert more.reason is None and more.log_kappa / math.log(2) > 256
+
+
+@each_backend
+def test_lost_rank_is_infinite(backend):
+    cell, x, h = problem(lf.ReluRNN)
+    h[2] = -1.0
+    found = lf.condition_number(cell, x, steps=[0, 3], h0=h, backend=backend)
+    np.testing.assert_array_equal(found.rank, [4, 3])
+    np.testing.assert_array_equal(found.log_kappa, [0.0, np.inf])
+    sigma = np.linalg.svd(float64_product(cell, x, h, 3), compute_uv=False)
+    np.testing.assert_allclose(np.exp(found.log_singular_values[1]), sigma, atol=1e-13 * sigma[0])
+    assert found.log_singular_values[1, 3] == -np.inf
+
+
+@each_backend
+def test_settings_of_the_caller_neither_matter_nor_change(backend):
+    cell, x, h = problem(lf.TanhRNN)
+    expected = lf.condition_number(cell, x, steps=20, h0=h, backend=backend)
+    with mpmath.workprec(20):
+        found = lf.condition_number(cell, x, steps=20, h0=h, backend=backend)
+        assert mpmath.mp.prec == 20
+    np.testing.assert_array_equal(found.log_singular_values, expected.log_singular_values)
+
+
+def test_the_precision_of_flint_survives_a_stop():
+    if flint is None:
+        pytest.skip("no python-flint")
+    before = flint.ctx.prec
+
+    def stop(t):
+        raise KeyboardInterrupt
+
+    cell, x, h = problem(lf.TanhRNN)
+    with pytest.raises(KeyboardInterrupt):
+        lf.condition_number(cell, x, steps=[3, 20], h0=h, progress=stop)
+    assert flint.ctx.prec == before
+
+
+@each_backend
+def test_the_precision_of_flint_does_not_matter(backend):
+    cell, x, h = problem(lf.TanhRNN)
+    expected = lf.condition_number(cell, x, steps=20, h0=h, backend=backend)
+    if flint:
+        before = flint.ctx.prec
+        flint.ctx.prec = 20
+        try:
+            found = lf.condition_number(cell, x, steps=20, h0=h, backend=backend)
+            assert flint.ctx.prec == 20
+        finally:
+            flint.ctx.prec = before
+        np.testing.assert_array_equal(found.log_singular_values, expected.log_singular_values)
+
+
+@each_backend
+def test_float64_states_are_those_of_the_trajectory(backend):
+    cell, x, h = problem(lf.TanhRNN, n=8)
+    cell = cell._replace(W=6 * cell.W)
+    exact, rounded = (
+        lf.condition_number(cell, x, steps=[1, 40], h0=h, float64_states=f, backend=backend) for f in (False, True)
+    )
+    assert exact.log_kappa[0] == rounded.log_kappa[0]  # of the initial state alone
+    assert 0 < abs(exact.log_kappa[1] - rounded.log_kappa[1]) < 1e-9
+
+
+def test_without_flint_mpmath_does_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    cell, x, h = problem(lf.TanhRNN)
+    assert not lf.condition_number(cell, x, steps=3, h0=h).proved
+    with pytest.raises(lf.LyapflowError, match="needs python-flint; install it"):
+        lf.condition_number(cell, x, steps=3, h0=h, backend="flint")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 41}, "steps must be an integer between 0 and 40 = steps of the input, got 41"),
+        ({"steps": []}, "steps must be an integer or several, got none"),
+        ({"steps": 2.5}, "steps must be an integer"),
+        ({"bits": 8}, "bits must be an integer between 16 and 1000000, got 8"),
+        ({"m": 5}, "m must be an integer between 1 and 4 = n_state, got 5"),
+        ({"backend": "gmp"}, "backend must be one of 'flint', 'mpmath', got 'gmp'"),
+        ({"x": np.zeros((40, 2, 1))}, "x must be the input of one trajectory"),
+        ({"h0": np.zeros(3)}, "h0 must have shape"),
+        ({"cell": 3}, "a cell must be one of lyapflow's"),
+    ],
+)
+def test_bad_input(changes, message):
+    cell, x, h = problem(lf.TanhRNN)
+    arguments = {"cell": cell, "x": x, "steps": 3, "h0": h} | changes
+    with pytest.raises(lf.LyapflowError, match=message.replace("(", r"\(")):
+        lf.condition_number(arguments.pop("cell"), arguments.pop("x"), **arguments)
+
+
+def test_prediction():
+    assert lf.predicted_condition([0.5, 0.1, -1.0], 10) == pytest.approx(15.0)
+    np.testing.assert_allclose(lf.predicted_condition([0.5, 0.1, -1.0], [0, 10], m=2), [0.0, 4.0])
+    assert lf.predicted_condition([0.5, -np.inf], 3) == np.inf
+    assert lf.predicted_condition([0.5, -np.inf], 0) == 0.0
+    for wrong in ([], [np.nan], [[1.0]], "x"):
+        with pytest.raises(lf.LyapflowError, match="exponents must be"):
+            lf.predicted_condition(wrong, 3)
+    with pytest.raises(lf.LyapflowError, match="m must be"):
+        lf.predicted_condition([1.0], 3, m=2)
