@@ -114,6 +114,13 @@ def test_lost_rank_is_infinite(backend):
 
 
 @each_backend
+def test_rank_that_nothing_shows_is_not_searched_for_ever(backend):
+    found = lf.condition_number(linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend)
+    assert found.log_kappa[0] == 0.0 and np.isnan(found.log_kappa[1])
+    assert "from step 3 on" in found.reason
+
+
+@each_backend
 def test_settings_of_the_caller_neither_matter_nor_change(backend):
     cell, x, h = problem(lf.TanhRNN)
     expected = lf.condition_number(cell, x, steps=20, h0=h, backend=backend)
