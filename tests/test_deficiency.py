@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import lyapflow as lf
 from lyapflow.cells.parameters import map_arrays
-from lyapflow.lyapunov.spectrum import _default_block
+from lyapflow.lyapunov.spectrum import default_block
 from tests.exact_systems import MatrixProduct
 from tests.gradcheck import random_cell
 from tests.test_cells import each_dtype
@@ -62,7 +62,7 @@ def exact_exponents(cell, x, h0):
     """Exponents of the default block in 1500 bits, along the float64 states; -inf once a length is exactly lost."""
     states, n = np.vstack([h0, lf.trajectory(cell, x, h0)]), len(h0)
     with mpmath.workprec(1500):
-        vectors = [[mpmath.mpf(float(v)) for v in row] for row in _default_block(n, n, np.dtype(float))]
+        vectors = [[mpmath.mpf(float(v)) for v in row] for row in default_block(n, n, np.dtype(float))]
         growth = [mpmath.mpf(0)] * n
         for h, driven in zip(states, x):
             D = [[mpmath.mpf(v) for v in row] for row in lf.jacobian(cell, h, driven).tolist()]
