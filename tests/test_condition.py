@@ -114,6 +114,16 @@ def test_lost_rank_is_infinite(backend):
 
 
 @each_backend
+def test_an_lstm_at_rest_has_lost_half_its_rank(backend):
+    cell = lf.LSTM.random(2, 1, rng=np.random.default_rng(0))
+    cell = cell._replace(b=np.zeros_like(cell.b))
+    found = lf.condition_number(cell, np.zeros((5, 1)), steps=[0, 5], backend=backend)
+    np.testing.assert_array_equal(found.rank, [4, 2])
+    sigma = np.linalg.svd(float64_product(cell, np.zeros((5, 1)), np.zeros(4), 5), compute_uv=False)
+    np.testing.assert_allclose(np.exp(found.log_singular_values[1]), sigma, atol=1e-13 * sigma[0])
+
+
+@each_backend
 def test_rank_that_nothing_shows_is_not_searched_for_ever(backend):
     found = lf.condition_number(linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend)
     assert found.log_kappa[0] == 0.0 and np.isnan(found.log_kappa[1])
@@ -135,7 +145,7 @@ def test_the_precision_of_flint_survives_a_stop():
         pytest.skip("no python-flint")
     before = flint.ctx.prec
 
-    def stop(t):
+    def stop(t, bits):
         raise KeyboardInterrupt
 
     cell, x, h = problem(lf.TanhRNN)
@@ -190,6 +200,7 @@ def test_without_flint_mpmath_does_it(monkeypatch):
         ({"x": np.zeros((40, 2, 1))}, "x must be the input of one trajectory"),
         ({"h0": np.zeros(3)}, "h0 must have shape"),
         ({"cell": 3}, "a cell must be one of lyapflow's"),
+        ({"steps": "x"}, "steps must be"),
     ],
 )
 def test_bad_input(changes, message):

@@ -20,7 +20,7 @@ Matrix = list[Vector]
 
 
 class Undecided(ArithmeticError):
-    """A ball is too wide to tell on which side of 0 its number is."""
+    """A ball is too wide for what is asked of it."""
 
 
 class Balls:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from lyapflow._checks import LyapflowError
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
@@ -16,10 +17,21 @@ from lyapflow.cells.tanh import TanhRNN
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Vector
 
 
-@functools.singledispatch
-def move(cell: Any, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
-    """State (n_state,) and tangent vectors (n_state, m) after a step; the cell's fields are nested lists of numbers."""
-    raise NotImplementedError(type(cell).__name__)
+def _unknown(cell: Any, *_: Any) -> Any:
+    raise LyapflowError(
+        f"this needs the equations of {type(cell).__name__} in arbitrary precision; "
+        f"register them with lyapflow.precision.cells.move"
+    )
+
+
+# (cell, a, h, x, T) -> state (n_state,) and tangent vectors (n_state, m); the cell's fields are nested lists of numbers
+move = functools.singledispatch(_unknown)
+
+
+def known(cell: Any) -> None:
+    """Raise LyapflowError unless `move` has the equations of a cell."""
+    if move.dispatch(type(cell)) is _unknown:
+        _unknown(cell)
 
 
 def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
@@ -32,19 +44,20 @@ def jacobian(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Matrix:
 
 
 @functools.singledispatch
-def rank(cell: Any, a: Arithmetic, h: Vector) -> int:
-    """A bound on the rank of the Jacobian at a state, from what is exactly zero in it."""
+def rank(cell: Any, a: Arithmetic, h: Vector, h_next: Vector) -> int:
+    """A bound on the rank of the Jacobian between two states, from what is exactly zero."""
     return len(h)
 
 
 @rank.register
-def _(cell: ReluRNN, a: Arithmetic, h: Vector) -> int:
+def _(cell: ReluRNN, a: Arithmetic, h: Vector, h_next: Vector) -> int:
     return sum(a.not_negative(v) for v in h)
 
 
-def knows(cell: Any) -> bool:
-    """Whether `move` has the equations of a cell."""
-    return move.dispatch(type(cell)) is not move.dispatch(object)
+@rank.register
+def _(cell: LSTM, a: Arithmetic, h: Vector, h_next: Vector) -> int:
+    empty = sum(c == 0 for c in h_next[len(h) // 2 :])  # where tanh(c) = 0, rows of h and c are parallel
+    return len(h) - empty
 
 
 def _driven(a: Arithmetic, V: Matrix, x: Vector, b: Vector) -> Vector:

@@ -19,7 +19,7 @@ from lyapflow.lyapunov.condition import checked_steps, predicted_condition
 from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
 from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, arithmetic, exact
-from lyapflow.precision.cells import knows, move, rank
+from lyapflow.precision.cells import known, move, rank
 from lyapflow.precision.singular_values import log_singular_values
 
 GUARD = 64  # bits that are computed beyond those of the result
@@ -42,7 +42,9 @@ class ConditionNumber:
     error : float, or array (S,)
         Bound on the relative error of each singular value that is not zero.
     predicted : float, or array (S,)
-        ``(λ₁ − λ_m)(t − τ)`` (paper, Eq. 10), from the float64 exponents of the whole input.
+        ``(λ₁ − λ_m)(t − τ)`` (paper, Eq. 10).
+    exponents : array (m,)
+        What that is from: the exponents of the whole input in the cell's arithmetic, NaN where it diverges.
     rank : int, or array (S,)
         Where it is below m the condition number is infinite.
     bits : int
@@ -58,6 +60,7 @@ class ConditionNumber:
     log_singular_values: np.ndarray
     error: Any
     predicted: Any
+    exponents: np.ndarray
     rank: Any
     bits: int
     proved: bool
@@ -70,10 +73,6 @@ class _Found(NamedTuple):
     rank: int
 
 
-class _TooWide(ArithmeticError):
-    """The balls of a product are wider than what is asked of it, by so many bits."""
-
-
 def _bits_of(log_kappa: float) -> int:
     """Bits that should do for a condition number of about this size."""
     return 2 * GUARD + (int(1.1 * log_kappa / math.log(2.0)) if math.isfinite(log_kappa) else 1024)
@@ -84,7 +83,7 @@ def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
         largest = max(abs(a.middle(v)) for row in T for v in row)
         widest = max(a.radius(v) for row in T for v in row)
         if widest * a.number(2.0) ** (bits + 8) > largest:
-            raise _TooWide
+            raise Undecided
         return [[+v for v in row] for row in T]
 
 
@@ -111,7 +110,7 @@ class _Problem(NamedTuple):
     expected: dict[int, float]  # logarithm of the condition number after each number of steps that is wanted
 
     def products(self, a: Arithmetic, bits: int, growth: int) -> Iterator[tuple[int, Matrix, int]]:
-        """(t, T_t Q, a bound on its rank) for each wanted t, where a step widens balls by so many bits at most.
+        """(t, T_t Q, a bound on its rank) for each t, where a step widens balls by so many bits at most.
 
         So fewer and fewer bits are carried: what the first steps round is what grows.
         """
@@ -120,25 +119,25 @@ class _Problem(NamedTuple):
         x, h, T = exact(a, self.x), exact(a, self.h0), exact(a, self.Q)
         full, last = len(T[0]), max(self.expected)
         for t in range(last + 1):
-            if t in self.expected:
-                yield t, T, full  # outside of any precision, which whoever stops here would not restore
+            yield t, T, full  # outside of any precision, which whoever stops here would not restore
             if t < last:
                 with a.precision(bits + GUARD + growth * (last - t)):
                     at = h if states is None else states[t]
-                    full = min(full, rank(cell, a, at))
                     h, T = move(cell, a, at, x[t], T)
+                    full = min(full, rank(cell, a, at, h))
 
-    def solve(self, a: Arithmetic, bits: int, tell: Callable[[int], None]) -> dict[int, _Found]:
+    def solve(self, a: Arithmetic, bits: int, tell: Callable[[int, int], None]) -> dict[int, _Found]:
         """Singular values of the products, rounded to so many bits."""
         growth = 4
         while True:
             found = {}
             try:
                 for t, T, full in self.products(a, bits, growth):
-                    found[t] = _log_singular_values(a, _rounded(a, T, bits), full, bits, self.expected[t])
-                    tell(t)
+                    if t in self.expected:
+                        found[t] = _log_singular_values(a, _rounded(a, T, bits), full, bits, self.expected[t])
+                    tell(t, bits)
                 return found
-            except (_TooWide, Undecided):
+            except Undecided:
                 growth *= 2
                 if growth * max(self.expected) > MOST:
                     raise LyapflowError(
@@ -156,7 +155,7 @@ def condition_number(
     m: int | None = None,
     float64_states: bool = False,
     backend: str | None = None,
-    progress: Callable[[int], None] = lambda t: None,
+    progress: Callable[[int, int], None] = lambda t, bits: None,
 ) -> ConditionNumber:
     r"""Condition number of the long-term Jacobian, in arbitrary precision.
 
@@ -185,7 +184,7 @@ def condition_number(
     backend : {"flint", "mpmath"}, optional
         By default flint where it is installed.
     progress : callable
-        Called with t − τ after each product that was asked for.
+        Called with t − τ and the bits after each step; it starts again where these did not suffice.
 
     Returns
     -------
@@ -199,11 +198,7 @@ def condition_number(
         If a float64 state stops being finite.
     """
     cell = checked(cell, step, tangent)
-    if not knows(cell):
-        raise LyapflowError(
-            f"this needs the equations of {type(cell).__name__} in arbitrary precision; "
-            f"register them with lyapflow.precision.cells.move"
-        )
+    known(cell)
     size = sizes(cell)
     x, batched = inputs(x, size, cell[0])
     if batched:
@@ -219,14 +214,37 @@ def condition_number(
         exponents = lyapunov_spectrum(cell, x[:, 0], columns, h0=start[0]).exponents
         predicted = np.array(predicted_condition(exponents, several))
     except Diverged:  # in float64
-        predicted = np.full(len(several), np.nan)
+        exponents, predicted = np.full(columns, np.nan), np.full(len(several), np.nan)
     problem = _Problem(cell, x[:, 0], start[0], Q, states, dict(zip(several, map(float, predicted))))
     found, used = _trusted(a, problem, bits, progress)
-    return _told(found, used, a.proves, steps, several, columns, predicted)
+    lost = [t for t in several if found[t].error > PROVED]
+    values: dict[str, Any] = {
+        "steps": np.array(several),
+        "log_singular_values": np.array([_padded(found[t], columns) for t in several]),
+        "error": np.array([found[t].error for t in several]),
+        "predicted": predicted,
+        "rank": np.array([found[t].rank for t in several]),
+    }
+    logs = values["log_singular_values"]
+    values["log_kappa"] = np.where(values["rank"] < columns, np.inf, logs[:, 0] - logs[:, -1])
+    if not np.iterable(steps):
+        values = {name: value[0] if value.ndim > 1 else value.item() for name, value in values.items()}
+    return ConditionNumber(
+        **values,
+        exponents=exponents,
+        bits=used,
+        proved=a.proves,
+        reason=f"{used} bits do not show all singular values from step {min(lost)} on" if lost else None,
+    )
+
+
+def _padded(found: _Found, m: int) -> list[float]:
+    """All m logarithms: NaN where they are not trusted, minus infinity for the singular values that are zero."""
+    return found.logs + [-math.inf] * (m - found.rank) if found.error <= PROVED else [math.nan] * m
 
 
 def _trusted(
-    a: Arithmetic, problem: _Problem, bits: int | None, tell: Callable[[int], None]
+    a: Arithmetic, problem: _Problem, bits: int | None, tell: Callable[[int, int], None]
 ) -> tuple[dict[int, _Found], int]:
     """Singular values with errors, proved or from repetition, and the bits that they took."""
     now = first = bits or min(MOST, max(map(_bits_of, problem.expected.values())))
@@ -247,23 +265,3 @@ def _compared(found: _Found, other: _Found) -> _Found:
     differences = (abs(p - q) for p, q in zip(found.logs, other.logs))
     return found._replace(error=max(found.error, 2.0 * max(differences)))
 
-
-def _told(
-    found: dict[int, _Found], bits: int, proved: bool, steps: Any, several: list[int], m: int, predicted: np.ndarray
-) -> ConditionNumber:
-    logs = np.full((len(several), m), np.nan)
-    for row, t in zip(logs, several):
-        if found[t].error <= PROVED:
-            row[:] = found[t].logs + [-math.inf] * (m - len(found[t].logs))
-    ranks = np.array([found[t].rank for t in several])
-    kappa = np.where(ranks < m, np.inf, logs[:, 0] - logs[:, -1])
-    errors = np.array([found[t].error for t in several])
-    lost = [t for t in several if found[t].error > PROVED]
-    reason = f"{bits} bits do not show all singular values from step {min(lost)} on" if lost else None
-    if np.iterable(steps):
-        return ConditionNumber(np.array(several), kappa, logs, errors, predicted, ranks, bits, proved, reason)
-    parts = (kappa[0], logs[0], errors[0], predicted[0], ranks[0])
-    log_kappa, row, error, expected, rank_ = parts
-    return ConditionNumber(
-        several[0], float(log_kappa), row, float(error), float(expected), int(rank_), bits, proved, reason
-    )
