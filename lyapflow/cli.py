@@ -32,8 +32,9 @@ from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import train as train_model
+from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
-from lyapflow.progress import Progress, add_column
+from lyapflow.progress import Progress, add_column, long_product
 
 TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "copy": tasks.DelayedCopy,
@@ -73,6 +74,14 @@ Kind = Annotated[
     typer.Option(help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix."),
 ]
 Dtype = Annotated[Precision, typer.Option(help="Floating-point numbers of the whole computation.")]
+Source = Annotated[
+    InputName | None,
+    typer.Option(
+        "--input",
+        help="Input: that of a task, gaussian with unit variance, or none.",
+        show_default="the run's task; binary-xor for a random network",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
 
 
@@ -340,12 +349,16 @@ def _finish_epoch_on_ctrl_c() -> Iterator[threading.Event]:
 _SETTINGS = frozenset(train.__annotations__) - {"return", "run", "force"}
 
 
+def _integers(option: str, text: str, what: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise LyapflowError(f"{option} must be {what} separated by commas, got {text!r}") from None
+
+
 def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]:
     if floss_at is not None:
-        try:
-            episodes = tuple(int(word) for word in floss_at.split(","))
-        except ValueError:
-            raise LyapflowError(f"--floss-at must be epochs separated by commas, got {floss_at!r}") from None
+        episodes = _integers("--floss-at", floss_at, "epochs")
         if not 0 <= min(episodes) <= max(episodes) < epochs:
             raise LyapflowError(f"--floss-at must be epochs from 0 to {epochs - 1}, got {floss_at}")
         return episodes
@@ -364,14 +377,7 @@ def spectrum(
     weights: Kind = "gaussian",
     dtype: Dtype = "float64",
     seed: Seed = 0,
-    source: Annotated[
-        InputName | None,
-        typer.Option(
-            "--input",
-            help="Input: that of a task, gaussian with unit variance, or none.",
-            show_default="the run's task; binary-xor for a random network",
-        ),
-    ] = None,
+    source: Source = None,
     steps: Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")] = 2000,
     k: Annotated[int | None, typer.Option("--k", min=1, help="Number of exponents.", show_default="all")] = None,
     transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
@@ -390,23 +396,10 @@ def spectrum(
     The options of a random network (--cell, --units, --gain, --weights, --dtype) are not used with a run folder.
     """
     from lyapflow.plotting import spectrum_figure, write_figure
-    from lyapflow.runs.folder import RunFolder
 
     if out is None:
         out = Path("lyapflow-spectrum.png") if run is None else run / "spectrum.png"
-    name: str
-    if run is None:
-        name = source if source else "binary-xor"
-        inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
-        network = _random_cell(cell, units, inputs, stream(seed, "weights"), gain, weights, dtype)
-        h0 = stream(seed, "state").standard_normal(sizes(network).state).astype(network.b.dtype)
-        what = f"random {cell} network, {units} units, g = {gain:g}, {weights} weights"
-    else:
-        folder = RunFolder(run)
-        model = folder.model()
-        network, h0 = model.cell, model.h0
-        name = source or str(folder.settings().get("task"))
-        what = f"network of {run}"
+    network, h0, name, what = _chosen(run, cell, units, gain, weights, dtype, seed, source)
     _writable(out)
     x = _input(name, steps, sizes(network).inputs, network[0].dtype, seed)
     result = lyapunov_spectrum(network, x, k, h0=h0, t_ons=t_ons, transient=transient, q_transient=q_transient)
@@ -423,6 +416,92 @@ def spectrum(
     console.print(f"entropy rate           {result.entropy_rate:.5f} nats per step")
     write_figure(spectrum_figure(result, title), out)
     console.print(f"picture: {out}", soft_wrap=True)
+
+
+@app.command()
+def condition(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")
+    ] = None,
+    cell: Cell = "tanh",
+    units: Units = 80,
+    gain: Gain = 1.0,
+    weights: Kind = "gaussian",
+    dtype: Dtype = "float64",
+    seed: Seed = 0,
+    source: Source = None,
+    steps: Annotated[str, typer.Option(help="Steps of the products, separated by commas.")] = "1,2,5,10,20,50,100",
+    m: Annotated[
+        int | None,
+        typer.Option("--m", min=1, help="Columns of a random orthonormal block to multiply.", show_default="all of T"),
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="Precision of the products.", show_default="as many as it takes")
+    ] = None,
+    transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture to write (PNG); an old one is replaced.",
+            show_default="RUN/condition.png; lyapflow-condition.png for a random network",
+        ),
+    ] = None,
+) -> None:
+    """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
+
+    Of the network in a run folder, or of a random one; the options of a random network (--cell, --units, --gain,
+    --weights, --dtype) are not used with a run folder. The exponents are those of at least 1000 steps.
+    """
+    from lyapflow.plotting import condition_figure, write_figure
+    from lyapflow.precision.condition import condition_number
+
+    if out is None:
+        out = Path("lyapflow-condition.png") if run is None else run / "condition.png"
+    wanted = sorted(set(_integers("--steps", steps, "numbers of steps")))
+    if wanted[0] < 0:
+        raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
+    network, h0, name, what = _chosen(run, cell, units, gain, weights, dtype, seed, source)
+    _writable(out)
+    x = _input(name, transient + max(1000, wanted[-1]), sizes(network).inputs, network[0].dtype, seed)
+    h0 = np.concatenate([h0[None], trajectory(network, x[:transient], h0)])[-1]
+    with long_product(console, wanted[-1]) as progress:
+        found = condition_number(network, x[transient:], steps=wanted, h0=h0, m=m, bits=bits, progress=progress)
+    table = Table(box=None, pad_edge=False)
+    for column in ("t - τ", "log κ", "predicted", "log₁₀ κ", "rank", "relative error"):
+        table.add_column(column, justify="right")
+    for t, log_kappa, predicted, rank, error in zip(
+        found.steps, found.log_kappa, found.predicted, found.rank, found.error
+    ):
+        seen = [f"{log_kappa:.4f}", f"{log_kappa / np.log(10):.4f}", f"{error:.1e}"]
+        natural, decimal, bound = ["out of sight", "", ""] if np.isnan(log_kappa) else seen
+        table.add_row(str(t), natural, f"{predicted:.4f}", decimal, str(rank), bound)
+    title = f"Condition number of the long-term Jacobian: {what}, input {name}"
+    console.print(title, soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"{found.bits} bits; errors {'proved' if found.proved else 'estimated (python-flint would prove them)'}"
+    )
+    if found.reason:
+        console.print(found.reason)
+    write_figure(condition_figure(found, title), out)
+    console.print(f"picture: {out}", soft_wrap=True)
+
+
+def _chosen(
+    run: Path | None, cell: str, units: int, gain: float, weights: str, dtype: Any, seed: int, source: str | None
+) -> tuple[Any, np.ndarray, str, str]:
+    """Network, state, name of the input and a description: of a run folder, or random."""
+    from lyapflow.runs.folder import RunFolder
+
+    if run is None:
+        name = source or "binary-xor"
+        inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
+        network = _random_cell(cell, units, inputs, stream(seed, "weights"), gain, weights, dtype)
+        h0 = stream(seed, "state").standard_normal(sizes(network).state).astype(network.b.dtype)
+        return network, h0, name, f"random {cell} network, {units} units, g = {gain:g}, {weights} weights"
+    folder = RunFolder(run)
+    model = folder.model()
+    return model.cell, model.h0, source or str(folder.settings().get("task")), f"network of {run}"
 
 
 def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""Progress of training runs: a live table in a terminal, a line now and then anywhere else."""
+"""Progress of training runs and long products: live in a terminal, a line now and then anywhere else."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import rich.progress
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -99,3 +101,18 @@ class Progress:
             cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
             table.add_row(Text(label), *cells, self._left(label))
         return table
+
+
+@contextmanager
+def long_product(console: Console, steps: int) -> Iterator[Callable[[int, int], None]]:
+    """Shows how far a product of Jacobians has come, through the callback that it gives: (step, bits)."""
+    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=steps)
+
+        def show(t: int, bits: int) -> None:
+            bar.update(task, completed=t, description=f"product of {bits} bits")
+            if not console.is_terminal and t and t % 100 == 0:
+                print(f"step {t} of {steps}, {bits} bits", flush=True)
+
+        yield show

@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import lyapflow as lf
 from lyapflow import cli
 from lyapflow.plotting import smooth
-from lyapflow.progress import Progress
+from lyapflow.progress import Progress, long_product
 from lyapflow.runs.folder import RunFolder
 
 SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
@@ -145,9 +148,49 @@ def test_spectrum_of_a_random_network(command, source):
     assert os.listdir() == ["lyapflow-spectrum.png"]
 
 
+@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+def test_condition_of_a_random_network(command, cell):
+    words = f"condition --units 3 --cell {cell} --steps 60,2 --transient 5 --bits 128"
+    code, out, err = command(*words.split())
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] in (["2"], ["60"])]
+    assert [row[0] for row in rows] == ["2", "60"]
+    assert ("inf" in out) == (cell == "relu")
+    hidden = cell == "lstm"
+    assert ("128 bits do not show all singular values from step 60 on" in out) == ("out of sight" in out) == hidden
+    assert is_picture(Path("lyapflow-condition.png"))
+    assert "\x1b" not in out
+
+
+def test_condition_is_the_library(command):
+    command("train", "run", *SMALL, "--floss", "none")
+    code, out, err = command("condition", "run", "--steps", "1,20", "--m", "3", "--transient", "7")
+    assert (code, err) == (0, "")
+    assert is_picture(Path("run/condition.png"))
+    model = lf.load("run/model.safetensors")
+    x = lf.tasks.BinaryTemporalXOR(4).inputs(lf.learning.streams.stream(0, "input"), 1007, 1)[:, 0]
+    h0 = lf.trajectory(model.cell, x[:7], h0=model.h0)[-1]
+    found = lf.condition_number(model.cell, x[7:], steps=[1, 20], m=3, h0=h0)
+    for t, log_kappa, predicted in zip(found.steps, found.log_kappa, found.predicted):
+        assert re.search(rf"^ *{t} +{log_kappa:.4f} +{predicted:.4f} ", out, re.MULTILINE)
+
+
+def test_long_products_show_how_far_they_are(command, capsys):
+    out = command("condition", "--units", "2", "--steps", "250")[1]
+    assert "step 200 of 250, " in out
+    with long_product(Console(force_terminal=True, width=100), 250) as progress:
+        progress(100, 512)
+    assert re.search("product of 512 bits.*100/250", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["condition", "--steps", "1,x"], "--steps must be numbers of steps separated by commas, got '1,x'"),
+        (["condition", "--steps", "5,-1"], "--steps must be numbers of steps from 0 on, got 5,-1"),
+        (["condition", "--bits", "8"], "bits must be an integer between 16 and"),
+        (["condition", "--m", "81"], "m must be an integer between 1 and 80"),
+        (["condition", "--out", "no/folder.png"], "the picture's folder must exist"),
         (["train", "run", "--delay", "41"], "delay must be even for BinaryTemporalXOR"),
         (["train", "run", "--delay", "300"], "--steps must be more than the delay"),
         (["train", "run", "--units", "10", "--k", "11"], "--k must be between 1 and 10"),
@@ -246,7 +289,7 @@ def test_a_run_that_diverges_ends_with_code_1_and_keeps_its_history(command):
     assert len(RunFolder("run").history().training) >= 1
 
 
-@pytest.mark.parametrize("name", ["demo", "train", "spectrum"])
+@pytest.mark.parametrize("name", ["demo", "train", "spectrum", "condition"])
 def test_help_explains_every_option(command, name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = command(name, "--help")

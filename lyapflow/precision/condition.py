@@ -264,4 +264,3 @@ def _compared(found: _Found, other: _Found) -> _Found:
         return found._replace(error=math.inf)
     differences = (abs(p - q) for p, q in zip(found.logs, other.logs))
     return found._replace(error=max(found.error, 2.0 * max(differences)))
-
