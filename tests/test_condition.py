@@ -8,6 +8,8 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
+from lyapflow.precision.arithmetic import arithmetic, exact
+from lyapflow.precision.spectrum import exponents
 from tests.test_cells import each_cell
 
 try:
@@ -220,3 +222,16 @@ def test_prediction():
             lf.predicted_condition(wrong, 3)
     with pytest.raises(lf.LyapflowError, match="m must be"):
         lf.predicted_condition([1.0], 3, m=2)
+
+
+@each_backend
+@each_cell
+def test_exponents_in_arbitrary_precision_are_those_of_float64(cell_class, backend):
+    cell, x, h = problem(cell_class, T=23)
+    Q = lf.qr(np.random.default_rng(1).standard_normal((len(h), 2)))[0]
+    options = {"t_ons": 3, "transient": 2, "q_transient": 4}
+    a = arithmetic(backend)
+    with a.precision(200):
+        found = exponents(a, type(cell)(*(exact(a, array) for array in cell)), x, h, Q, **options)
+    expected = lf.lyapunov_spectrum(cell, x, 2, h0=h, q0=Q, **options).exponents
+    np.testing.assert_allclose([a.to_float(v) for v in found], expected, rtol=1e-11)

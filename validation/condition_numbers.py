@@ -14,7 +14,8 @@ Prints tables and writes three pictures. Exit code 1 unless
 
 - log κ grows with time, between 50 and 500 steps, at λ₁ - λ_m to within 2 % and 0.005 nats per step (A: m = 15 and 80),
 - κ of 15 dimensions, flossed or not, differs by a factor that doubles at least every 50 steps, between 100 and 500,
-- flossing raises the number of dimensions with κ <= 10^5 after 100 and after 500 steps, to 15 at least,
+- flossing raises the number of dimensions with κ <= 10^5 by half at least, after 100 and after 500 steps, and it is the
+  predicted number to within two,
 - over the networks of C direct and predicted log κ of all dimensions correlate by more than 0.9, and differ by a
   tenth in the median at most.
 
@@ -22,7 +23,7 @@ Ten minutes.
 """
 
 import sys
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +97,11 @@ def main() -> int:
             for k in SEVERAL[::-1]
             for s in range(seed, seed + NETWORKS)
         }
-        before, after = (future.result() for future in one.values())
-        many = {key: future.result() for key, future in every.items()}
+        for number, future in enumerate(as_completed([*one.values(), *every.values()]), 1):
+            future.result()
+            print(f"{number} of {len(one) + len(every)} networks", flush=True)
+    before, after = (future.result() for future in one.values())
+    many = {key: future.result() for key, future in every.items()}
 
     holds = {}
     console = Console(width=110)
@@ -131,7 +135,8 @@ def main() -> int:
         row = TIMES.index(t)
         numbers = [(usable(found.direct[row]), usable(found.predicted[row])) for found in (before, after)]
         table.add_row(str(t), *(f"{direct} ({predicted})" for direct, predicted in numbers))
-        holds[f"more dimensions after {t} steps"] = numbers[1][0] >= max(FLOSSED, numbers[0][0] + 1)
+        holds[f"more dimensions after {t} steps"] = numbers[1][0] >= 1.5 * numbers[0][0]
+        holds[f"as many as predicted after {t} steps"] = all(abs(direct - wanted) <= 2 for direct, wanted in numbers)
     console.print(table)
 
     table = Table(

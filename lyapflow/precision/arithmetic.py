@@ -53,8 +53,11 @@ class Balls:
     def sqrt(self, x: Any) -> Any:
         return x.sqrt()
 
-    def log(self, x: Any) -> float:
-        return float(x.log().mid())
+    def log(self, x: Any) -> Any:
+        return x.log()
+
+    def to_float(self, x: Any) -> float:
+        return float(x.mid())
 
     def not_negative(self, x: Any) -> bool:
         if x >= 0:
@@ -116,8 +119,11 @@ class Floats:
     def sqrt(self, x: Any) -> Any:
         return self.context.sqrt(x)
 
-    def log(self, x: Any) -> float:
-        return float(self.context.log(x))
+    def log(self, x: Any) -> Any:
+        return self.context.log(x)
+
+    def to_float(self, x: Any) -> float:
+        return float(x)
 
     def not_negative(self, x: Any) -> bool:
         return bool(x >= 0)

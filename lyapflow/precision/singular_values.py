@@ -20,7 +20,7 @@ from lyapflow.precision.arithmetic import Arithmetic, Matrix, Vector
 ORTHOGONAL = 2.0**-60  # cosine of columns that Jacobi's method leaves as they are
 
 
-def _orthonormalised(
+def orthonormalised(
     a: Arithmetic, columns: list[Vector], rank: int, pivot: bool = False
 ) -> tuple[list[Vector], Matrix, list[int]]:
     """Gram-Schmidt: `rank` orthonormal columns Q, as many rows of R, and the order in which columns were taken.
@@ -72,9 +72,9 @@ def _jacobi(a: Arithmetic, columns: list[Vector]) -> None:
 def _right_vectors(a: Arithmetic, T: Matrix, rank: int) -> list[Vector]:
     """Approximate right singular vectors of T (n, m), as many as its rank."""
     columns = [[a.middle(v) for v in column] for column in zip(*T)]
-    _, R, order = _orthonormalised(a, columns, rank, pivot=True)  # T P = Q R
-    Q2, R2, _ = _orthonormalised(a, R, rank)  # columns of R^T are rows of R
-    _, R3, _ = _orthonormalised(a, R2, rank)
+    _, R, order = orthonormalised(a, columns, rank, pivot=True)  # T P = Q R
+    Q2, R2, _ = orthonormalised(a, R, rank)  # columns of R^T are rows of R
+    _, R3, _ = orthonormalised(a, R2, rank)
     W = [list(row) for row in R3]  # columns of R3^T, whose left singular vectors are W: V = P Q2 W
     _jacobi(a, W)
     vectors = []
@@ -121,6 +121,6 @@ def log_singular_values(a: Arithmetic, T: Matrix, rank: int) -> tuple[list[float
         return [], math.inf
     if not (E < 0.5 and F < 0.5):
         return [], math.inf
-    logs = sorted((a.log(d) for d in lengths), reverse=True)
+    logs = sorted((a.to_float(a.log(d)) for d in lengths), reverse=True)
     rounding = max(map(math.ulp, logs))  # of a logarithm to float64
     return logs, math.expm1(max(math.log1p(E) - math.log1p(-F), math.log1p(F) - math.log1p(-E)) / 2) + left + rounding
