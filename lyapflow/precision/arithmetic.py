@@ -8,6 +8,7 @@ they are used: that takes 0.1 s, and python-flint may be missing.
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -138,11 +139,19 @@ class Floats:
         return self.context.mpf(0)
 
     def product(self, A: Matrix, B: Matrix) -> Matrix:
-        columns = list(zip(*B))
-        return [[self.context.fdot(row, column) for column in columns] for row in A]
+        rows, columns = list(map(_integers, A)), list(map(_integers, zip(*B)))
+        mpf = self.context.mpf  # rounds what is exact until then
+        return [[mpf((sum(map(mul, row, column)), e + f)) for column, f in columns] for row, e in rows]
 
     def dot(self, u: Iterable[Any], v: Iterable[Any]) -> Any:
         return self.context.fdot(u, v)
+
+
+def _integers(numbers: Iterable[Any]) -> tuple[list[int], int]:
+    """The same numbers as integers times a power of 2: multiplied so, mpmath's are ten times faster."""
+    parts = [(man if value >= 0 else -man, exp) for value in numbers for man, exp in [value.man_exp]]
+    least = min((exp for man, exp in parts if man), default=0)
+    return [man << (exp - least) if man else 0 for man, exp in parts], least
 
 
 Arithmetic = Balls | Floats
