@@ -3,7 +3,8 @@
     python -m validation.mutations [word ...]
 
 Copies package and tests aside, applies one change, runs the numerical tests until the first failure, and prints
-whether there was one: for a cell its own tests, for all else those of the tanh network and of what is about no cell.
+whether there was one: for a cell its own tests, for arbitrary precision its own, for all else those of the tanh network
+and of what is about no cell.
 With words, only mutations whose file or text contains one of them. Exit code 1 if a change goes unnoticed. Half an hour
 on two cores.
 """
@@ -258,6 +259,39 @@ MUTATIONS = [
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),
     ("learning/training.py", 'stream(seeds[r], "data", epoch)', 'stream(seeds[r], "data", 0)'),
     ("learning/training.py", 'f"flossing before {training_epoch}", epoch', 'f"flossing before {training_epoch}", 0'),
+    # arbitrary precision
+    ("precision/cells.py", "lambda v: (a.tanh(v), a.sech(v) ** 2)", "lambda v: (a.tanh(v), a.sech(v))"),
+    ("precision/cells.py", "sum(a.not_negative(v) for v in h)", "len(h)"),
+    ("precision/cells.py", "return len(h) - empty", "return len(h)"),
+    ("precision/cells.py", "(v, one) if a.not_negative(v)", "(v, one) if True"),
+    ("precision/cells.py", "return value, value * other", "return value, value"),
+    ("precision/cells.py", "c = f * memory[u] + i * g", "c = f * memory[u] + g"),
+    ("precision/cells.py", "(memory[u] * f_slope, f_T[u])", "(f_slope, f_T[u])"),
+    ("precision/cells.py", "(out * o_slope, o_T[u])", "(o_slope, o_T[u])"),
+    ("precision/cells.py", "((h[u] - new) * z_slope, moved[1][u][1:])", "((h[u] + new) * z_slope, moved[1][u][1:])"),
+    ("precision/cells.py", "(new_slope * inner * r_slope, moved[0][u][1:])", "(new_slope * r_slope, moved[0][u][1:])"),
+    ("precision/arithmetic.py", "raise Undecided", "return True"),
+    ("precision/arithmetic.py", "return x.rad()", "return 0 * x"),
+    ("precision/arithmetic.py", "with self.flint.ctx.workprec(bits):", "if True:"),
+    ("precision/arithmetic.py", "self.context = mpmath.MPContext()", "self.context = mpmath.mp"),
+    ("precision/arithmetic.py", "self.context.prec = before", "pass"),
+    ("precision/arithmetic.py", "man << (exp - least) if man", "man if man"),
+    ("precision/singular_values.py", "V = _right_vectors(a, T, rank)", "V = _right_vectors(a, T, rank)[::-1]; V[0] = [2 * v for v in V[0]]"),
+    ("precision/singular_values.py", "_jacobi(a, W)", "pass"),
+    ("precision/singular_values.py", "if not (E < 0.5 and F < 0.5):", "if False:"),
+    ("precision/singular_values.py", "if rank < len(T[0]):", "if False:"),
+    ("precision/singular_values.py", "math.log1p(E) - math.log1p(-F)", "0.0"),
+    ("precision/condition.py", "if widest * a.number(2.0) ** (bits + 8) > largest:", "if False:"),
+    ("precision/condition.py", "at = h if states is None else states[t]", "at = h"),
+    ("precision/condition.py", "full = min(full, rank(cell, a, at, h))", "full = rank(cell, a, at, h)"),
+    ("precision/condition.py", "found = {t: _compared(f, again[t]) for t, f in found.items()}", "pass"),
+    ("precision/condition.py", "if found.error <= PROVED else [math.nan] * m", "if True else [math.nan] * m"),
+    ("precision/condition.py", "default_block(size.state, columns, x.dtype).T", "np.eye(size.state)[:, :columns]"),
+    ("precision/spectrum.py", "if t < transient:", "if t < 0:"),
+    ("precision/spectrum.py", "if since == t_ons or t + 1 in (counting, len(x)):", "if since == t_ons or t + 1 == len(x):"),
+    ("precision/spectrum.py", "if t >= counting:", "if t > counting:"),
+    ("lyapunov/condition.py", "found[:m].min()", "found.min()"),
+    ("lyapunov/condition.py", "gap * t if t else 0.0", "gap * t"),
 ]  # fmt: skip
 
 
@@ -274,10 +308,13 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
             path.write_text(path.read_text().replace(old, new))
         environment = os.environ | {"PYTHONPATH": folder, "NUMBA_CACHE_DIR": str(copy / "cache")}
         words = [sys.executable, "-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
-        words += [f"tests/test_{name}.py" for name in TESTS]
-        own = CELLS.get(Path(mutation[0]).stem) if mutation else None
-        others = " and ".join(f"not {name}" for name in CELLS.values())
-        words += ["-k", own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others)]
+        if mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
+            words += ["tests/test_condition.py"]
+        else:
+            words += [f"tests/test_{name}.py" for name in TESTS]
+            own = CELLS.get(Path(mutation[0]).stem) if mutation else None
+            others = " and ".join(f"not {name}" for name in CELLS.values())
+            words += ["-k", own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others)]
         done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     failed = re.search(r"^(?:FAILED|ERROR) \S*tests/(\S+)", done.stdout, re.MULTILINE)
     return failed[1] if failed else None if done.returncode == 0 else "the suite does not start"
