@@ -34,6 +34,7 @@ from lyapflow.learning.streams import stream
 from lyapflow.learning.training import train as train_model
 from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.precision.condition import condition_number
 from lyapflow.progress import Progress, add_column, long_product
 
 TASKS: dict[str, Callable[[int], tasks.Task]] = {
@@ -74,6 +75,8 @@ Kind = Annotated[
     typer.Option(help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix."),
 ]
 Dtype = Annotated[Precision, typer.Option(help="Floating-point numbers of the whole computation.")]
+Trained = Annotated[Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")]
+Transient = Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")]
 Source = Annotated[
     InputName | None,
     typer.Option(
@@ -368,9 +371,7 @@ def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]
 
 @app.command()
 def spectrum(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")
-    ] = None,
+    run: Trained = None,
     cell: Cell = "tanh",
     units: Units = 80,
     gain: Gain = 1.0,
@@ -380,7 +381,7 @@ def spectrum(
     source: Source = None,
     steps: Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")] = 2000,
     k: Annotated[int | None, typer.Option("--k", min=1, help="Number of exponents.", show_default="all")] = None,
-    transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
+    transient: Transient = 100,
     q_transient: Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")] = 100,
     t_ons: Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")] = 1,
     out: Annotated[
@@ -420,9 +421,7 @@ def spectrum(
 
 @app.command()
 def condition(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder of a network.", show_default="a random network")
-    ] = None,
+    run: Trained = None,
     cell: Cell = "tanh",
     units: Units = 80,
     gain: Gain = 1.0,
@@ -438,7 +437,7 @@ def condition(
     bits: Annotated[
         int | None, typer.Option(help="Precision of the products.", show_default="as many as it takes")
     ] = None,
-    transient: Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")] = 100,
+    transient: Transient = 100,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -453,7 +452,6 @@ def condition(
     --weights, --dtype) are not used with a run folder. The exponents are those of at least 1000 steps.
     """
     from lyapflow.plotting import condition_figure, write_figure
-    from lyapflow.precision.condition import condition_number
 
     if out is None:
         out = Path("lyapflow-condition.png") if run is None else run / "condition.png"
