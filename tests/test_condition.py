@@ -8,7 +8,9 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
-from lyapflow.precision.arithmetic import arithmetic, exact
+from lyapflow.precision import cells
+from lyapflow.precision.arithmetic import Balls, Undecided, arithmetic, exact
+from lyapflow.precision.condition import _rounded
 from lyapflow.precision.spectrum import exponents
 from tests.test_cells import each_cell
 
@@ -26,6 +28,8 @@ def problem(cell_class, n=4, T=40, seed=0):
     cell = cell_class.random(n, 1, rng=rng)
     if cell_class is lf.ReluRNN:  # all units stay active
         cell = cell._replace(b=np.full(n, 20.0), W=cell.W / 4)
+    if cell_class is lf.LSTM:  # whose forget gate has no recurrent weights
+        cell = cell._replace(W=cell.W + 0.3 * rng.standard_normal(cell.W.shape))
     return cell, rng.standard_normal((T, 1)), 0.3 + 0.1 * rng.random(sizes(cell).state)
 
 
@@ -66,6 +70,30 @@ def test_arithmetics_agree_far_beyond_float64(cell_class):
     np.testing.assert_allclose(balls.log_singular_values, floats.log_singular_values, rtol=1e-12, atol=1e-12)
     assert balls.proved and not floats.proved
     assert balls.log_kappa[1] > 37 or cell_class in (lf.GRU, lf.ReluRNN)
+
+
+@each_cell
+def test_equations_are_those_of_the_cells(cell_class):
+    cell, x, h = problem(cell_class)
+    a = arithmetic("mpmath")
+    exactly = type(cell)(*(exact(a, array) for array in cell))
+    state, driven = exact(a, h), exact(a, x[0])
+    with a.precision(200):
+        h_next, D = cells.step(exactly, a, state, driven), cells.jacobian(exactly, a, state, driven)
+    np.testing.assert_allclose(np.array(h_next, float), lf.trajectory(cell, x[:1], h0=h)[0], rtol=1e-14)
+    np.testing.assert_allclose(np.array(D, float), lf.jacobian(cell, h, x[0]), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.skipif(flint is None, reason="no python-flint")
+def test_balls_too_wide_for_an_answer_say_so():
+    a = Balls()
+    assert a.not_negative(flint.arb(0)) and a.not_negative(flint.arb(2, 1)) and not a.not_negative(flint.arb(-2, 1))
+    with pytest.raises(Undecided):
+        a.not_negative(flint.arb(1, 2))
+    narrow, wide = ([[flint.arb(1, 2.0**-e), flint.arb(0)], [flint.arb(0), flint.arb(1)]] for e in (90, 60))
+    assert _rounded(a, narrow, 64)[0][0] > 0.9
+    with pytest.raises(Undecided):
+        _rounded(a, wide, 64)
 
 
 @each_backend
