@@ -11,6 +11,7 @@ from lyapflow.cells.interface import sizes
 from lyapflow.precision import cells
 from lyapflow.precision.arithmetic import Balls, Undecided, arithmetic, exact
 from lyapflow.precision.condition import _rounded
+from lyapflow.precision.singular_values import log_singular_values
 from lyapflow.precision.spectrum import exponents
 from tests.test_cells import each_cell
 
@@ -94,6 +95,32 @@ def test_balls_too_wide_for_an_answer_say_so():
     assert _rounded(a, narrow, 64)[0][0] > 0.9
     with pytest.raises(Undecided):
         _rounded(a, wide, 64)
+
+
+@each_backend
+def test_the_bound_holds_where_bits_are_few(backend):
+    rng, a, worst = np.random.default_rng(0), arithmetic(backend), 0.0
+    for _ in range(10):
+        A, B = rng.standard_normal((6, 3)) * np.exp2([0, -30, -60]), rng.standard_normal((3, 3))
+        with a.precision(300):  # exact
+            T = a.product(exact(a, A), exact(a, B))
+        with a.precision(80):
+            logs, error = log_singular_values(a, T, 3)
+        with mpmath.workprec(300):
+            truth = [mpmath.log(v) for v in mpmath.svd(mpmath.matrix(A) * mpmath.matrix(B), compute_uv=False)]
+            off = max(abs(mpmath.expm1(log - exactly)) for log, exactly in zip(logs, truth))
+        assert off <= error < 1e-3
+        worst = max(worst, off)
+    assert worst > 1e-13  # far more than a logarithm's rounding
+
+
+@each_backend
+def test_what_a_lower_rank_leaves_is_in_the_bound(backend):
+    a = arithmetic(backend)
+    with a.precision(200):
+        logs, error = log_singular_values(a, exact(a, np.diag([1.0, 0.5, 1e-8])), 2)
+    assert len(logs) == 2
+    assert 2e-8 <= error < 3e-8
 
 
 @each_backend
