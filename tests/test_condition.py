@@ -280,11 +280,26 @@ def test_prediction():
 
 
 @each_backend
+def test_precision_is_put_back(backend):
+    a = arithmetic(backend)
+    third = [a.number(1.0) / 3]
+    with a.precision(300):
+        with a.precision(100):
+            pass
+        third.append(a.number(1.0) / 3)
+    third.append(a.number(1.0) / 3)
+    with a.precision(400):
+        apart = [a.to_float(abs(a.middle(value) - a.number(1.0) / 3)) for value in third]
+    assert apart[0] == apart[2] > 1e-20 and apart[1] < 1e-85
+
+
+@each_backend
+@pytest.mark.parametrize("t_ons", [1, 3])
 @each_cell
-def test_exponents_in_arbitrary_precision_are_those_of_float64(cell_class, backend):
+def test_exponents_in_arbitrary_precision_are_those_of_float64(cell_class, t_ons, backend):
     cell, x, h = problem(cell_class, T=23)
     Q = lf.qr(np.random.default_rng(1).standard_normal((len(h), 2)))[0]
-    options = {"t_ons": 3, "transient": 2, "q_transient": 4}
+    options = {"t_ons": t_ons, "transient": 2, "q_transient": 4}
     a = arithmetic(backend)
     with a.precision(200):
         found = exponents(a, type(cell)(*(exact(a, array) for array in cell)), x, h, Q, **options)
