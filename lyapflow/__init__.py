@@ -1,5 +1,7 @@
 """Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
 
+__version__ = "0.1.0"
+
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.ensemble import stack
 from lyapflow.cells.gru import GRU
@@ -13,7 +15,6 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
 from lyapflow.learning.model import Model
-from lyapflow.learning.training import train
 from lyapflow.linalg.qr import qr
 from lyapflow.linalg.qr_pullback import qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
@@ -21,9 +22,9 @@ from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.precision.condition import ConditionNumber, condition_number
-from lyapflow.runs.weights import load, save
-
-__version__ = "0.1.0"
+from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.train import resume, train
+from lyapflow.runs.weights import digest, load, save
 
 __all__ = [
     "GRU",
@@ -36,10 +37,12 @@ __all__ = [
     "LyapflowError",
     "Model",
     "ReluRNN",
+    "RunFolder",
     "Spectrum",
     "TanhRNN",
     "bptt_value_and_grad",
     "condition_number",
+    "digest",
     "floss",
     "flossing_value_and_grad",
     "jacobian",
@@ -48,6 +51,7 @@ __all__ = [
     "predicted_condition",
     "qr",
     "qr_pullback",
+    "resume",
     "save",
     "stack",
     "tasks",

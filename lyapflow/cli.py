@@ -1,10 +1,13 @@
 """The command line: parse, call the library, show."""
 
+import functools
 import io
+import shlex
 import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from rich.text import Text
 
 import lyapflow
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.linear import LinearRNN
@@ -31,11 +35,12 @@ from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
-from lyapflow.learning.training import train as train_model
+from lyapflow.learning.training import Training
 from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 from lyapflow.precision.condition import condition_number
 from lyapflow.progress import Progress, add_column, long_product
+from lyapflow.runs.folder import RunFolder
 
 TASKS: dict[str, Callable[[int], tasks.Task]] = {
     "copy": tasks.DelayedCopy,
@@ -97,7 +102,7 @@ def _random_cell(
     return CELLS[name].random(units, inputs, rng=rng, g=gain, dtype=dtype, **options)
 
 
-def _exponents(model: Model, task: tasks.Task, seed: int) -> np.ndarray:
+def _exponents(model: Model, task: tasks.Task, seed: Any) -> np.ndarray:
     """The whole spectrum under the task's input; NaN where states do not stay finite."""
     x = task.inputs(stream(seed, "picture"), 400, 1, model.h0.dtype)[:, 0]
     try:
@@ -165,8 +170,8 @@ def demo(
     stop = threading.Event()
     with Progress(console, work, epochs) as display, ThreadPoolExecutor(len(flossings)) as pool:
 
-        def run(name: str) -> tuple[History, np.ndarray]:
-            trained, history = train_model(
+        def run(name: str) -> tuple[Model, History, np.ndarray]:
+            trained, history = lyapflow.train(
                 model,
                 task,
                 epochs=epochs,
@@ -175,7 +180,7 @@ def demo(
                 measure_every=50,
                 callbacks=(display.callback(name), lambda record: stop.is_set()),
             )
-            return history, _exponents(trained, task, seed)
+            return trained, history, _exponents(trained, task, seed)
 
         try:
             futures = {name: pool.submit(run, name) for name in flossings}
@@ -184,8 +189,10 @@ def demo(
             stop.set()
             raise
     before = _exponents(model, task, seed)
-    _print_summary(runs, before)
-    shown = {name: Shown(*run) for name, run in runs.items()}
+    _print_summary({name: (history, exponents) for name, (_, history, exponents) in runs.items()}, before)
+    for name, (trained, _, _) in runs.items():
+        console.print(f"digest of the weights {name}: {lyapflow.digest(trained)}")
+    shown = {name: Shown(history, exponents) for name, (_, history, exponents) in runs.items()}
     title = f"Binary temporal XOR over {delay} steps: the same tanh network (80 units), with and without flossing"
     write_figure(training_figure(shown, before, title), out)
     console.print(f"picture: {out}   ({display.seconds():.0f} s)")
@@ -193,6 +200,7 @@ def demo(
 
 @app.command()
 def train(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder to write: settings, history, weights, picture.")],
     task: Annotated[TaskName, typer.Option(help="Task.")] = "binary-xor",
     delay: Annotated[
@@ -251,105 +259,153 @@ def train(
             show_default="never",
         ),
     ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after so many minutes.", show_default="never")
+    ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %.")
+    ] = 10.0,
+    checkpoint_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write one after every so many epochs instead.", show_default="by time"),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run of the folder from its last checkpoint, by its own settings."
+        ),
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Train a network on a task, with flossing, and write a run folder."""
-    from lyapflow.plotting import WINDOW, Shown, training_figure, write_figure
-    from lyapflow.runs.folder import RunFolder
+    """Train a network on a task, with flossing, and keep the run in a folder, from which it can go on.
 
-    settings = {name: value for name, value in locals().items() if name in _SETTINGS}
-    chosen = TASKS[task](delay)
-    if steps <= delay:
-        raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
-    rng = stream(seed, "weights")
-    network = _random_cell(cell, units, chosen.n_inputs, rng, gain, weights, dtype)
-    model = Model.random(network, chosen.n_outputs, rng=rng)
-    n_state = len(model.h0)
-    if stop_at is not None and chosen.loss != "cross_entropy":
-        raise LyapflowError(f"--stop-at needs a task with an accuracy, binary-xor or spatial-xor, got {task}")
-    episodes = _episodes(floss, floss_at, epochs)
-    schedule = None
-    if k is None:  # of a ReLU network few exponents exist, of an LSTM in its zero state under zero input half
-        k = max(1, units // 8) if cell == "relu" else min(75, units)
-    if k > n_state:
-        raise LyapflowError(f"--k must be between 1 and {n_state}, the length of the network's state, got {k}")
-    if episodes:
-        schedule = Flossing(
-            k=k,
-            epochs=floss_epochs,
-            steps=floss_steps,
-            q_transient=floss_transient,
-            at=episodes,
-            optimizer=Adam(floss_lr),
-            target=target,
-            t_ons=t_ons,
-        )
-        settings.update(k=k, floss_at=list(episodes))
-    optimizer = Adam(lr, clip_norm=clip or None)
-    folder = RunFolder.create(run, settings, force=force)
-    before = _exponents(model, chosen, seed)
-    work = epochs + sum(episode < epochs for episode in episodes) * floss_epochs
-    label = run.resolve().name
+    A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same bits.
+    """
+    from lyapflow.plotting import WINDOW, Shown, training_figure, write_figure
+
+    checkpoints: dict[str, Any] = {"checkpoint_seconds": checkpoint_seconds, "checkpoint_epochs": checkpoint_epochs}
     recorded = History()
+    if resume:
+        _only_given(
+            context,
+            "--resume goes on by the settings of the run",
+            "run",
+            "resume",
+            "stop_at",
+            "time_limit",
+            *checkpoints,
+        )
+        folder = RunFolder(run)
+        training, start, recorded = folder.training(), folder.start(), folder.history()
+        if isinstance(start, Ensemble):
+            raise LyapflowError(f"{run} is the run of an ensemble; go on with it from Python, lyapflow.resume(...)")
+        go: Callable[..., tuple[Any, History]] = functools.partial(lyapflow.resume, run, **checkpoints)
+    else:
+        chosen = TASKS[task](delay)
+        if steps <= delay:
+            raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
+        rng = stream(seed, "weights")
+        network = _random_cell(cell, units, chosen.n_inputs, rng, gain, weights, dtype)
+        start = Model.random(network, chosen.n_outputs, rng=rng)
+        episodes = _episodes(floss, floss_at, epochs)
+        if k is None:  # of a ReLU network few exponents exist, of an LSTM in its zero state under zero input half
+            k = max(1, units // 8) if cell == "relu" else min(75, units)
+        if k > len(start.h0):
+            raise LyapflowError(
+                f"--k must be between 1 and {len(start.h0)}, the length of the network's state, got {k}"
+            )
+        schedule = None
+        if episodes:
+            schedule = Flossing(
+                k=k,
+                epochs=floss_epochs,
+                steps=floss_steps,
+                q_transient=floss_transient,
+                at=episodes,
+                optimizer=Adam(floss_lr),
+                target=target,
+                t_ons=t_ons,
+            )
+        training = Training(
+            chosen, epochs, seed, schedule, steps, batch, Adam(lr, clip_norm=clip or None), measure_every
+        )
+        about = {"cell": cell, "units": units, "gain": gain, "weights": weights, "dtype": dtype}
+        go = functools.partial(
+            lyapflow.train, start, **vars(training), folder=run, force=force, about=about, **checkpoints
+        )
+    if stop_at is not None and training.task.loss != "cross_entropy":
+        raise LyapflowError("--stop-at needs a task with an accuracy, binary-xor or spatial-xor")
+    flossed = (
+        training.flossing.epochs * sum(at < training.epochs for at in training.flossing.at) if training.flossing else 0
+    )
+    left = training.epochs + flossed - len(recorded.training) - len(recorded.flossing)
+    label = run.resolve().name
     reason = ""
 
-    def keep(record: Any) -> bool:
+    def stop(record: Any) -> bool:
         nonlocal reason
         getattr(recorded, record.kind).append(record)
         last = recorded.training[-WINDOW:]
         if stop_at is not None and len(last) == WINDOW and float(last["accuracy"].mean()) >= stop_at:
             reason = f"accuracy {stop_at:g}"
-        if interrupted.is_set():
-            reason = "Ctrl-C"
+        if time_limit is not None and display.seconds() >= 60 * time_limit:
+            reason = f"time limit of {time_limit:g} minutes"
+        if signals:
+            reason = signal.Signals(signals[0]).name
         return bool(reason)
 
-    with Progress(console, {label: work}, epochs) as display, _finish_epoch_on_ctrl_c() as interrupted:
+    how = f"go on with it: lyapflow train --resume {shlex.quote(str(run))}"
+    with Progress(console, {label: left}, training.epochs) as display, _end_on_signal() as signals:
         try:
-            trained, history = train_model(
-                model,
-                chosen,
-                epochs=epochs,
-                seed=seed,
-                flossing=schedule,
-                T=steps,
-                batch=batch,
-                optimizer=optimizer,
-                measure_every=measure_every,
-                callbacks=(keep, display.callback(label)),
-            )
+            trained, history = go(callbacks=(display.callback(label), stop))
+        except LyapflowError as error:
+            if isinstance(error, Diverged):
+                print(f"lyapflow: the run folder {run} holds the last good epoch", file=sys.stderr)
+            raise
         except BaseException:
-            folder.write_history(recorded)
-            print(f"lyapflow: the history so far is in {run}", file=sys.stderr)
+            print(f"lyapflow: the run folder {run} holds the last whole epoch; {how}", file=sys.stderr)
             raise
     if reason:
-        console.print(f"stopped after {len(history.training)} training epochs: {reason}")
-    folder.write_history(history)
-    folder.write_model(trained)
-    shown = Shown(history, _exponents(trained, chosen, seed))
-    title = f"{type(chosen).__name__}, delay {delay}, {units} {cell} units, seed {seed}"
-    write_figure(training_figure({"network": shown}, before, title), folder.path / "picture.png")
-    _print_summary({label: (history, shown.exponents)}, before)
+        console.print(f"stopped after {len(history.training)} training epochs: {reason}; {how}", soft_wrap=True)
+    if signals:
+        raise typer.Exit(128 + signals[0])
+    before, after = (_exponents(model, training.task, training.seed) for model in (start, trained))
+    kind = next(name for name, cls in CELLS.items() if isinstance(trained.cell, cls))
+    title = f"{training.task}, {sizes(trained.cell).units} {kind} units, seed {training.seed}"
+    write_figure(training_figure({"network": Shown(history, after)}, before, title), run / "picture.png")
+    _print_summary({label: (history, after)}, before)
     console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
+    console.print(f"digest of the weights: {lyapflow.digest(trained)}")
+
+
+def _only_given(context: typer.Context, rule: str, *names: str) -> None:
+    """Refuse options on the command line but those of these names."""
+    for name in context.params.keys() - set(names):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise LyapflowError(f"{rule}; leave out --{name.replace('_', '-')}")
 
 
 @contextmanager
-def _finish_epoch_on_ctrl_c() -> Iterator[threading.Event]:
-    """Let a first Ctrl-C end the run after its epoch; a second one ends it at once."""
-    interrupted = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
+def _end_on_signal() -> Iterator[list[int]]:
+    """The signals that ask a run to end after its epoch, as they come; a second one ends it at once."""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def interrupt(*_: object) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-    signal.signal(signal.SIGINT, interrupt)
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, take)
     try:
-        yield interrupted
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_SETTINGS = frozenset(train.__annotations__) - {"return", "run", "force"}
+        restore()
 
 
 def _integers(option: str, text: str, what: str) -> tuple[int, ...]:
@@ -489,8 +545,6 @@ def _chosen(
     run: Path | None, cell: str, units: int, gain: float, weights: str, dtype: Any, seed: int, source: str | None
 ) -> tuple[Any, np.ndarray, str, str]:
     """Network, state, name of the input and a description: of a run folder, or random."""
-    from lyapflow.runs.folder import RunFolder
-
     if run is None:
         name = source or "binary-xor"
         inputs = TASKS[name](2).n_inputs if name in TASKS else int(name == "gaussian")
@@ -499,7 +553,12 @@ def _chosen(
         return network, h0, name, f"random {cell} network, {units} units, g = {gain:g}, {weights} weights"
     folder = RunFolder(run)
     model = folder.model()
-    return model.cell, model.h0, source or str(folder.settings().get("task")), f"network of {run}"
+    if isinstance(model, Ensemble):
+        raise LyapflowError(f"{run} is the run of an ensemble; take one of its networks from Python")
+    if source is None:
+        used = type(folder.training().task)
+        source = next(name for name, cls in TASKS.items() if cls is used)
+    return model.cell, model.h0, source, f"network of {run}"
 
 
 def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndarray:
@@ -508,8 +567,6 @@ def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndar
     rng = stream(seed, "input")
     if name == "gaussian":
         return rng.standard_normal((steps, m)).astype(dtype)
-    if name not in TASKS:
-        raise LyapflowError(f"the run's task must be one of {', '.join(TASKS)}, got {name!r}; choose one with --input")
     task = TASKS[name](2)
     if task.n_inputs != m:
         raise LyapflowError(f"the network takes {m} inputs, {name} has {task.n_inputs}; choose another with --input")
@@ -530,6 +587,7 @@ def main() -> None:
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # λ and ‖ must not end a run where the terminal lacks them
+    warnings.showwarning = lambda message, *_: print(f"lyapflow: {message}", file=sys.stderr)
     try:
         app()
     except Diverged as error:

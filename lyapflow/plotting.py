@@ -12,7 +12,7 @@ from lyapflow._checks import LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.lyapunov.spectrum import Spectrum
 from lyapflow.precision.condition import ConditionNumber
-from lyapflow.runs.weights import write_atomically
+from lyapflow.runs.files import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
 WINDOW = 20

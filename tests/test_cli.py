@@ -42,12 +42,15 @@ def is_picture(path):
 def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
     code, out, err = command("train", "run", *SMALL, "--floss-at", "0,3", "--measure-every", "2")
     assert (code, err) == (0, "")
-    assert sorted(os.listdir("run")) == ["history.npz", "model.safetensors", "picture.png", "settings.json"]
+    assert sorted(os.listdir("run")) == [
+        *("checkpoint.safetensors", "history.npz", "lock", "model.safetensors", "picture.png", "settings.json"),
+        "start.safetensors",
+    ]
     assert is_picture(tmp_path / "run" / "picture.png")
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
-    assert settings["floss_at"] == [0, 3]
-    assert settings["k"] == 8
-    assert settings["dtype"] == "float64"
+    assert settings["training"]["flossing"]["at"] == [0, 3]
+    assert settings["training"]["flossing"]["k"] == 8
+    assert settings["about"]["dtype"] == "float64"
     history = RunFolder("run").history()
     np.testing.assert_array_equal(history.training["epoch"], range(6))
     np.testing.assert_array_equal(np.unique(history.flossing["training_epoch"]), [0, 3])
@@ -90,7 +93,7 @@ def test_every_task_and_schedule(command, task, floss):
 def test_every_cell(command, cell):
     code, _, err = command("train", "run", *SMALL, "--cell", cell, "--gain", "0.5", "--k", "2")
     assert (code, err) == (0, "")
-    assert RunFolder("run").settings()["cell"] == cell
+    assert RunFolder("run").settings()["about"]["cell"] == cell
     assert type(RunFolder("run").model().cell) is cli.CELLS[cell]
     code, out, err = command("spectrum", "run", "--steps", "300")
     assert (code, err) == (0, "")
@@ -117,11 +120,41 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
 
     monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, out, err = command("train", "run", *SMALL, "--floss", "none")
-    assert (code, err) == (0, "")
-    assert "stopped after 5 training epochs: Ctrl-C" in out
-    assert len(RunFolder("run").history().training) == 5
+    assert (code, err) == (128 + signal.SIGINT, "")
+    assert "stopped after 4 training epochs: SIGINT; go on with it: lyapflow train --resume run" in out
+    assert len(RunFolder("run").history().training) == 4
     assert RunFolder("run").model().cell.W.shape == (12, 12)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def printed_digest(out):
+    return re.search(r"^digest of the weights: ([0-9a-f]{16})$", out, re.MULTILINE)[1]
+
+
+def test_a_run_that_goes_on_has_the_digest_of_one_without_a_stop(command):
+    code, out, _ = command("train", "whole", *SMALL)
+    assert code == 0
+    code, stopped, err = command("train", "run", *SMALL, "--time-limit", "0")
+    assert (code, err) == (0, "")
+    assert "go on with it: lyapflow train --resume run" in stopped
+    code, resumed, err = command("train", "--resume", "run")
+    assert (code, err) == (0, "")
+    assert (
+        printed_digest(stopped)
+        != printed_digest(resumed)
+        == printed_digest(out)
+        == lf.digest(lf.load("run/model.safetensors"))
+    )
+
+
+def test_resume_takes_no_other_settings(command):
+    command("train", "run", *SMALL)
+    before = {name: Path("run", name).read_bytes() for name in os.listdir("run")}
+    for words in (["--epochs", "6"], ["--force"], ["--lr", "0.1"], ["--task", "copy"]):
+        code, _, err = command("train", "--resume", "run", *words)
+        assert code == 2
+        assert f"--resume goes on by the settings of the run; leave out {words[0]}" in err
+    assert {name: Path("run", name).read_bytes() for name in os.listdir("run")} == before
 
 
 def test_options_that_do_not_go_together(command):
@@ -214,7 +247,7 @@ def test_long_products_show_how_far_they_are(command, capsys):
         (["train", "run", "--no-such-option"], "no-such-option"),
         (["train"], "run"),
         (["spectrum", "absent"], "cannot read"),
-        (["spectrum", "used"], "model.safetensors"),
+        (["spectrum", "used"], "cannot read used/start.safetensors as weights"),
         (["spectrum", "--k", "81"], "k must be an integer between 1 and 80"),
         (["spectrum", "--steps", "200"], "must be longer than its transients"),
         (["spectrum", "--out", "no/folder.png"], "the picture's folder must exist"),
@@ -243,8 +276,8 @@ def test_whatever_ends_a_run_its_history_is_kept(command, monkeypatch):
     monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
     assert code != 0
-    assert "the history so far is in run" in err
-    assert len(RunFolder("run").history().training) == 4
+    assert "go on with it: lyapflow train --resume run" in err
+    assert len(RunFolder("run").history().training) == 3
 
 
 def test_a_long_name_costs_no_numbers(command):
@@ -285,7 +318,7 @@ def test_a_run_that_diverges_ends_with_code_1_and_keeps_its_history(command):
     code, _, err = command("train", "run", *words)
     assert code == 1
     assert "stopped being finite" in err
-    assert "the history so far is in run" in err
+    assert "the run folder run holds the last good epoch" in err
     assert len(RunFolder("run").history().training) >= 1
 
 

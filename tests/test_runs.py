@@ -1,8 +1,9 @@
 """Weights on disk and run folders."""
 
-import json
+import functools
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import safetensors.numpy
 
 import lyapflow as lf
 from lyapflow.cells.parameters import arrays
-from lyapflow.runs.folder import RunFolder
 from tests.exact_systems import HenonMap
+from tests.test_resume import same_history
 from tests.test_training import TASK, model, small
 
 
@@ -44,18 +45,18 @@ def test_bad_weight_files(tmp_path):
         safetensors.numpy.save(
             {"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2), "z": np.ones(1)},
             {"lyapflow": "cell", "cell": "TanhRNN"},
-        ): "no part of a cell: z",
+        ): "no part of a cell: 'z'",
         safetensors.numpy.save(
             {"W": np.ones((2, 2, 2)), "V": np.ones((2, 2, 1)), "b": np.ones((3, 2))},
             {"lyapflow": "cell", "cell": "TanhRNN", "members": "2"},
-        ): "must hold arrays of 2 members each",
+        ): "must hold arrays of '2' members each",
         safetensors.numpy.save(
             {"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2)},
             {"lyapflow": "cell", "cell": "TanhRNN", "members": "9" * 99},
-        ): "must hold arrays of 9{20} members each",
+        ): "must hold arrays of '9{19} members each",
         safetensors.numpy.save(
             {}, {"lyapflow": "cell", "cell": "TanhRNN", "members": "0"}
-        ): "must hold arrays of 0 members",
+        ): "must hold arrays of '0' members",
         safetensors.numpy.save(
             {"W": np.eye(2) * np.nan, "V": np.ones((2, 1)), "b": np.ones(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}
         ): "must be finite",
@@ -86,72 +87,83 @@ def test_saving_what_cannot_be_saved(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_run_folder_comes_back_as_it_was(tmp_path):
-    trained, history = lf.train(model(), TASK, epochs=3, seed=0, T=20, flossing=small(), measure_every=2)
-    folder = RunFolder.create(tmp_path / "run", {"task": "binary-xor", "seed": 0})
-    folder.write_history(history)
-    folder.write_model(trained)
-    again = RunFolder(tmp_path / "run")
-    settings = again.settings()
-    assert settings["seed"] == 0
+def test_weights_of_another_format(tmp_path):
+    path = tmp_path / "w.safetensors"
+    metadata = {"lyapflow": "cell", "cell": "TanhRNN", "format": "2"}
+    path.write_bytes(safetensors.numpy.save({"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2)}, metadata))
+    with pytest.raises(lf.LyapflowError, match="has format '2', this lyapflow reads 1; read it with a newer one"):
+        lf.load(path)
+
+
+def test_a_digest_is_that_of_the_bits():
+    one = model()
+    other = one._replace(h0=np.nextafter(one.h0, 1.0))
+    assert lf.digest(one) == lf.digest(model()) != lf.digest(other)
+    assert re.fullmatch("[0-9a-f]{16}", lf.digest(one))
+    assert lf.digest(one.cell) != lf.digest(lf.LinearRNN(*one.cell))
+    assert lf.digest(lf.stack([one, other])) != lf.digest(lf.stack([other, one]))
+
+
+def test_a_run_folder_has_all_of_a_run(tmp_path):
+    trained, history = lf.train(
+        model(), TASK, epochs=3, seed=0, T=20, flossing=small(target=np.arange(5.0)), measure_every=2, folder=tmp_path
+    )
+    made = ["checkpoint.safetensors", "history.npz", "lock", "model.safetensors", "settings.json", "start.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == made
+    folder = lf.RunFolder(tmp_path)
+    settings = folder.settings()
+    assert settings["training"]["task"] == {"name": "BinaryTemporalXOR", "delay": 2}
+    assert settings["training"]["flossing"]["target"] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert settings["versions"]["numpy"] == np.__version__
-    for kind, columns in {
-        "training": ("epoch", "loss", "accuracy", "h0_gradient_norm"),
-        "flossing": ("training_epoch", "epoch", "loss", "exponents"),
-        "measurement": ("epoch", "loss", "accuracy", "singular_values", "exponents"),
-    }.items():
-        for column in columns:
-            np.testing.assert_array_equal(getattr(history, kind)[column], getattr(again.history(), kind)[column])
-    np.testing.assert_array_equal(again.model().cell.W, trained.cell.W)
+    assert any("openblas" in value for value in settings["versions"].values())
+    training = folder.training()
+    assert (training.task, training.epochs, training.T, training.flossing.at) == (TASK, 3, 20, (0, 2))
+    assert lf.digest(folder.start()) == lf.digest(model())
+    assert lf.digest(folder.model()) == lf.digest(lf.load(tmp_path / "model.safetensors")) == lf.digest(trained)
+    same_history(folder.history(), history)
+    again, _ = lf.train(folder.start(), **vars(training))  # settings and start are enough to repeat it
+    assert lf.digest(again) == lf.digest(trained)
+    with np.load(tmp_path / "history.npz", allow_pickle=False) as columns:
+        np.testing.assert_array_equal(columns["training.loss"], history.training["loss"])
 
 
 def test_a_used_folder_is_kept_unless_forced(tmp_path):
+    run = functools.partial(lf.train, model(), TASK, epochs=1, seed=0, T=20)
     (tmp_path / "run").mkdir()
-    RunFolder.create(tmp_path / "run", {})  # empty is as good as new
+    run(folder=tmp_path / "run")  # empty is as good as new
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    (tmp_path / "run" / "history.npz").write_text("old")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(lf.LyapflowError, match="must be new or empty"):
-        RunFolder.create(tmp_path / "run", {})
-    RunFolder.create(tmp_path / "run", {"seed": 5}, force=True)
-    assert sorted(os.listdir(tmp_path / "run")) == ["notes.txt", "settings.json"]
-    assert json.loads((tmp_path / "run" / "settings.json").read_text())["seed"] == 5
+        run(folder=tmp_path / "run")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    run(folder=tmp_path / "run", force=True, about={"why": "again"})
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert lf.RunFolder(tmp_path / "run").settings()["about"] == {"why": "again"}
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+    for path in (tmp_path / "file", tmp_path / "file" / "run", "a\0b", 5, "x" * 300):
+        with pytest.raises(lf.LyapflowError, match=r"cannot (write the|use .* as a) run folder"):
+            run(folder=path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "run"]
+
+
+def test_settings_that_cannot_be_written(tmp_path):
+    run = functools.partial(lf.train, model(), TASK, epochs=1, seed=0, T=20)
+    for about in ({"a": object()}, {"a": float("nan")}, {1j: 2}):
         with pytest.raises(lf.LyapflowError, match="cannot write the run folder"):
-            RunFolder.create(path, {})
+            run(folder=tmp_path / "run", about=about)
+    run(folder=tmp_path / "run")  # which is as good as new
 
 
-def test_damaged_histories(tmp_path):
-    _, history = lf.train(model(), TASK, epochs=2, seed=0, T=20)
-    folder, path = RunFolder(tmp_path), tmp_path / "history.npz"
-    folder.write_history(history)
-    content = path.read_bytes()
-    (tmp_path / "array.npy").touch()
-    np.save(tmp_path / "array.npy", np.ones(3))
-    for data in (b"", content[:-100], content[:200], content[:300] + bytes(20) + content[320:], pickle.dumps(history)):
-        path.write_bytes(data)
-        with pytest.raises(lf.LyapflowError, match="cannot read the history"):
-            folder.history()
-    path.write_bytes((tmp_path / "array.npy").read_bytes())
-    with pytest.raises(lf.LyapflowError, match="cannot read the history"):
-        folder.history()
-
-
-def test_a_damaged_folder_is_named(tmp_path):
-    folder = RunFolder(tmp_path)
-    for read, message in (
-        (folder.settings, "no run folder"),
-        (folder.history, "cannot read the history"),
-        (folder.model, "cannot read"),
-    ):
+def test_bad_arguments_make_no_folder(tmp_path):
+    for changes, message in [
+        ({"epochs": -1}, "epochs must be"),
+        ({"checkpoint_seconds": -1.0}, "checkpoint_seconds must be"),
+        ({"checkpoint_epochs": 0}, "checkpoint_epochs must be"),
+        ({"callbacks": 5}, "callbacks must be"),
+        ({"T": 1}, "T must be longer than the delay"),
+        ({"model": HenonMap(np.ones(1), np.ones(1))}, "model must be a lyapflow.Model"),
+    ]:
+        arguments = {"model": model(), "task": TASK, "epochs": 1, "seed": 0, "T": 20} | changes
         with pytest.raises(lf.LyapflowError, match=message):
-            read()
-    for name in ("settings.json", "history.npz", "model.safetensors"):
-        (tmp_path / name).write_bytes(b"[1]")
-    for read, message in (
-        (folder.settings, "holds no settings"),
-        (folder.history, "cannot read the history"),
-        (folder.model, "cannot read"),
-    ):
-        with pytest.raises(lf.LyapflowError, match=message):
-            read()
+            lf.train(**arguments, folder=tmp_path / "run")
+    assert not any(tmp_path.iterdir())

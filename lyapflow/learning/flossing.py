@@ -1,7 +1,7 @@
 """Gradient flossing: descent on the flossing loss, alone or as a schedule within training."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.ensemble import Members
 from lyapflow.cells.interface import DIFFERENTIABLE, checked
-from lyapflow.learning.adam import Adam
+from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad, targets
 from lyapflow.lyapunov.forward import schedule
@@ -83,13 +83,14 @@ def floss(
     cells = Members(cell)
     cells.now = [checked(member, *DIFFERENTIABLE) for member in cells.now]
     history = Log()
-    _descend(
+    for _ in _descend(
         cells,
         lambda epoch: cells.split("inputs(epoch)", inputs(epoch)),
         cells.split("h0", h0),
         cells.split("q0", q0),
-        epochs,
+        range(epochs),
         optimizer,
+        [optimizer.init(member) for member in cells.now],
         lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
         history,
         k=k,
@@ -97,7 +98,8 @@ def floss(
         t_ons=t_ons,
         transient=transient,
         q_transient=q_transient,
-    )
+    ):
+        pass
     return cells.join(cells.now), history
 
 
@@ -106,32 +108,37 @@ def _descend(
     inputs: Callable[[int], Sequence[ArrayLike]],
     h0: Sequence[Any],
     q0: Sequence[Any],
-    epochs: int,
+    epochs: range,
     optimizer: Adam,
+    moments: list[AdamState],
     tell: Callable[[int, Any, Any], bool],
     history: Log,
     where: str = "",
     **options: Any,
-) -> None:
-    """Flossing epochs of all cells, each with its own input, state and block, until one is told to be the last."""
-    states = [optimizer.init(cell) for cell in cells.now]
+) -> Iterator[int]:
+    """Flossing epochs of all cells, each with its own input, state and block, until one is told to be the last.
+
+    Cells and moments change in place; the number of epochs that are done comes after each.
+    """
 
     def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
         cell = cells.now[r]
         loss, gradient, exponents = flossing_value_and_grad(cell, x[r], h0=h0[r], q0=q0[r], **options)
-        cells.now[r], states[r] = optimizer.update(states[r], cell, gradient)
+        cells.now[r], moments[r] = optimizer.update(moments[r], cell, gradient)
         return loss, exponents
 
     def lost(r: int) -> tuple[float, np.ndarray]:
         return np.nan, np.full(options["k"], np.nan, cells.now[r][0].dtype)
 
-    for epoch in range(epochs):
+    for epoch in epochs:
         piece = functools.partial(descend, inputs(epoch))
         try:
             found = cells.run(piece, lost, f"{where}flossing epoch {epoch}: ")
         except Diverged as error:
             raise error.at(f"flossing epoch {epoch}: ", epoch, history) from None
-        if tell(epoch, *cells.join(found)) or None not in cells.reasons:
+        stopped = tell(epoch, *cells.join(found))
+        yield epoch + 1
+        if stopped or None not in cells.reasons:
             break
 
 
@@ -200,17 +207,23 @@ class Flossing:
         inputs: Callable[[int], Sequence[ArrayLike]],
         h0: Sequence[np.ndarray],
         training_epoch: int,
+        done: int,
+        moments: list[AdamState],
         tell: Callable[[FlossingRecord], bool],
         history: Log,
-    ) -> None:
-        """Floss the cells of an ensemble, or one, by these settings."""
-        _descend(
+    ) -> Iterator[int]:
+        """Floss the cells of an ensemble, or one, by these settings, from where `done` flossing epochs have left them.
+
+        Cells and moments change in place; the number of epochs that are done comes after each.
+        """
+        return _descend(
             cells,
             inputs,
             h0,
             [None] * len(h0),
-            self.epochs,
+            range(done, self.epochs),
             self.optimizer,
+            moments,
             lambda epoch, loss, exponents: tell(FlossingRecord(training_epoch, epoch, loss, exponents)),
             history,
             f"epoch {training_epoch}: ",

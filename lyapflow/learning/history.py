@@ -71,6 +71,14 @@ class History:
     flossing: Log = field(default_factory=Log)
     measurement: Log = field(default_factory=Log)
 
+    def until(self, epoch: int, flossed: int, measured: bool) -> "History":
+        """What was recorded before a place within a run: see `lyapflow.learning.training.State`."""
+        return History(
+            self.training[:epoch],
+            Log(r for r in self.flossing if (r.training_epoch, r.epoch) < (epoch, flossed)),
+            Log(r for r in self.measurement if r.epoch < epoch + measured),
+        )
+
 
 Callback = Callable[[Any], Any]
 Callbacks = Iterable[Callback] | Callback

@@ -1,163 +1,195 @@
-"""Training on a task, with flossing episodes between training epochs."""
+"""Training on a task, with flossing episodes between training epochs: a run that can stop and go on anywhere."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
-from lyapflow.cells.ensemble import Members
+from lyapflow.cells.ensemble import Ensemble, Members
 from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing, checked_optimizer
-from lyapflow.learning.history import Callbacks, History, Measurement, Teller, TrainingRecord
+from lyapflow.learning.history import History, Measurement, Teller, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
 
-def train(
-    model: Model,
-    task: Task,
-    *,
-    epochs: int,
-    seed: int | Sequence[int],
-    flossing: Flossing | None = None,
-    T: int = 300,
-    batch: int = 16,
-    optimizer: Adam = Adam(1e-3, clip_norm=0.03),
-    measure_every: int | None = None,
-    callbacks: Callbacks = (),
-) -> tuple[Model, History]:
-    """Train a Model on a task, flossing its cell by a schedule.
+class State(NamedTuple):
+    """Where a run stands between two updates: all that it takes to go on.
 
-    All arrays of the Model are trained on the task; an episode of flossing changes the cell's alone. Every epoch
-    draws fresh inputs, from a random stream of its own that seed and epoch determine.
-
-    Parameters
+    Attributes
     ----------
-    model : Model
-        It stays as it is; the trained Model is returned.
-    task : Task
-        One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from several threads.
-    epochs : int
-        Training epochs, one update each.
-    seed : int
-        For an ensemble one per member, whose run is then that of the member alone, to the bit.
-    flossing : Flossing, optional
-        The schedule; none by default.
-    T, batch : int
-        Steps and sequences of a training epoch.
-    optimizer : Adam
-    measure_every : int, optional
-        Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
-    callbacks : iterable of callables, or one
-        Each receives every record as it comes; one that returns True ends the run after that epoch.
-
-    Returns
-    -------
-    model : Model
-    history : History
-
-    Raises
-    ------
-    LyapflowError
-        If arguments do not fit.
-    Diverged
-        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step and history.
-        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
-        on, and ``reasons`` of the trained ensemble says why.
-
-    Examples
-    --------
-    An early stop::
-
-        lf.train(model, task, epochs=10_000, seed=0,
-                 callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
+    model : Model or Ensemble
+    moments : AdamState or Ensemble
+        Of the training epochs' Adam.
+    epoch : int
+        Training epochs that are done.
+    flossed : int
+        Flossing epochs that are done of the episode before the next training epoch.
+    flossing_moments : AdamState or Ensemble, or None
+        Of that episode's Adam, once it has begun.
+    measured : bool
+        Whether the measurement before the next training epoch is done.
     """
-    models = Members(model)
-    models.now = [checked_model(member) for member in models.now]
-    size = sizes(models.now[0].cell)
-    dtype = models.now[0].h0.dtype
-    epochs = _checks.integer("epochs", epochs, 0)
-    given = [seed] if models.alone else list(seed) if np.iterable(seed) else []
-    if len(given) != len(models.now):
-        raise LyapflowError(f"seed must be one integer for each of the {len(models.now)} members, got {seed!r}")
-    seeds = [_checks.integer("seed", s, 0) for s in given]
-    measure_every = None if measure_every is None else _checks.integer("measure_every", measure_every, 1)
-    tell = Teller(callbacks)
-    checked_optimizer(optimizer)
-    if flossing is not None and not isinstance(flossing, Flossing):
-        raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {flossing!r}")
-    if isinstance(task, type) or not all(hasattr(task, name) for name in ("inputs", "sample", "loss")):
-        raise LyapflowError(
-            f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {task!r}"
-        )
-    if flossing is not None:
-        n_state = f" = n_state of this {type(models.now[0].cell).__name__}"
-        _checks.integer("k of flossing", flossing.k, 1, size.state, why=n_state)
-        x = _flossing_inputs(task, flossing, seeds[:1], 0, dtype, 0)[0]
-        _checks.array("task.inputs", x, (flossing.steps, flossing.batch, size.inputs), like=models.now[0].h0)
-    held_back = [_sample(m, size, task, stream(s, "test"), T, batch) for m, s in zip(models.now, seeds)]
 
-    history = History()
-    states = [optimizer.init(member) for member in models.now]
-
-    def measure(r: int) -> tuple:
-        return _measure(models.now[r], size, held_back[r], task.loss)
-
-    def learn(epoch: int, r: int) -> tuple[float, float, float]:
-        member = models.now[r]
-        x, y, first = _sample(member, size, task, stream(seeds[r], "data", epoch), T, batch)
-        loss, gradient, outputs = bptt(member, size, x, y, first, task.loss)
-        models.now[r], states[r] = optimizer.update(states[r], member, gradient)
-        return loss, accuracy(outputs, y[first:], task.loss), float(np.linalg.norm(gradient.h0.astype(float)))
-
-    for epoch in range(epochs + 1):
-        where = f"epoch {epoch}: "
-        try:
-            if flossing is not None and epoch in flossing.at and epoch < epochs:
-                cells = Members(models.join([member.cell for member in models.now]), models.reasons)
-                flossing.episode(
-                    cells,
-                    functools.partial(_flossing_inputs, task, flossing, seeds, epoch, dtype),
-                    [member.h0 for member in models.now],
-                    epoch,
-                    lambda record: tell(record, history.flossing),
-                    history.flossing,
-                )
-                models.now = [member._replace(cell=cell) for member, cell in zip(models.now, cells.now)]
-            measured = measure_every is not None and (epoch % measure_every == 0 or epoch == epochs)
-            if measured and not tell.stopped:
-                found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
-                tell(Measurement(epoch, *models.join(found)), history.measurement)
-            if tell.stopped or epoch == epochs or None not in models.reasons:
-                break
-            found = models.run(functools.partial(learn, epoch), lambda r: (np.nan, np.nan, np.nan), where)
-        except Diverged as error:
-            raise error.at(where, epoch, history) from None
-        if tell(TrainingRecord(epoch, *models.join(found)), history.training):
-            break
-    return models.join(models.now), history
+    model: Any
+    moments: Any
+    epoch: int = 0
+    flossed: int = 0
+    flossing_moments: Any = None
+    measured: bool = False
 
 
-def _flossing_inputs(
-    task: Task, flossing: Flossing, seeds: Sequence[int], training_epoch: int, dtype: np.dtype, epoch: int
-) -> list[np.ndarray]:
-    """The input of a flossing epoch, for the member of each seed."""
-    rngs = (stream(seed, f"flossing before {training_epoch}", epoch) for seed in seeds)
-    return [task.inputs(rng, flossing.steps, flossing.batch, dtype) for rng in rngs]
+@dataclass(frozen=True)
+class Training:
+    """Settings of a run; see `lyapflow.train`."""
+
+    task: Task
+    epochs: int
+    seed: int | Sequence[int]
+    flossing: Flossing | None = None
+    T: int = 300
+    batch: int = 16
+    optimizer: Adam = Adam(1e-3, clip_norm=0.03)
+    measure_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.task, type) or not all(hasattr(self.task, name) for name in ("inputs", "sample", "loss")):
+            raise LyapflowError(
+                f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {self.task!r}"
+            )
+        _checks.integer("epochs", self.epochs, 0)
+        if np.iterable(self.seed):
+            object.__setattr__(self, "seed", tuple(_checks.integer("seed", seed, 0) for seed in self.seed))
+        else:
+            object.__setattr__(self, "seed", _checks.integer("seed", self.seed, 0))
+        if self.measure_every is not None:
+            _checks.integer("measure_every", self.measure_every, 1)
+        checked_optimizer(self.optimizer)
+        if self.flossing is not None and not isinstance(self.flossing, Flossing):
+            raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {self.flossing!r}")
+
+    def begin(self, model: Any) -> State:
+        """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""
+        models = Members(model)
+        models.now = [checked_model(member) for member in models.now]
+        first, size = models.now[0], sizes(models.now[0].cell)
+        seeds = self._seeds(models)
+        if self.flossing is not None:
+            n_state = f" = n_state of this {type(first.cell).__name__}"
+            _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
+            x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
+            _checks.array("task.inputs", x, (self.flossing.steps, self.flossing.batch, size.inputs), like=first.h0)
+        for member, seed in zip(models.now, seeds):
+            self._sample(member, size, stream(seed, "test"))
+        return State(models.join(models.now), models.join([self.optimizer.init(member) for member in models.now]))
+
+    def go(self, state: State, history: History, tell: Teller) -> Iterator[State]:
+        """The run from a state on: where it stands after each flossing epoch, measurement and training epoch.
+
+        Records go to the history before, so that a run which ends in between has some of an epoch that is not done.
+        """
+        models, moments = _members(state.model), _members(state.moments).now
+        size, seeds = sizes(models.now[0].cell), self._seeds(models)
+        held_back = []
+        if self.measure_every is not None:
+            held_back = [self._sample(member, size, stream(seed, "test")) for member, seed in zip(models.now, seeds)]
+
+        def measure(r: int) -> tuple:
+            return _measure(models.now[r], size, held_back[r], self.task.loss)
+
+        def learn(epoch: int, r: int) -> tuple[float, float, float]:
+            member = models.now[r]
+            x, y, first = self._sample(member, size, stream(seeds[r], "data", epoch))
+            loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
+            models.now[r], moments[r] = self.optimizer.update(moments[r], member, gradient)
+            norm = float(np.linalg.norm(gradient.h0.astype(float)))
+            return loss, accuracy(outputs, y[first:], self.task.loss), norm
+
+        for epoch in range(state.epoch, self.epochs + 1):
+            where = f"epoch {epoch}: "
+            try:
+                if self.flossing is not None and epoch in self.flossing.at and epoch < self.epochs:
+                    episode = self._floss(self.flossing, state, models, seeds, history, tell)
+                    for state in episode:
+                        yield state
+                    if tell.stopped:
+                        return
+                due = self.measure_every is not None and (epoch % self.measure_every == 0 or epoch == self.epochs)
+                if due and not state.measured:
+                    found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
+                    tell(Measurement(epoch, *models.join(found)), history.measurement)
+                    state = state._replace(measured=True)
+                    yield state
+                if tell.stopped or epoch == self.epochs or None not in models.reasons:
+                    return
+                found = models.run(functools.partial(learn, epoch), lambda r: (np.nan, np.nan, np.nan), where)
+            except Diverged as error:
+                raise error.at(where, epoch, history) from None
+            tell(TrainingRecord(epoch, *models.join(found)), history.training)
+            state = State(models.join(models.now), models.join(moments), epoch + 1)
+            yield state
+            if tell.stopped:
+                return
+
+    def _seeds(self, models: Members) -> list[int]:
+        seeds = [self.seed] if isinstance(self.seed, int) else list(self.seed)
+        if len(seeds) != len(models.now) or isinstance(self.seed, int) != models.alone:
+            raise LyapflowError(
+                f"seed must be one integer for each of the {len(models.now)} members, got {self.seed!r}"
+            )
+        return seeds
+
+    def _floss(
+        self, flossing: Flossing, state: State, models: Members, seeds: Sequence[int], history: History, tell: Teller
+    ) -> Iterator[State]:
+        """The episode before a training epoch, or what is left of it; it changes the models."""
+        if None not in models.reasons:
+            return
+        members = list(models.now)
+        cells = Members(models.join([member.cell for member in members]), models.reasons)
+        if state.flossing_moments is None:
+            moments = [flossing.optimizer.init(cell) for cell in cells.now]
+        else:
+            moments = _members(state.flossing_moments).now
+        for done in flossing.episode(
+            cells,
+            functools.partial(self._flossing_inputs, flossing, seeds, state.epoch, members[0].h0.dtype),
+            [member.h0 for member in members],
+            state.epoch,
+            state.flossed,
+            moments,
+            lambda record: tell(record, history.flossing),
+            history.flossing,
+        ):
+            models.now = [member._replace(cell=cell) for member, cell in zip(members, cells.now)]
+            yield state._replace(
+                model=models.join(models.now), flossed=done, flossing_moments=models.join(list(moments))
+            )
+
+    def _flossing_inputs(
+        self, flossing: Flossing, seeds: Sequence[int], training_epoch: int, dtype: np.dtype, epoch: int
+    ) -> list[np.ndarray]:
+        """The input of a flossing epoch, for the member of each seed."""
+        rngs = (stream(seed, f"flossing before {training_epoch}", epoch) for seed in seeds)
+        return [self.task.inputs(rng, flossing.steps, flossing.batch, dtype) for rng in rngs]
+
+    def _sample(self, model: Model, size: Sizes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+        """A sample of the task, checked against the Model."""
+        x, y, first = self.task.sample(rng, self.T, self.batch, model.h0.dtype)
+        return checked_data(model, size, x, y, first, self.task.loss)
 
 
-def _sample(
-    model: Model, size: Sizes, task: Task, rng: np.random.Generator, T: int, batch: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """A sample of the task, checked against the Model."""
-    x, y, first = task.sample(rng, T, batch, model.h0.dtype)
-    return checked_data(model, size, x, y, first, task.loss)
+def _members(tree: Any) -> Members:
+    """The members of what a state holds, those left behind with their reasons."""
+    return Members(tree, list(tree.reasons) if isinstance(tree, Ensemble) else None)
 
 
 def _measure(

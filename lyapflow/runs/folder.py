@@ -1,106 +1,164 @@
-"""A run folder: settings.json, history.npz, model.safetensors and picture.png."""
+"""A run folder: settings.json, start.safetensors, checkpoint.safetensors, and what is made of them at the end."""
 
+import fcntl
 import io
 import json
 import os
-import platform
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import fields
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lyapflow import __version__
 from lyapflow._checks import LyapflowError
-from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
-from lyapflow.learning.model import Model
-from lyapflow.runs.weights import load, save, write_atomically
+from lyapflow.learning.history import History
+from lyapflow.learning.tasks import Task
+from lyapflow.learning.training import State, Training
+from lyapflow.runs import checkpoint, files
+from lyapflow.runs.settings import read, versions, written
+from lyapflow.runs.weights import FORMAT, load, save
 
-_RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement)}
+SETTINGS, START, CHECKPOINT, LOCK = "settings.json", "start.safetensors", "checkpoint.safetensors", "lock"
+MADE = ("model.safetensors", "history.npz", "picture.png", "spectrum.png", "condition.png")
+LARGEST = 2**24  # bytes of settings
 
 
 class RunFolder:
     """The files of one run.
 
+    `settings`, `model` and `history` may be read at any time, while the run goes on too.
+
     Parameters
     ----------
     path : path
-        A folder that `create` has made, or that holds a run.
+        A folder that holds a run, or is to hold one.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        try:
+            self.path = Path(path)
+            os.stat(self.path)
+        except FileNotFoundError:
+            pass
+        except (OSError, TypeError, ValueError) as error:
+            raise LyapflowError(f"cannot use {path!r:.200} as a run folder: {error}") from None
 
-    @classmethod
-    def create(cls, path: str | os.PathLike, settings: Mapping[str, Any], *, force: bool = False) -> "RunFolder":
-        """Make a folder for a run and write its settings, with the versions that produced it.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes and threads from running here; the lock goes with the process, however it ends.
+
+        Raises LyapflowError if somebody is.
+        """
+        try:
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LyapflowError(f"cannot write the run folder {self.path}: {error.strerror}") from None
+        with os.fdopen(descriptor, "r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LyapflowError(
+                    f"the run folder {self.path} is in use by process {file.read(20).strip() or 'unknown'}; "
+                    f"wait for it, or choose another folder"
+                ) from None
+            file.truncate()
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            for part in self.path.glob(f".*{files.PART}"):  # of a process that was killed
+                part.unlink(missing_ok=True)
+            yield
+
+    def create(self, training: Training, model: Any, about: Mapping[str, Any], *, force: bool = False) -> None:
+        """Write settings and the Model that a run starts from; whatever an earlier run left goes first.
 
         Raises
         ------
         LyapflowError
-            If it cannot be written, or already holds something and force is not given.
+            If they cannot be written, or the folder holds something already and force is not given.
         """
-        run = cls(path)
+        settings = {"format": FORMAT, "training": written(training), "about": dict(about), "versions": versions()}
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            if any(run.path.iterdir()) and not force:
-                raise LyapflowError(
-                    f"the run folder must be new or empty, {path} is neither; choose another, or overwrite it (--force)"
-                )
-            versions = {"python": platform.python_version(), "lyapflow": __version__}
-            versions |= {name: version(name) for name in ("numpy", "numba", "scipy")}
-            text = json.dumps({**settings, "versions": versions}, indent=2)
-            write_atomically(run.path / "settings.json", text.encode() + b"\n")
-            for left in ("history.npz", "model.safetensors", "picture.png"):
-                (run.path / left).unlink(missing_ok=True)
-        except (OSError, ValueError) as error:
-            if isinstance(error, LyapflowError):
-                raise
-            raise LyapflowError(f"cannot write the run folder {path}: {error}") from None
-        return run
+            text = json.dumps(settings, indent=2, allow_nan=False)
+            if not force:
+                self._refuse_if_used()
+            for name in (SETTINGS, CHECKPOINT, *MADE):
+                (self.path / name).unlink(missing_ok=True)
+            save(self.path / START, model)
+            files.write_atomically(self.path / SETTINGS, text.encode() + b"\n")  # last: it makes this a run
+        except (OSError, TypeError, ValueError) as error:
+            raise self._unwritten(error) from None
+
+    def make(self, *, force: bool) -> None:
+        """Make the folder, if it is not there; raises LyapflowError if it cannot be made or used."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not force:
+                self._refuse_if_used()
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _refuse_if_used(self) -> None:
+        names = {name for name in os.listdir(self.path) if name != LOCK and not name.endswith(files.PART)}
+        if names - {START}:  # which alone is left where a run was killed before it began
+            raise LyapflowError(
+                f"the run folder must be new or empty, {self.path} is neither; "
+                f"choose another, go on with its run (--resume), or overwrite it (--force)"
+            )
+
+    def _unwritten(self, error: Exception) -> LyapflowError:
+        if isinstance(error, LyapflowError):
+            return error
+        return LyapflowError(f"cannot write the run folder {self.path}: {getattr(error, 'strerror', None) or error}")
 
     def settings(self) -> dict[str, Any]:
         """What settings.json says."""
+        path = self.path / SETTINGS
         try:
-            settings = json.loads((self.path / "settings.json").read_text())
-        except (OSError, ValueError) as error:
-            raise LyapflowError(f"{self.path} is no run folder: cannot read settings.json ({error})") from None
-        if not isinstance(settings, dict):
-            raise LyapflowError(f"{self.path} is no run folder: settings.json holds no settings")
+            settings = json.loads(files.read_whole(path, LARGEST, follow=False))
+        except (OSError, ValueError, RecursionError) as error:
+            raise LyapflowError(f"{self.path} is no run folder: cannot read {SETTINGS} ({error})") from None
+        if not isinstance(settings, dict) or not {"format", "training", "about", "versions"} <= settings.keys():
+            raise LyapflowError(f"{self.path} is no run folder: {SETTINGS} holds no settings of a run")
+        if settings["format"] != FORMAT:
+            raise LyapflowError(f"{path} has format {settings['format']!r:.20}, this lyapflow reads {FORMAT}")
         return settings
 
-    def write_history(self, history: History) -> None:
-        """Every column of every record, as arrays named such as ``training.loss``."""
-        columns = {
-            f"{kind}.{field.name}": getattr(history, kind)[field.name]
-            for kind, record in _RECORDS.items()
-            for field in fields(record)
-        }
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **columns)
-        write_atomically(self.path / "history.npz", buffer.getvalue())
+    def training(self, task: Task | None = None) -> Training:
+        """The settings as they were given to `lyapflow.train`; a task of the user's own has to be given again."""
+        try:
+            return read(self.settings()["training"], task)
+        except LyapflowError as error:
+            raise LyapflowError(f"cannot repeat the run of {self.path}: {error}") from None
+
+    def state(self) -> tuple[State | None, History]:
+        """Where the last checkpoint found the run, and its history; None and an empty one before the first."""
+        path = self.path / CHECKPOINT
+        if not os.path.lexists(path):
+            return None, History()
+        return checkpoint.read(path)
+
+    def start(self) -> Any:
+        """The Model that the run started from."""
+        return load(self.path / START)
+
+    def model(self) -> Any:
+        """The Model of the last checkpoint; that at the start before the first."""
+        state, _ = self.state()
+        return self.start() if state is None else state.model
 
     def history(self) -> History:
-        """The history as it was recorded."""
-        history = History()
-        try:
-            content = io.BytesIO((self.path / "history.npz").read_bytes())
-            with np.load(content, allow_pickle=False) as columns:
-                for kind, record in _RECORDS.items():
-                    values = [columns[f"{kind}.{field.name}"] for field in fields(record)]
-                    plain = [v.tolist() if v.ndim == 1 else v for v in values]
-                    setattr(history, kind, Log(record(*row) for row in zip(*plain)))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise LyapflowError(f"cannot read the history of {self.path}: {error}") from None
-        return history
+        """What was recorded up to the last checkpoint."""
+        self.settings()
+        return self.state()[1]
 
-    def write_model(self, model: Model) -> None:
+    def write_checkpoint(self, state: State, history: History) -> None:
+        """Write where the run stands, in place of the last checkpoint; raises OSError if it cannot be written."""
+        checkpoint.write(self.path / CHECKPOINT, state, history)
+
+    def write_results(self, model: Any, history: History) -> None:
+        """Write weights and history for others to read, made of the last checkpoint."""
         save(self.path / "model.safetensors", model)
-
-    def model(self) -> Model:
-        """The trained Model."""
-        return load(self.path / "model.safetensors")
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **checkpoint.columns(history))
+        files.write_atomically(self.path / "history.npz", buffer.getvalue())

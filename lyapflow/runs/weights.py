@@ -1,13 +1,11 @@
 """Cells and Models as safetensors files: arrays and names, nothing that could be executed."""
 
 import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from lyapflow._checks import LyapflowError
 from lyapflow.cells.ensemble import Ensemble, stack
@@ -19,23 +17,10 @@ from lyapflow.cells.parameters import named_arrays
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning.model import Model, checked_model
+from lyapflow.runs import files
 
+FORMAT = 1  # of this package's files; a newer one is refused
 CELLS = {cls.__name__: cls for cls in (TanhRNN, ReluRNN, LinearRNN, LSTM, GRU)}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, whole."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def save(path: str | os.PathLike, obj: Any) -> None:
@@ -47,21 +32,9 @@ def save(path: str | os.PathLike, obj: Any) -> None:
         If obj is neither a sound cell of the package nor a Model of one nor a stack of such, or the file cannot be
         written.
     """
-    ensemble = obj if isinstance(obj, Ensemble) else Ensemble([obj])
-    members = [checked_model(member) if isinstance(member, Model) else checked(member) for member in ensemble]
-    first = members[0]
-    cell = first.cell if isinstance(first, Model) else first
-    name = type(cell).__name__
-    if CELLS.get(name) is not type(cell):
-        raise LyapflowError(f"lyapflow saves its own cells ({', '.join(CELLS)}), got {name}; save its arrays yourself")
-    metadata = {"lyapflow": "Model" if isinstance(first, Model) else "cell", "cell": name}
-    arrays = dict(named_arrays(first))
-    if isinstance(obj, Ensemble):
-        metadata["members"] = str(len(members))
-        every = [dict(named_arrays(member)) for member in members]
-        arrays = {name: np.stack([member[name] for member in every]) for name in arrays}
+    arrays, metadata = stored(obj)
     try:
-        write_atomically(Path(path), safetensors.numpy.save(arrays, metadata))
+        files.write_arrays(Path(path), arrays, metadata)
     except (OSError, TypeError, ValueError) as error:
         raise LyapflowError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -72,23 +45,56 @@ def load(path: str | os.PathLike) -> Any:
     Raises
     ------
     LyapflowError
-        If the file is missing, damaged, or something else.
+        If the file is missing, damaged, of a newer format, or something else.
     """
     if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
         raise LyapflowError(f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors")
-    try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise LyapflowError(f"cannot read {path} as weights: {error}") from None
+    return restored(*files.read_arrays(path), path)
+
+
+def digest(obj: Any) -> str:
+    """Sixteen hexadecimal digits that tell whether two cells, Models or ensembles of them are the same to the bit."""
+    arrays, metadata = stored(obj)
+    return files.digest(arrays, metadata["cell"])
+
+
+def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A cell, a Model or an ensemble of them as arrays, and what these are."""
+    ensemble = obj if isinstance(obj, Ensemble) else Ensemble([obj])
+    members = [checked_model(member) if isinstance(member, Model) else checked(member) for member in ensemble]
+    first = members[0]
+    cell = first.cell if isinstance(first, Model) else first
+    name = type(cell).__name__
+    if CELLS.get(name) is not type(cell):
+        raise LyapflowError(f"lyapflow saves its own cells ({', '.join(CELLS)}), got {name}; save its arrays yourself")
+    metadata = {"lyapflow": "Model" if isinstance(first, Model) else "cell", "cell": name, "format": str(FORMAT)}
+    if isinstance(obj, Ensemble):
+        metadata["members"] = str(len(members))
+        return flat(Ensemble(members)), metadata
+    return flat(first), metadata
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays of a tree by name; those of an ensemble of trees lead with the member axis."""
+    if not isinstance(tree, Ensemble):
+        return {name: np.asarray(array) for name, array in named_arrays(tree, prefix)}
+    every = [flat(member, prefix) for member in tree]
+    return {name: np.stack([member[name] for member in every]) for name in every[0]}
+
+
+def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path: Any) -> Any:
+    """What `stored` took apart, checked; `path` is where it was found."""
     cell_class, kind, members = (metadata.get(key) for key in ("cell", "lyapflow", "members"))
     if cell_class not in CELLS or kind not in ("Model", "cell"):
-        raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata}")
+        raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}")
+    if metadata.get("format", str(FORMAT)) != str(FORMAT):
+        raise LyapflowError(
+            f"{path} has format {metadata['format']!r:.20}, this lyapflow reads {FORMAT}; read it with a newer one"
+        )
     if members is None:
-        return _built(arrays, CELLS[cell_class], kind, path)
+        return _built(dict(arrays), CELLS[cell_class], kind, path)
     if not arrays or not all(array.ndim and str(len(array)) == members for array in arrays.values()):
-        raise LyapflowError(f"{path} must hold arrays of {members:.20} members each, as its metadata says")
+        raise LyapflowError(f"{path} must hold arrays of {members!r:.20} members each, as its metadata says")
     parts = [{name: array[r] for name, array in arrays.items()} for r in range(int(members))]
     return stack(_built(part, CELLS[cell_class], kind, path) for part in parts)
 
@@ -103,5 +109,8 @@ def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any)
     except KeyError as error:
         raise LyapflowError(f"{path} lacks the array {error}") from None
     if arrays:
-        raise LyapflowError(f"{path} has arrays that are no part of a {kind}: {', '.join(arrays)}")
-    return checked_model(obj) if is_model else checked(obj)
+        raise LyapflowError(f"{path} has arrays that are no part of a {kind}: {', '.join(map(repr, arrays)):.200}")
+    try:
+        return checked_model(obj) if is_model else checked(obj)
+    except LyapflowError as error:
+        raise LyapflowError(f"{path}: {error}") from None

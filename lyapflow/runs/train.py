@@ -1,0 +1,210 @@
+"""Training runs, in memory or in a folder from which they can go on."""
+
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lyapflow import _checks
+from lyapflow._checks import LyapflowError
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.flossing import Flossing
+from lyapflow.learning.history import Callbacks, History, Teller
+from lyapflow.learning.tasks import Task
+from lyapflow.learning.training import State, Training
+from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.settings import versions
+
+SHARE = 0.01  # of a run's time that checkpoints may take
+
+
+def train(
+    model: Any,
+    task: Task,
+    *,
+    epochs: int,
+    seed: int | Sequence[int],
+    flossing: Flossing | None = None,
+    T: int = 300,
+    batch: int = 16,
+    optimizer: Adam = Adam(1e-3, clip_norm=0.03),
+    measure_every: int | None = None,
+    callbacks: Callbacks = (),
+    folder: str | os.PathLike | None = None,
+    force: bool = False,
+    about: Mapping[str, Any] | None = None,
+    checkpoint_seconds: float = 10.0,
+    checkpoint_epochs: int | None = None,
+) -> tuple[Any, History]:
+    """Train a Model on a task, flossing its cell by a schedule.
+
+    All arrays of the Model are trained on the task; an episode of flossing changes the cell's alone. Every epoch
+    draws fresh inputs, from a random stream of its own that seed and epoch determine.
+
+    Parameters
+    ----------
+    model : Model
+        It stays as it is; the trained Model is returned.
+    task : Task
+        One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from several threads.
+    epochs : int
+        Training epochs, one update each.
+    seed : int
+        For an ensemble one per member, whose run is then that of the member alone, to the bit.
+    flossing : Flossing, optional
+        The schedule; none by default.
+    T, batch : int
+        Steps and sequences of a training epoch.
+    optimizer : Adam
+    measure_every : int, optional
+        Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
+    callbacks : iterable of callables, or one
+        Each receives every record as it comes; one that returns True ends the run after that epoch.
+    folder : path, optional
+        Where to keep the run, for `resume`: a new or empty folder. Whatever ends the run, its last whole epoch is kept.
+    force : bool
+        Overwrite what the folder holds.
+    about : mapping, optional
+        Words and numbers of your own to keep with the settings.
+    checkpoint_seconds : float
+        Time between checkpoints, at least; it is stretched where they would take more than 1 % of the run.
+    checkpoint_epochs : int, optional
+        Write one after every so many flossing or training epochs instead.
+
+    Returns
+    -------
+    model : Model
+    history : History
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit, or the folder cannot be written, holds something, or is in use.
+    Diverged
+        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step and history.
+        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
+        on, and ``reasons`` of the trained ensemble says why.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a checkpoint cannot be written; the run goes on, and the next one may be.
+
+    Examples
+    --------
+    An early stop, in a folder from which `resume` goes on::
+
+        lf.train(model, task, epochs=10_000, seed=0, folder="runs/first",
+                 callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
+    """
+    training = Training(task, epochs, seed, flossing, T, batch, optimizer, measure_every)
+    tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
+    start, history = training.begin(model), History()
+    if folder is None:
+        state = start
+        for reached in training.go(start, history, tell):
+            state = reached
+        return state.model, history
+    run = RunFolder(folder)
+    run.make(force=force)
+    with run.alone():
+        run.create(training, start.model, about or {}, force=force)
+        return _go(run, training, start, history, tell, *interval)
+
+
+def resume(
+    folder: str | os.PathLike,
+    *,
+    task: Task | None = None,
+    callbacks: Callbacks = (),
+    checkpoint_seconds: float = 10.0,
+    checkpoint_epochs: int | None = None,
+) -> tuple[Any, History]:
+    """Go on with the run of a folder from its last checkpoint, to the bits that it would have had without a stop.
+
+    Parameters
+    ----------
+    folder : path
+        Where `train` keeps the run.
+    task : Task, optional
+        That of the run, needed where it is none of `lyapflow.tasks`.
+    callbacks, checkpoint_seconds, checkpoint_epochs
+        As in `train`; the records of before are not told again.
+
+    Returns
+    -------
+    model : Model
+    history : History
+        Of the whole run.
+
+    Raises
+    ------
+    LyapflowError
+        If the folder holds no run, is damaged, cannot be written, or is in use.
+    Diverged
+        As in `train`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the run began with other versions, or on another kind of processor: its bits may differ then.
+    """
+    run = RunFolder(folder)
+    training = run.training(task)
+    tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
+    with run.alone():
+        state, history = run.state()
+        begun = training.begin(run.start() if state is None else state.model)
+        if state is None:
+            state = begun
+        _checks.integer("epochs that are done", state.epoch, 0, training.epochs)
+        began, now = run.settings()["versions"], versions()
+        if began != now:
+            changed = (f"{name} {began.get(name)} -> {now.get(name)}" for name in now if began.get(name) != now[name])
+            warnings.warn(f"the bits of this run may differ from here on: {', '.join(changed)}", RuntimeWarning, 2)
+        return _go(run, training, state, history, tell, *interval)
+
+
+def _interval(seconds: float, epochs: int | None) -> tuple[float, int | None]:
+    _checks.number("checkpoint_seconds", seconds, 0.0)
+    return seconds, None if epochs is None else _checks.integer("checkpoint_epochs", epochs, 1)
+
+
+def _go(
+    run: RunFolder,
+    training: Training,
+    start: State,
+    history: History,
+    tell: Teller,
+    seconds: float,
+    epochs: int | None,
+) -> tuple[Any, History]:
+    """The run from a state on, with checkpoints."""
+    state, last, cost, since = start, time.monotonic(), 0.0, 0
+    try:
+        for state in training.go(start, history, tell):
+            now = time.monotonic()
+            since += not state.measured  # an update
+            if now - last < max(seconds, cost / SHARE) if epochs is None else since < epochs:
+                continue
+            try:
+                run.write_checkpoint(state, history)
+            except OSError as error:
+                warnings.warn(f"cannot write a checkpoint: {error.strerror}; the run goes on", RuntimeWarning, 3)
+            last, since = time.monotonic(), 0
+            cost = last - now
+    except BaseException:
+        try:
+            run.write_checkpoint(state, history)
+        except OSError as error:
+            warnings.warn(f"cannot write a checkpoint: {error.strerror}; an earlier one stays", RuntimeWarning, 3)
+        raise
+    try:
+        run.write_checkpoint(state, history)
+        run.write_results(state.model, history)
+    except OSError as error:
+        raise LyapflowError(
+            f"cannot write the results of {run.path}: {error.strerror}; go on with it when this is mended (resume)"
+        ) from None
+    return state.model, history

@@ -1,0 +1,269 @@
+"""Runs that stop, in whatever way, and go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from lyapflow.learning.history import History, Teller
+from lyapflow.learning.training import Training
+from lyapflow.runs import files
+from tests.test_training import TASK, model, small
+
+SETTINGS = {"task": TASK, "epochs": 4, "seed": 3, "flossing": small(), "T": 20, "batch": 4, "measure_every": 2}
+
+
+def same_history(one, other):
+    for kind in ("training", "flossing", "measurement"):
+        a, b = getattr(one, kind), getattr(other, kind)
+        assert len(a) == len(b)
+        for field in a[0].__dataclass_fields__ if a else ():
+            np.testing.assert_array_equal(a[field], b[field])
+            assert type(getattr(a[0], field)) is type(getattr(b[0], field))
+
+
+def lost_member():
+    """Two models of which the second does not get past its first epoch."""
+    bad = model(seed=1)
+    return lf.stack([model(), bad._replace(cell=bad.cell._replace(W=np.full((8, 8), 1e300)))])
+
+
+@pytest.mark.parametrize(
+    ("start", "seed"),
+    [
+        (model(), 3),
+        (model(dtype=np.float32), 3),
+        (lf.stack([model(seed=0), model(seed=1)]), (3, 4)),
+        (lost_member(), (3, 4)),
+    ],
+    ids=["alone", "float32", "ensemble", "lost member"],
+)
+def test_a_run_goes_on_from_anywhere_to_the_same_bits(tmp_path, start, seed):
+    training, history = Training(**SETTINGS | {"seed": seed}), History()
+    states = list(training.go(training.begin(start), history, Teller(())))
+    assert len(states) == 2 * 3 + 3 + 4  # flossing epochs, measurements, training epochs
+    final = lf.digest(states[-1].model)
+    run = lf.RunFolder(tmp_path)
+    with run.alone():
+        run.create(training, start, {})
+    for done, state in enumerate([None, *states]):
+        if state is not None:
+            run.write_checkpoint(state, history)
+        told = []
+        trained, whole = lf.resume(tmp_path, callbacks=told.append)
+        assert lf.digest(trained) == final
+        same_history(whole, history)
+        assert len(told) == len(states) - done
+        if isinstance(trained, tuple) and hasattr(trained, "reasons"):
+            assert trained.reasons == states[-1].model.reasons
+        for name in ("checkpoint.safetensors", "history.npz"):
+            (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("stop", range(1, 13))
+def test_stopped_and_resumed_is_uninterrupted(tmp_path, stop):
+    expected, whole = lf.train(model(), **SETTINGS)
+    heard = []
+
+    def enough(record):
+        heard.append(record)
+        return len(heard) >= stop
+
+    stopped, part = lf.train(model(), **SETTINGS, callbacks=enough, folder=tmp_path)
+    assert sum(map(len, (part.training, part.flossing, part.measurement))) == stop
+    assert lf.digest(lf.RunFolder(tmp_path).model()) == lf.digest(stopped)
+    same_history(lf.RunFolder(tmp_path).history(), part)
+    trained, history = lf.resume(tmp_path)
+    assert lf.digest(trained) == lf.digest(expected)
+    same_history(history, whole)
+
+
+@pytest.mark.parametrize("place", range(1, 13))
+def test_whatever_ends_a_run_its_last_whole_epoch_is_kept(tmp_path, place):
+    heard = []
+
+    def fail(record):
+        heard.append(record)
+        if len(heard) == place:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lf.train(model(), **SETTINGS, callbacks=fail, folder=tmp_path)
+    history = lf.RunFolder(tmp_path).history()
+    assert sum(map(len, (history.training, history.flossing, history.measurement))) == place - 1
+    assert lf.digest(lf.resume(tmp_path)[0]) == lf.digest(lf.train(model(), **SETTINGS)[0])
+
+
+def test_checkpoints_come_by_epochs_or_by_time(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(lf.RunFolder, "write_checkpoint", lambda self, state, history: written.append(state))
+    lf.train(model(), **SETTINGS, folder=tmp_path / "a", checkpoint_epochs=3)
+    places = [(state.epoch, state.flossed) for state in written]
+    assert places == [(0, 3), (2, 1), (3, 0), (4, 0)]  # 3, 6 and 9 updates, and the end
+    written.clear()
+    lf.train(model(), **SETTINGS, folder=tmp_path / "b", checkpoint_seconds=1000.0)
+    assert len(written) == 1
+    written.clear()
+    monkeypatch.setattr("lyapflow.runs.train.SHARE", np.inf)
+    lf.train(model(), **SETTINGS, folder=tmp_path / "c", checkpoint_seconds=0.0)
+    assert len(written) == 14
+    written.clear()
+    monkeypatch.setattr("lyapflow.runs.train.SHARE", 1e-9)  # what the first one takes is too much
+    lf.train(model(), **SETTINGS, folder=tmp_path / "d", checkpoint_seconds=0.0)
+    assert len(written) == 2
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
+    expected = lf.digest(lf.train(model(), **SETTINGS)[0])
+    real = os.replace
+    calls = []
+
+    def full(source, target):
+        calls.append(target)
+        if 4 <= len(calls) < 8:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.warns(RuntimeWarning, match="cannot write a checkpoint: No space left on device; the run goes on"):
+        trained, _ = lf.train(model(), **SETTINGS, folder=tmp_path, checkpoint_epochs=1)
+    assert lf.digest(trained) == lf.digest(lf.RunFolder(tmp_path).model()) == expected
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(files.PART)]
+
+
+def test_a_disk_that_stays_full(tmp_path, monkeypatch):
+    expected = lf.digest(lf.train(model(), **SETTINGS)[0])
+    before = []
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    def fill(record):
+        if record.kind == "training" and record.epoch == 1:
+            before.append(lf.RunFolder(tmp_path).history())
+            monkeypatch.setattr("os.fsync", full)
+
+    with (
+        pytest.warns(RuntimeWarning, match="the run goes on"),
+        pytest.raises(lf.LyapflowError, match=r"cannot write the results .*No space left on device; go on with it"),
+    ):
+        lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=fill, checkpoint_epochs=1)
+    same_history(lf.RunFolder(tmp_path).history(), before[0])
+    monkeypatch.undo()
+    assert lf.digest(lf.resume(tmp_path)[0]) == expected
+
+
+def test_a_disk_that_is_full_when_a_run_fails(tmp_path, monkeypatch):
+    def fail(record):
+        if record.kind == "training" and record.epoch == 2:
+            monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            raise RuntimeError("of the user's own")
+
+    with (
+        pytest.warns(RuntimeWarning, match="Input/output error; an earlier one stays"),
+        pytest.raises(RuntimeError, match="of the user's own"),
+    ):
+        lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=fail, checkpoint_epochs=1)
+    assert len(lf.RunFolder(tmp_path).history().training) == 2
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(record):
+        begun.set()
+        go_on.wait(60)
+
+    found = []
+    first = threading.Thread(
+        target=lambda: found.append(lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=wait)[0])
+    )
+    first.start()
+    assert begun.wait(120)
+    for again in (
+        lambda: lf.resume(tmp_path),
+        lambda: lf.train(model(), **SETTINGS, folder=tmp_path, force=True),
+    ):
+        with pytest.raises(lf.LyapflowError, match=f"is in use by process {os.getpid()}; wait for it"):
+            again()
+    assert len(lf.RunFolder(tmp_path).history().training) == 0  # reading is free
+    go_on.set()
+    first.join()
+    assert lf.digest(lf.resume(tmp_path)[0]) == lf.digest(found[0])
+
+
+HOLD = """
+import sys, time
+import lyapflow as lf
+with lf.RunFolder(sys.argv[1]).alone():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_dead_process_is_none(tmp_path):
+    lf.train(model(), **SETTINGS, folder=tmp_path)
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(lf.LyapflowError, match=f"is in use by process {holder.pid}"):
+            lf.resume(tmp_path)
+        (tmp_path / f".checkpoint.safetensors.x{files.PART}").write_bytes(b"half")
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    lf.resume(tmp_path)
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(files.PART)]
+
+
+class Own(lf.tasks.DelayedCopy):
+    """A task of a user's own, although it looks like one of the package's."""
+
+
+def test_a_task_of_a_users_own(tmp_path):
+    settings = SETTINGS | {"task": Own(2)}
+    expected = lf.digest(lf.train(model(), **settings)[0])
+    lf.train(model(), **settings, folder=tmp_path, callbacks=lambda record: True)
+    with pytest.raises(lf.LyapflowError, match=r"must be one of lyapflow\.tasks, got 'tests\.test_resume\.Own'; give"):
+        lf.resume(tmp_path)
+    with pytest.raises(lf.LyapflowError, match=r"the run's task is .*Own.*, got .*DelayedCopy"):
+        lf.resume(tmp_path, task=lf.tasks.DelayedCopy(2))
+    assert lf.digest(lf.resume(tmp_path, task=Own(2))[0]) == expected
+
+
+def test_other_versions_are_told(tmp_path):
+    lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=lambda record: True)
+    path = tmp_path / "settings.json"
+    path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0"'))
+    with pytest.warns(RuntimeWarning, match=f"bits of this run may differ from here on: numpy 1.0 -> {np.__version__}"):
+        lf.resume(tmp_path)
+
+
+def test_a_run_that_diverges_keeps_its_last_good_epoch(tmp_path):
+    settings = SETTINGS | {"optimizer": lf.Adam(1e200), "flossing": None}
+    with pytest.raises(lf.Diverged) as caught:
+        lf.train(model(), **settings, folder=tmp_path)
+    run = lf.RunFolder(tmp_path)
+    same_history(run.history(), caught.value.history)
+    assert len(run.history().training) == caught.value.epoch > 0
+    assert np.isfinite(run.model().cell.W).all()
+    with pytest.raises(lf.Diverged, match=str(caught.value)[:30]):
+        lf.resume(tmp_path)
+
+
+def test_what_is_no_run_cannot_go_on(tmp_path):
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(lf.LyapflowError, match=r"is no run folder: cannot read settings\.json"):
+            lf.resume(path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_killed_before_it_began_can_begin(tmp_path):
+    (tmp_path / "start.safetensors").write_bytes(b"")
+    (tmp_path / f".settings.json.x{files.PART}").write_bytes(b"{")
+    lf.train(model(), **SETTINGS, folder=tmp_path)
+    assert time.time() - os.stat(tmp_path / "settings.json").st_mtime < 600
