@@ -1,5 +1,6 @@
 """Argument checks and the errors they raise; only public functions call them."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,6 +123,20 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
         rule += f" and at most {high}" if np.isfinite(high) else ""
         raise LyapflowError(f"{name} must be a finite number {rule}, got {value!r}")
     return found
+
+
+def affordable(what: str, numbers: int) -> None:
+    """Refuse so many float64 where the machine's memory would not hold them twice."""
+    gigabytes = 8 * numbers / 1e9
+    if numbers * 8 > half_of_memory():
+        raise LyapflowError(
+            f"{what} would take {gigabytes:.3g} GB, more than half of this machine's memory; make it smaller"
+        )
+
+
+def half_of_memory() -> int:
+    """In bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lyapflow
+from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.gru import GRU
@@ -562,6 +563,7 @@ def _chosen(
 
 
 def _input(name: str, steps: int, m: int, dtype: np.dtype, seed: int) -> np.ndarray:
+    _checks.affordable(f"an input of {steps} steps", steps * max(1, m))
     if name == "none":
         return np.zeros((steps, m), dtype)
     rng = stream(seed, "input")

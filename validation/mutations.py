@@ -226,9 +226,9 @@ MUTATIONS = [
     ("lyapunov/spectrum.py", "np.sqrt(variance) / trajectories", "np.sqrt(variance)"),
     # ensembles
     ("cells/ensemble.py", "if self.reasons[r] is not None:", "if False:"),
-    ("learning/flossing.py", "cells.now[r], states[r] = optimizer.update(states[r]", "cells.now[r], states[r] = optimizer.update(states[0]"),
+    ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(moments[r]", "cells.now[r], moments[r] = optimizer.update(moments[0]"),
     ("learning/training.py", 'stream(seeds[r], "data", epoch)', 'stream(seeds[0], "data", epoch)'),
-    ("learning/training.py", "cells = Members(models.join([member.cell for member in models.now]), models.reasons)", "cells = Members(models.join([member.cell for member in models.now]))"),
+    ("learning/training.py", "cells = Members(models.join([member.cell for member in members]), models.reasons)", "cells = Members(models.join([member.cell for member in members]))"),
     # task loss
     ("learning/bptt.py", "slope / number(count)", "slope / number(outputs.size)"),
     ("learning/bptt.py", "fault.member += (start + piece) * batch", "fault.member += start * batch"),
@@ -253,7 +253,7 @@ MUTATIONS = [
     ("learning/adam.py", "correction1 = 1.0 - beta1**step", "correction1 = 1.0"),
     ("learning/adam.py", "correction2 = 1.0 - beta2**step", "correction2 = 1.0"),
     ("learning/adam.py", "if norm > clip_norm", "if False"),
-    ("learning/flossing.py", "cells.now[r], states[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
+    ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = _fma(-n, ln2_low, _fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),

@@ -51,6 +51,7 @@ def random_weights(
     g = _checks.number("g", g, 0.0, float(np.sqrt(np.finfo(dtype).max)))
     rng = _checks.generator("rng", rng)
     _checks.one_of("weights", weights, ("gaussian", "orthogonal"))
+    _checks.affordable(f"a network of {n} units with {m} inputs", n * (n + m))
     W = rng.standard_normal((n, n))
     W = mean / n + g * (W / np.sqrt(n)) if weights == "gaussian" else g * qr(W)[0]
     V = rng.standard_normal((n, m))

@@ -18,6 +18,7 @@ def random_gates(gates: int, n: Any, m: Any, rng: Any, g: Any, dtype: Any) -> tu
     g = _checks.number("g", g, 0.0, float(np.sqrt(np.finfo(dtype).max)))
     rng = _checks.generator("rng", rng)
     gains = rng.random((2, gates, 1, 1)) / np.sqrt(n)
+    _checks.affordable(f"a network of {n} units with {m} inputs", gates * n * (n + m))
     W = g * gains[0] * rng.standard_normal((gates, n, n))
     V = gains[1] * rng.standard_normal((gates, n, m))
     return W.astype(dtype), V.astype(dtype), np.zeros((gates, n), dtype)

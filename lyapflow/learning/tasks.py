@@ -60,6 +60,7 @@ class _DelayedTask(abc.ABC):
     def _draw(self, rng: np.random.Generator, T: int, batch: int) -> np.ndarray:
         _checks.generator("rng", rng)
         shape = (_checks.integer("T", T, 1), _checks.integer("batch", batch, 1), self.n_streams)
+        _checks.affordable(f"an input of {T} steps and {batch} sequences", T * batch * self.n_streams)
         return rng.integers(0, 2, shape, dtype=np.int8) if self.binary else rng.random(shape)
 
     def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:

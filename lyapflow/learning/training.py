@@ -87,6 +87,8 @@ class Training:
             _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
             _checks.array("task.inputs", x, (self.flossing.steps, self.flossing.batch, size.inputs), like=first.h0)
+        T, batch = (_checks.integer(name, getattr(self, name), 1) for name in ("T", "batch"))
+        _checks.affordable(f"a training epoch of {T} steps and {batch} sequences", T * batch * size.state)
         for member, seed in zip(models.now, seeds):
             self._sample(member, size, stream(seed, "test"))
         return State(models.join(models.now), models.join([self.optimizer.init(member) for member in models.now]))

@@ -69,7 +69,10 @@ def read(path: str | os.PathLike) -> tuple[State, History]:
         flossing = _within("flossing adam.", content)
         flossing_moments = _moments(flossing, model, "cell") if flossing else None
         state = State(model, moments, epoch, flossed, flossing_moments, bool(place["measured"]))
-        return state, _history(content)
+        history = _history(content)
+        if len(history.training) != epoch:
+            raise LyapflowError(f"it has {len(history.training)} records of {epoch} training epochs")
+        return state, history
     except (LyapflowError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise LyapflowError(f"cannot read {path} as a checkpoint: {error}") from None
 

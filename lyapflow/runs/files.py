@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from lyapflow._checks import LyapflowError
+from lyapflow._checks import LyapflowError, half_of_memory
 
 PART = ".part"  # ends the name of a file that is not yet whole
 
@@ -52,7 +52,7 @@ def read_whole(path: str | os.PathLike, most: int | None = None, *, follow: bool
     OSError
         If it cannot be read, is no regular file, or too large.
     """
-    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if most is None else most
+    limit = half_of_memory() if most is None else most
     link = 0 if follow else os.O_NOFOLLOW
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | link)  # a named pipe does not block
     with os.fdopen(descriptor, "rb") as file:
