@@ -10,7 +10,10 @@ DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 class LyapflowError(ValueError):
-    """Every error of a user's making: the rule, what was received, the way out."""
+    """Every error of a user's making, in one line: the rule, what was received, the way out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class Diverged(LyapflowError):
@@ -127,10 +130,9 @@ def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low:
 
 def affordable(what: str, numbers: int) -> None:
     """Refuse so many float64 where the machine's memory would not hold them twice."""
-    gigabytes = 8 * numbers / 1e9
-    if numbers * 8 > half_of_memory():
+    if 8 * numbers > half_of_memory():
         raise LyapflowError(
-            f"{what} would take {gigabytes:.3g} GB, more than half of this machine's memory; make it smaller"
+            f"{what} would take {8 * numbers // 10**9} GB, more than half of this machine's memory; make it smaller"
         )
 
 

@@ -2,15 +2,17 @@
 
 import functools
 import io
+import os
 import shlex
 import signal
+import stat
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,11 +138,12 @@ def _print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nd
 
 
 def _writable(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise LyapflowError(f"the picture's folder must exist, got {path.parent}")
-    if path.is_dir():
-        raise LyapflowError(f"the picture must be a file, {path} is a folder")
     try:
+        if not path.parent.is_dir():
+            raise LyapflowError(f"the picture's folder must exist, got {path.parent}")
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                raise LyapflowError(f"the picture must be a file, {path} is a folder")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise LyapflowError(f"cannot write the picture {path}: {error.strerror}") from None
@@ -334,8 +337,12 @@ def train(
         go = functools.partial(
             lyapflow.train, start, **vars(training), folder=run, force=force, about=about, **checkpoints
         )
-    if stop_at is not None and training.task.loss != "cross_entropy":
-        raise LyapflowError("--stop-at needs a task with an accuracy, binary-xor or spatial-xor")
+    if time_limit is not None:
+        _checks.number("--time-limit", time_limit, 0.0)
+    if stop_at is not None:
+        _checks.number("--stop-at", stop_at, 0.0, 1.0)
+        if training.task.loss != "cross_entropy":
+            raise LyapflowError("--stop-at needs a task with an accuracy, binary-xor or spatial-xor")
     flossed = (
         training.flossing.epochs * sum(at < training.epochs for at in training.flossing.at) if training.flossing else 0
     )

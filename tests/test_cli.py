@@ -127,6 +127,23 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_second_ctrl_c_ends_a_run_at_once_with_its_last_whole_epoch(command, monkeypatch):
+    def interrupt(self, label, record):
+        if record.kind == "training" and record.epoch == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the run went on")
+        return False
+
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    code, _, err = command("train", "run", *SMALL, "--floss", "none")
+    assert code == 128 + signal.SIGINT
+    assert "holds the last whole epoch; go on with it: lyapflow train --resume run" in err
+    assert len(RunFolder("run").history().training) == 3
+    assert lf.digest(lf.resume("run")[0]) == lf.digest(RunFolder("run").model())
+    assert len(RunFolder("run").history().training) == 6
+
+
 def printed_digest(out):
     return re.search(r"^digest of the weights: ([0-9a-f]{16})$", out, re.MULTILINE)[1]
 

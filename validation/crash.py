@@ -145,7 +145,7 @@ def failing(rng: np.random.Generator) -> None:
         real = getattr(os, name)
 
         def call(*arguments: object) -> object:
-            if rng.random() < 0.15:
+            if rng.random() < 0.25:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return real(*arguments)
 

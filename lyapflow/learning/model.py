@@ -39,6 +39,7 @@ class Model(NamedTuple):
         n_outputs = _checks.integer("n_outputs", n_outputs, 1)
         rng = _checks.generator("rng", rng)
         size = sizes(cell)
+        _checks.affordable(f"a readout of {n_outputs} outputs", n_outputs * size.units)
         dtype = cell[0].dtype
         return cls(
             cell,

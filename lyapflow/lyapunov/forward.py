@@ -86,6 +86,8 @@ def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedu
             f"and q_transient={q_transient}"
         )
 
+    _checks.affordable(f"an input of {steps} steps", steps)
+
     def ends(length: int) -> np.ndarray:
         return np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)
 

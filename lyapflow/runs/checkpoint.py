@@ -68,6 +68,8 @@ def read(path: str | os.PathLike) -> tuple[State, History]:
         moments = _moments(_within("adam.", content), model, "model")
         flossing = _within("flossing adam.", content)
         flossing_moments = _moments(flossing, model, "cell") if flossing else None
+        if bool(flossing) != (flossed > 0):
+            raise LyapflowError(f"{flossed} flossing epochs are done, and moments of flossing are {sorted(flossing)}")
         state = State(model, moments, epoch, flossed, flossing_moments, bool(place["measured"]))
         history = _history(content)
         if len(history.training) != epoch:

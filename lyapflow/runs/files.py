@@ -19,7 +19,7 @@ PART = ".part"  # ends the name of a file that is not yet whole
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a crash at any instant, of the machine too, leaves the old one or the new one, whole."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=PART)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -52,9 +52,10 @@ class RunFolder:
         """
         try:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            opened = os.fdopen(descriptor, "r+")
         except OSError as error:
-            raise LyapflowError(f"cannot write the run folder {self.path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "r+") as file:
+            raise self._unwritten(error) from None
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -122,6 +123,8 @@ class RunFolder:
             raise LyapflowError(f"{self.path} is no run folder: {SETTINGS} holds no settings of a run")
         if settings["format"] != FORMAT:
             raise LyapflowError(f"{path} has format {settings['format']!r:.20}, this lyapflow reads {FORMAT}")
+        if not isinstance(settings["versions"], dict):
+            raise LyapflowError(f"the versions in {path} must be named, got {settings['versions']!r:.80}")
         return settings
 
     def training(self, task: Task | None = None) -> Training:

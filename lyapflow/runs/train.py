@@ -15,6 +15,7 @@ from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.settings import versions
+from lyapflow.runs.weights import layout
 
 SHARE = 0.01  # of a run's time that checkpoints may take
 
@@ -155,10 +156,14 @@ def resume(
     tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
     with run.alone():
         state, history = run.state()
-        begun = training.begin(run.start() if state is None else state.model)
+        start = run.start()
+        begun = training.begin(start if state is None else state.model)
         if state is None:
             state = begun
+        elif layout(state.model) != layout(start):
+            raise LyapflowError(f"the checkpoint in {run.path} is of another network than its start")
         _checks.integer("epochs that are done", state.epoch, 0, training.epochs)
+        _checks.integer("flossing epochs that are done", state.flossed, 0, getattr(training.flossing, "epochs", 0))
         began, now = run.settings()["versions"], versions()
         if began != now:
             changed = (f"{name} {began.get(name)} -> {now.get(name)}" for name in now if began.get(name) != now[name])

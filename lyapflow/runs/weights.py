@@ -74,6 +74,12 @@ def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return flat(first), metadata
 
 
+def layout(obj: Any) -> tuple:
+    """What a cell, a Model or an ensemble of them is, but for its numbers."""
+    arrays, metadata = stored(obj)
+    return metadata, {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
 def flat(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
     """The arrays of a tree by name; those of an ensemble of trees lead with the member axis."""
     if not isinstance(tree, Ensemble):
