@@ -11,6 +11,7 @@ small tmpfs, which takes root.
 
 import argparse
 import errno
+import functools
 import os
 import resource
 import shutil
@@ -138,8 +139,9 @@ def killed(base: Path, runs: int, rng: np.random.Generator, count: Count, whole:
         count.finished(folder, which)
 
 
-def failing(rng: np.random.Generator) -> None:
+def failing(seed: int) -> None:
     """In this process, writes fail now and then: in the middle, at fsync, or at the rename."""
+    rng = np.random.default_rng(seed)
 
     def now_and_then(name: str) -> None:
         real = getattr(os, name)
@@ -162,8 +164,7 @@ def failed(base: Path, runs: int, rng: np.random.Generator, count: Count) -> Non
     """Writes that fail, until one attempt has luck to its end."""
     for number in range(runs):
         folder, which, before = base / "run", number % len(STARTS), (-1,)
-        while (code := end(attempt(folder, which, lambda: failing(rng)))) != DONE:
-            rng.random()  # the child's generator was a copy
+        while (code := end(attempt(folder, which, functools.partial(failing, int(rng.integers(2**32)))))) != DONE:
             before = count.ended(folder, code, ERROR, before)
         count.finished(folder, which)
 

@@ -82,7 +82,7 @@ def _fields(name: str, value: Any, cls: Any) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What may change the bits of a result: versions of the libraries, and the processor that code is compiled for."""
-    found = {"python": platform.python_version(), "lyapflow": __version__}
+    found = {"python": platform.python_version(), "lyapflow": __version__, "C library": " ".join(platform.libc_ver())}
     found |= {name: version(name) for name in ("numpy", "numba", "scipy")}
     for library in sorted(threadpool_info(), key=lambda library: Path(library["filepath"]).parts[-2:]):
         if library["user_api"] == "blas":
