@@ -1,5 +1,6 @@
 """Runs that stop, in whatever way, and go on."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -157,6 +158,16 @@ def test_a_disk_that_stays_full(tmp_path, monkeypatch):
     same_history(lf.RunFolder(tmp_path).history(), before[0])
     monkeypatch.undo()
     assert lf.digest(lf.resume(tmp_path)[0]) == expected
+
+
+def test_a_disk_too_full_for_the_number_in_the_lock(tmp_path, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", no_space)
+    run = lf.RunFolder(tmp_path)
+    with run.alone(), pytest.raises(lf.LyapflowError, match="in use by process unknown"), run.alone():
+        pass
 
 
 def test_a_disk_that_is_full_when_a_run_fails(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ class RunFolder:
                     f"the run folder {self.path} is in use by process {file.read(20).strip() or 'unknown'}; "
                     f"wait for it, or choose another folder"
                 ) from None
-            file.truncate()
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            with suppress(OSError):  # a full disk; the number is for others to read, the lock holds without
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             for part in self.path.glob(f".*{files.PART}"):  # of a process that was killed
                 part.unlink(missing_ok=True)
             yield
