@@ -190,7 +190,7 @@ class Flossing:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        _checks.integer("k", self.k, 1, int(np.iinfo(np.intp).max))
+        _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
         _checks.integer("epochs", self.epochs, 1)
         schedule(_checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient)
         _checks.integer("batch", self.batch, 1)
