@@ -90,7 +90,7 @@ class Progress:
         done = self.done[label]
         if done < min(10, self.work[label]):
             return "?"
-        seconds = self.seconds() * (self.work[label] - done) / done
+        seconds = self.seconds() * (self.work[label] - done) / max(1, done)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     def _table(self) -> Table:

@@ -164,6 +164,19 @@ def test_a_run_that_goes_on_has_the_digest_of_one_without_a_stop(command):
     )
 
 
+def test_a_run_that_is_done_can_be_resumed(command):
+    code, first, _ = command("train", "run", *SMALL)
+    assert code == 0
+    code, again, err = command("train", "--resume", "run")
+    assert (code, err) == (0, "")
+    assert printed_digest(again) == printed_digest(first)
+    path = Path("run/settings.json")
+    path.write_text(path.read_text().replace('"epochs": 6', '"epochs": 5'))
+    code, _, err = command("train", "--resume", "run")
+    assert code == 2
+    assert "epochs that are done must be an integer between 0 and 5, got 6" in err
+
+
 def test_resume_takes_no_other_settings(command):
     command("train", "run", *SMALL)
     before = {name: Path("run", name).read_bytes() for name in os.listdir("run")}
