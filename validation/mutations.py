@@ -3,7 +3,7 @@
     python -m validation.mutations [word ...]
 
 Copies package and tests aside, applies one change, runs the numerical tests until the first failure, and prints
-whether there was one: for a cell its own tests, for arbitrary precision its own, for all else those of the tanh network
+whether there was one: for a cell its own tests, for arbitrary precision and runs theirs, for all else those of the tanh network
 and of what is about no cell.
 With words, only mutations whose file or text contains one of them. Exit code 1 if a change goes unnoticed. Half an hour
 on two cores.
@@ -292,6 +292,19 @@ MUTATIONS = [
     ("precision/spectrum.py", "if t >= counting:", "if t > counting:"),
     ("lyapunov/condition.py", "found[:m].min()", "found.min()"),
     ("lyapunov/condition.py", "gap * t if t else 0.0", "gap * t"),
+    # runs that go on, and files that mean no good
+    ("runs/checkpoint.py", "history.until(state.epoch, state.flossed, state.measured)", "history"),
+    ("runs/checkpoint.py", "if bool(flossing) != (flossed > 0):", "if False:"),
+    ("runs/checkpoint.py", "if len(history.training) != epoch:", "if False:"),
+    ("runs/checkpoint.py", "if any((array < 0).any() for array in arrays(square)):", "if False:"),
+    ("runs/files.py", "if expected is not None and expected != digest(arrays, _text(metadata)):", "if False:"),
+    ("runs/files.py", "if not stat.S_ISREG(status.st_mode):", "if False:"),
+    ("runs/files.py", "if status.st_size > limit:", "if False:"),
+    ("runs/files.py", "os.fsync(file.fileno())", "pass"),
+    ("runs/folder.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+    ("runs/folder.py", 'if settings["format"] != FORMAT:', "if False:"),
+    ("runs/train.py", "elif layout(state.model) != layout(start):", "elif False:"),
+    ("runs/train.py", "if now - last < max(seconds, cost / SHARE) if", "if now - last < seconds if"),
 ]  # fmt: skip
 
 
@@ -310,6 +323,8 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         words = [sys.executable, "-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
         if mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
             words += ["tests/test_condition.py"]
+        elif mutation and "runs" in mutation[0]:
+            words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile")]
         else:
             words += [f"tests/test_{name}.py" for name in TESTS]
             own = CELLS.get(Path(mutation[0]).stem) if mutation else None
