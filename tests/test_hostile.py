@@ -240,6 +240,18 @@ def test_what_is_no_file_of_a_run(run, tmp_path, name, kind):
     assert sorted(os.listdir(tmp_path)) == ["aside", "run"]
 
 
+def test_why_a_file_is_not_read(tmp_path):
+    pipe, sparse = tmp_path / "pipe", tmp_path / "sparse"
+    os.mkfifo(pipe)
+    with open(sparse, "wb") as file:
+        file.truncate(2**42)
+    for path in ("/dev/zero", pipe):
+        with pytest.raises(lf.LyapflowError, match=f"cannot read {path} as weights: it is no regular file"):
+            lf.load(path)
+    with pytest.raises(lf.LyapflowError, match=rf"it has {2**42} bytes, more than the \d+ that are read here"):
+        lf.load(sparse)
+
+
 def edited(run, change, metadata_change=lambda metadata: None):
     """Write the checkpoint anew with other content, its digest right."""
     path = run / "checkpoint.safetensors"
@@ -303,6 +315,21 @@ def test_checkpoints_that_contradict_themselves(run, change, metadata):
     before = contents(run)
     assert refused(lambda: lf.resume(run))
     assert contents(run) == before
+
+
+def test_a_checkpoint_inside_flossing_has_its_moments_and_their_place(tmp_path):
+    lf.train(model(), TASK, epochs=1, seed=0, T=20, batch=4, flossing=small(), folder=tmp_path, callbacks=bool)
+    good = (tmp_path / "checkpoint.safetensors").read_bytes()
+    assert lf.RunFolder(tmp_path).state()[0].flossed == 1
+
+    def without_moments(arrays):
+        for name in [name for name in arrays if name.startswith("flossing adam.")]:
+            del arrays[name]
+
+    for change, metadata in ((without_moments, place()), (dict.items, place(flossed=0))):
+        (tmp_path / "checkpoint.safetensors").write_bytes(good)
+        edited(tmp_path, change, metadata)
+        assert refused(lambda: lf.resume(tmp_path))
 
 
 def test_a_checkpoint_of_an_ensemble_with_odd_reasons(tmp_path):
