@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -127,19 +127,22 @@ class _ParallelKernel:
 parallel_kernel = _ParallelKernel()
 _lock = threading.Lock()
 _callers = 0
-_limiter: Any = None
+_before: list[int | None] = []
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
+def _blas() -> list[Any]:
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _take_control() -> None:
-    # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.
-    for library in _blas().lib_controllers:
+def _limit_blas(threads: Iterable[int | None]) -> None:
+    """Done library by library: threadpoolctl's own context asks each for all it knows, which takes ten times as long."""
+    for library, count in zip(_blas(), threads):
         if hasattr(library, "clear_controlling_thread"):
+            # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.
             library.clear_controlling_thread(force=True)
+        if count is not None:
+            library.set_num_threads(count)
 
 
 @contextmanager
@@ -148,11 +151,11 @@ def one_blas_thread() -> Iterator[None]:
 
     BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a result.
     """
-    global _callers, _limiter
+    global _callers, _before
     with _lock:
         if _callers == 0:
-            _take_control()
-            _limiter = _blas().limit(limits=1, user_api="blas")
+            _before = [library.get_num_threads() for library in _blas()]
+            _limit_blas([1] * len(_before))
         _callers += 1
     try:
         yield
@@ -160,5 +163,4 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _callers -= 1
             if _callers == 0:
-                _take_control()
-                _limiter.restore_original_limits()
+                _limit_blas(_before)

@@ -198,7 +198,7 @@ def test_a_fork_of_a_process_that_used_threads():
 
 
 def blas_threads():
-    return [library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"]
+    return [library.get_num_threads() for library in _blas()]
 
 
 def test_blas_threads_come_back_once_the_last_caller_has_left():

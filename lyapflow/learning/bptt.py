@@ -10,6 +10,7 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe, scratch, threads
+from lyapflow._uncounted import uncounted
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, accumulate, member, sizes, step, step_pullback, transposed
 from lyapflow.cells.parameters import arrays, like, map_arrays
@@ -142,6 +143,8 @@ def _back(job, p):
             scored = work.states[p, first + 1 : end + 1].reshape(rows, n)[:, :units]
             gemm(outputs_bar, True, scored, False, 1.0, 1.0, work.gradient.W_out[p])
             add_rows(outputs_bar, work.gradient.b_out[p])
+    if start == 0:
+        add_rows(work.h_bar[p], work.gradient.h0[p])
 
 
 _ahead_addresses, _back_addresses = in_parts(_ahead), in_parts(_back)
@@ -149,9 +152,32 @@ _ahead_addresses, _back_addresses = in_parts(_ahead), in_parts(_back)
 
 @jit
 def _run(ahead, pieces, work, start, stop, cross_entropy, count):
-    job = (work, start, stop, cross_entropy, count)
+    job = (uncounted(work), start, stop, cross_entropy, count)
     function, arguments = _ahead_addresses(job) if ahead else _back_addresses(job)
     share(pieces, function, arguments)
+
+
+@jit
+def _add_pieces(pieces, lengths, numbers, total):
+    """Add up what pieces have of each of several arrays, which follow one another in numbers and in total."""
+    at = first = 0
+    for length in lengths:
+        for _ in range(pieces):
+            for i in range(length):
+                total[first + i] += numbers[at + i]
+            at += length
+        first += length
+
+
+def _views(model: Model, numbers: np.ndarray, *ahead: int) -> Model:
+    """Consecutive parts of numbers as a Model, every array with axes ahead."""
+    views, start = [], 0
+    for a in arrays(model):
+        shape = (*ahead, *a.shape)
+        stop = start + math.prod(shape)
+        views.append(numbers[start:stop].reshape(shape))
+        start = stop
+    return like(model, iter(views))
 
 
 def piece_length(n_state: int, steps: int, batch: int) -> int:
@@ -173,24 +199,36 @@ def bptt(
         x, wanted = (np.ascontiguousarray(a[:, places].swapaxes(0, 1)) for a in (x, y[first:]))
         real = np.minimum(batch - length * np.arange(count), length)
         rounds = []
+        total = np.zeros(sum(a.size for a in arrays(model)), x.dtype)
         for start in range(0, count, together):
             now = slice(start, start + together)
-            rounds.append(_together(model, size, x[now], wanted[now], real[now], start, y[first:].size, loss))
-    values, outputs, gradients = zip(*rounds)
+            rounds.append(_together(model, size, x[now], wanted[now], real[now], start, y[first:].size, loss, total))
+    values, outputs = zip(*rounds)
     value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
-    gradient = like(model, (np.concatenate(parts).sum(axis=0) for parts in zip(*map(arrays, gradients))))
-    if not np.isfinite(value) or not all(np.isfinite(a).all() for a in arrays(gradient)):
+    if not np.isfinite(value) or not np.isfinite(total).all():
         raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
-    return value, gradient, np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
+    return value, _views(model, total), np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
 
 
 def _together(
-    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, start: int, count: int, loss: str
-) -> tuple[np.ndarray, np.ndarray, Model]:
-    """Losses, outputs and gradient of each of the pieces from number start on, for a mean over `count` outputs."""
+    model: Model,
+    size: Sizes,
+    x: np.ndarray,
+    y: np.ndarray,
+    real: np.ndarray,
+    start: int,
+    count: int,
+    loss: str,
+    total: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Losses and outputs of each of the pieces from number start on, for a mean over `count` outputs.
+
+    Their gradients are added to total, in which the arrays of a Model follow one another.
+    """
     (pieces, steps, batch), scored = x.shape[:3], y.shape[1]
     chunk, segment = steps_per_chunk(size, batch, 0), max(1, steps_per_segment(size, batch) // pieces)
     segment = -(-segment // chunk) * chunk
+    numbers = np.zeros(pieces * total.size, x.dtype)
     work = _Pieces(
         model,
         transposed(model.cell),
@@ -207,7 +245,7 @@ def _together(
         np.empty((pieces, chunk, batch, size.step_work), x.dtype),
         np.empty((0, 0, size.state), x.dtype),
         np.empty((0, 0, size.tangent_work), x.dtype),
-        map_arrays(lambda a: np.zeros((pieces, *a.shape), a.dtype), model),
+        _views(model, numbers, pieces),
         np.full(pieces, -1),
     )
     work.states[:, 0] = model.h0
@@ -237,8 +275,8 @@ def _together(
         run(False, max(last - segment, 0), last)
     if error is not None:
         raise error
-    work.gradient.h0[:] = work.h_bar.sum(axis=1)
-    return work.values, work.outputs, work.gradient
+    _add_pieces(pieces, np.array([a.size for a in arrays(model)]), numbers, total)
+    return work.values, work.outputs
 
 
 def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:

@@ -129,14 +129,17 @@ def _columns(job, number):
     for start in range(0, inner, DEPTH):
         depth = min(DEPTH, inner - start)
         spread = depth * B.strides[0] > SPREAD and m >= MANY
-        for j in range(first, stop, wide):
-            width = min(wide, stop - j)
+        j = first
+        while j < stop:
+            # four vectors are two and two: a tile of one waits for its sums
+            width = wide - lanes if wide < stop - j <= wide + lanes else min(wide, stop - j)
             b, b_row = address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
             if transpose_B or spread or width % lanes != 0:
                 _pack(B, transpose_B, start, j, width, panel[:depth])
                 b, b_row = address(panel), panel.strides[0]
             a = address(A) + start * a_inner
             _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part)
+            j += width
         beta = C.dtype.type(1.0)
 
 

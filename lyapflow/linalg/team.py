@@ -2,9 +2,10 @@
 
 Helpers wait for work, and whoever has some takes parts of it himself. Which thread does which part is open, and so is
 whether a helper is there at all: work must not depend on it. What they agree on stands on a board, whose first word
-counts jobs and, in its lower bits, the parts of the present one that nobody has taken: a part is taken by lowering it,
-which fails where a new job has begun. Helpers that find nothing offer their processor to others, and leave after a few
-milliseconds: long enough to be there for the next of many short calls.
+counts jobs and, in its lower bits, says which parts of the present one nobody has taken: a part is taken by changing it,
+which fails where a new job has begun. Who gives out the work takes the last part, a helper the first: so, call after
+call, a part is where its data are, in the cache of one processor. Helpers that find nothing offer their processor to
+others, and leave after a few milliseconds: long enough to be there for the next of many short calls.
 """
 
 import ctypes
@@ -22,7 +23,8 @@ from lyapflow._threads import have_helpers
 
 _board = np.zeros(64, np.int64)
 WORD, DONE, BUSY, HELPERS, FUNCTION, ARGUMENTS = range(0, 48, 8)  # places on it, a line of the cache each
-PARTS_BITS = 24  # of the word
+BITS = 16  # of the word, for the first part that is left, and for the one behind the last
+MOST = 1 << BITS  # parts are fewer, where they are shared
 SPINS = 200  # looks in vain before a thread rests, some microseconds
 RESTS = 1000  # before a helper leaves, some milliseconds
 SHARE = 2**17  # terms m n k of a product that are worth a part of their own
@@ -128,15 +130,15 @@ def _wait(waited):
 
 
 @jit
-def _take():
+def _take(helps):
     """Do one part of what is on the board, if there is any."""
     word = load(WORD)
-    left = word & ((1 << PARTS_BITS) - 1)
-    if left == 0:
+    first, behind = word & (MOST - 1), word >> BITS & (MOST - 1)
+    if first == behind:
         return False
     function, arguments = load(FUNCTION), load(ARGUMENTS)
-    if swap(WORD, word, word - 1):
-        _do(function, arguments, left - 1)
+    if swap(WORD, word, word + 1 if helps else word - MOST):
+        _do(function, arguments, first if helps else behind - 1)
         add(DONE, 1)
     return True
 
@@ -144,15 +146,15 @@ def _take():
 @jit
 def share(parts, function, arguments):
     """Do all parts, with the helpers if there are any who are free."""
-    if parts == 1 or load(HELPERS) == 0 or not swap(BUSY, 0, 1):
+    if not 1 < parts < MOST or load(HELPERS) == 0 or not swap(BUSY, 0, 1):
         for part in range(parts):
             _do(function, arguments, part)
         return
     store(FUNCTION, function)
     store(ARGUMENTS, arguments)
     store(DONE, 0)
-    store(WORD, ((load(WORD) >> PARTS_BITS) + 1 << PARTS_BITS) + parts)
-    while _take():
+    store(WORD, ((load(WORD) >> 2 * BITS) + 1 << 2 * BITS) + (parts << BITS))
+    while _take(False):
         pass
     waited = 0
     while load(DONE) < parts:
@@ -166,7 +168,7 @@ def _help():
     add(HELPERS, 1)
     waited = rests = 0
     while rests < RESTS:
-        if _take():
+        if _take(True):
             waited = rests = 0
         else:
             waited = _wait(waited)
