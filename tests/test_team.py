@@ -98,6 +98,14 @@ def test_every_part_is_done_once(four):
     np.testing.assert_array_equal(done, 6010)
 
 
+@pytest.mark.parametrize("parts", [team.MOST - 1, team.MOST, team.MOST + 1])
+def test_more_parts_than_the_board_has_room_for(parts, four):
+    done = np.zeros(parts, np.int64)
+    call_three()
+    count(done, 1, 3)
+    np.testing.assert_array_equal(done, 3)
+
+
 def test_helpers_take_parts_that_wait(four):
     met = np.zeros(2, np.int64)
     meet.compile((numba.typeof(met), numba.intp))  # helpers would not wait for it

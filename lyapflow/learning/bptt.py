@@ -10,7 +10,6 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe, scratch, threads
-from lyapflow._uncounted import uncounted
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, accumulate, member, sizes, step, step_pullback, transposed
 from lyapflow.cells.parameters import arrays, like, map_arrays
@@ -152,7 +151,7 @@ _ahead_addresses, _back_addresses = in_parts(_ahead), in_parts(_back)
 
 @jit
 def _run(ahead, pieces, work, start, stop, cross_entropy, count):
-    job = (uncounted(work), start, stop, cross_entropy, count)
+    job = (work, start, stop, cross_entropy, count)
     function, arguments = _ahead_addresses(job) if ahead else _back_addresses(job)
     share(pieces, function, arguments)
 

@@ -106,7 +106,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
                     C[top + r, j + v] = edge[r, v]
 
 
-@jit
+@jit(allocates=True)  # as Numba says of carray, too
 def _columns(job, number):
     """Of a product, the columns of C that make its part of that number."""
     A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas = job
@@ -146,7 +146,7 @@ def _columns(job, number):
 _addresses = in_parts(_columns)
 
 
-@jit
+@jit(allocates=True)
 def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     out_of_line()
     m, n = C.shape

@@ -361,13 +361,13 @@ def transposed(A: np.ndarray) -> np.ndarray:
     return np.array(A.reshape(-1, *A.shape[-2:]).transpose(0, 2, 1), order="C")
 
 
-@jit(parallel=True)
+@jit(parallel=True, allocates=True)
 def _orthonormalise_stack(blocks, Q, L, resolution, ranks):
     for s in prange(len(blocks)):
         ranks[s] = _orthonormalise_one(blocks[s], Q[s], L[s], resolution)
 
 
-@jit
+@jit(allocates=True)
 def _orthonormalise_one(block, Q, L, resolution):
     k = len(block)
     lengths, noise = np.empty(k), np.empty(k)

@@ -46,7 +46,7 @@ def pull_back_log(Q, F, g, Q_bar, M, A_bar):
     _pull_back(Q, F, Q_bar, M, A_bar)
 
 
-@jit
+@jit(allocates=True)
 def _pull_back_one(Q, L, Q_bar, L_bar, A_bar):
     M, F = np.empty_like(L), np.empty_like(L)
     gemm(L, True, L_bar, False, 1.0, 0.0, M)
@@ -54,7 +54,7 @@ def _pull_back_one(Q, L, Q_bar, L_bar, A_bar):
     _pull_back(Q, F, Q_bar, M, A_bar)
 
 
-@jit(parallel=True)
+@jit(parallel=True, allocates=True)
 def _pull_back_stack(Q, L, Q_bar, L_bar, A_bar):
     for s in prange(len(Q)):
         _pull_back_one(Q[s], L[s], Q_bar[s], L_bar[s], A_bar[s])

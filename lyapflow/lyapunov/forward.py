@@ -15,7 +15,6 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
-from lyapflow._uncounted import uncounted
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent, transposed
 from lyapflow.linalg.elementary import all_finite
@@ -146,7 +145,6 @@ def advance(
     counts the ways of QR. Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the number
     of vectors before the first suspicious one.
     """
-    cell, turned, x, tape, log_R, moved, work, qr_work = uncounted((cell, turned, x, tape, log_R, moved, work, qr_work))
     states, records, blocks, factors = tape
     k = blocks.shape[1]
     for t in range(start, stop):

@@ -8,7 +8,6 @@ import numpy as np
 from lyapflow._checks import Diverged
 from lyapflow._jit import jit, one_blas_thread
 from lyapflow._threads import breathe
-from lyapflow._uncounted import uncounted
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
 from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.qr_pullback import pull_back_log
@@ -46,7 +45,6 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
     On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on return those before
     step start. Returns -1, or the step at which a cotangent was the first that is not finite.
     """
-    cell, turned, x, tape, growth_bar, bars, gradient = uncounted((cell, turned, x, tape, growth_bar, bars, gradient))
     states, records, blocks, factors = tape
     chunk = len(bars.step_work)
     c = top = chunk  # slots from c to top wait to be accumulated
