@@ -142,7 +142,7 @@ def _blas() -> list[Any]:
 
 
 def _limit_blas(threads: Iterable[int | None]) -> None:
-    """Done library by library: threadpoolctl's own context asks each for all it knows, which takes ten times as long."""
+    """Library by library: threadpoolctl's own context asks each for all it knows, which takes ten times as long."""
     for library, count in zip(_blas(), threads):
         if hasattr(library, "clear_controlling_thread"):
             # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.

@@ -206,7 +206,8 @@ def bptt(
     value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
     if not np.isfinite(value) or not np.isfinite(total).all():
         raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
-    return value, _views(model, total), np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
+    found = np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
+    return value, _views(model, total), found
 
 
 def _together(
