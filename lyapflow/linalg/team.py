@@ -3,9 +3,9 @@
 Helpers wait for work, and whoever has some takes parts of it himself. Which thread does which part is open, and so is
 whether a helper is there at all: work must not depend on it. What they agree on stands on a board, whose first word
 counts jobs and says, in its lower bits, which parts of the present one nobody has taken. A part is taken by changing
-it, which fails where a new job has begun. Who gives out the work takes the last part, a helper the first: so, call after
-call, a part is where its data are, in the cache of one processor. Helpers that find nothing offer their processor to
-others, and leave after a few milliseconds: long enough to be there for the next of many short calls.
+it, which fails where a new job has begun. Who gives out the work takes the last part, a helper the first: so, call
+after call, a part is where its data are, in the cache of one processor. Helpers that find nothing offer their processor
+to others, and leave after a few milliseconds: long enough to be there for the next of many short calls.
 """
 
 import ctypes
