@@ -363,27 +363,30 @@ def train(
         return bool(reason)
 
     how = f"go on with it: lyapflow train --resume {shlex.quote(str(run))}"
-    with Progress(console, {label: left}, training.epochs) as display, _end_on_signal() as signals:
+    with _end_on_signal() as signals:
         try:
-            trained, history = go(callbacks=(display.callback(label), stop))
+            with Progress(console, {label: left}, training.epochs) as display:
+                trained, history = go(callbacks=(display.callback(label), stop))
         except LyapflowError as error:
             if isinstance(error, Diverged):
                 print(f"lyapflow: the run folder {run} holds the last good epoch", file=sys.stderr)
             raise
-        except BaseException:
+        except BaseException as error:
             print(f"lyapflow: the run folder {run} holds the last whole epoch; {how}", file=sys.stderr)
+            if signals and isinstance(error, KeyboardInterrupt):
+                raise typer.Exit(128 + signals[0]) from None
             raise
-    if reason:
-        console.print(f"stopped after {len(history.training)} training epochs: {reason}; {how}", soft_wrap=True)
-    if signals:
-        raise typer.Exit(128 + signals[0])
-    before, after = (_exponents(model, training.task, training.seed) for model in (start, trained))
-    kind = next(name for name, cls in CELLS.items() if isinstance(trained.cell, cls))
-    title = f"{training.task}, {sizes(trained.cell).units} {kind} units, seed {training.seed}"
-    write_figure(training_figure({"network": Shown(history, after)}, before, title), run / "picture.png")
-    _print_summary({label: (history, after)}, before)
-    console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
-    console.print(f"digest of the weights: {lyapflow.digest(trained)}")
+        if reason:
+            console.print(f"stopped after {len(history.training)} training epochs: {reason}; {how}", soft_wrap=True)
+            if signals:
+                raise typer.Exit(128 + signals[0])
+        before, after = (_exponents(model, training.task, training.seed) for model in (start, trained))
+        kind = next(name for name, cls in CELLS.items() if isinstance(trained.cell, cls))
+        title = f"{training.task}, {sizes(trained.cell).units} {kind} units, seed {training.seed}"
+        write_figure(training_figure({"network": Shown(history, after)}, before, title), run / "picture.png")
+        _print_summary({label: (history, after)}, before)
+        console.print(f"run folder: {run}   ({display.seconds():.0f} s)", soft_wrap=True)
+        console.print(f"digest of the weights: {lyapflow.digest(trained)}")
 
 
 def _only_given(context: typer.Context, rule: str, *names: str) -> None:
@@ -398,22 +401,18 @@ def _only_given(context: typer.Context, rule: str, *names: str) -> None:
 def _end_on_signal() -> Iterator[list[int]]:
     """The signals that ask a run to end after its epoch, as they come; a second one ends it at once."""
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
     def take(number: int, _: object) -> None:
+        if came:
+            raise KeyboardInterrupt
         came.append(number)
-        restore()
 
-    for number in before:
-        signal.signal(number, take)
+    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _integers(option: str, text: str, what: str) -> tuple[int, ...]:

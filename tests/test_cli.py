@@ -127,21 +127,29 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_ctrl_c_ends_a_run_at_once_with_its_last_whole_epoch(command, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_run_at_once_with_its_last_whole_epoch(command, monkeypatch, number):
     def interrupt(self, label, record):
         if record.kind == "training" and record.epoch == 3:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+            signal.raise_signal(number)
             raise AssertionError("the run went on")
         return False
 
     monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
-    assert code == 128 + signal.SIGINT
+    assert code == 128 + number
     assert "holds the last whole epoch; go on with it: lyapflow train --resume run" in err
     assert len(RunFolder("run").history().training) == 3
     assert lf.digest(lf.resume("run")[0]) == lf.digest(RunFolder("run").model())
     assert len(RunFolder("run").history().training) == 6
+
+
+def test_a_signal_after_the_last_epoch_lets_the_results_be_drawn(command, monkeypatch):
+    monkeypatch.setattr("lyapflow.plotting.write_figure", lambda *_: signal.raise_signal(signal.SIGTERM))
+    code, out, _ = command("train", "run", *SMALL, "--floss", "none")
+    assert code == 0
+    assert printed_digest(out) == lf.digest(RunFolder("run").model())
 
 
 def printed_digest(out):

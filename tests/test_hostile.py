@@ -212,7 +212,7 @@ def test_foreign_and_malicious_files(run, tmp_path, name):
     assert sorted(os.listdir(tmp_path)) == ["run"]
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "settings.json", "lock"])
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "start.safetensors", "settings.json", "lock"])
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "pipe", "folder", "sparse", "device"])
 def test_what_is_no_file_of_a_run(run, tmp_path, name, kind):
     path, aside = run / name, tmp_path / "aside"

@@ -231,6 +231,43 @@ def test_the_lock_of_a_dead_process_is_none(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(files.PART)]
 
 
+def test_the_lock_does_not_live_on_in_a_child(tmp_path):
+    """One that a callback or a pool has forked."""
+    read, write = os.pipe()
+    run = lf.RunFolder(tmp_path)
+    with run.alone():
+        child = os.fork()
+        if child == 0:
+            os.write(write, b"x")
+            time.sleep(600)
+            os._exit(0)
+        os.read(read, 1)
+    try:
+        with run.alone():  # let go here, but a copy of its file would be open in the child
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read)
+        os.close(write)
+
+
+def test_a_callback_may_change_the_working_directory(tmp_path, monkeypatch):
+    """Not even a run of the same name is touched there."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "elsewhere" / "run"
+    other.mkdir(parents=True)
+    (other / "checkpoint.safetensors").write_text("another's")
+
+    def leave(record):
+        os.chdir(other.parent)
+
+    trained, _ = lf.train(model(), **SETTINGS, folder="run", callbacks=leave, checkpoint_epochs=1)
+    assert lf.digest(lf.load(tmp_path / "run" / "model.safetensors")) == lf.digest(trained)
+    assert os.listdir(other) == ["checkpoint.safetensors"]
+    assert (other / "checkpoint.safetensors").read_text() == "another's"
+
+
 class Own(lf.tasks.DelayedCopy):
     """A task of a user's own, although it looks like one of the package's."""
 
@@ -252,6 +289,11 @@ def test_other_versions_are_told(tmp_path):
     path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0"'))
     with pytest.warns(RuntimeWarning, match=f"bits of this run may differ from here on: numpy 1.0 -> {np.__version__}"):
         lf.resume(tmp_path)
+    path.write_text(path.read_text().replace('"numpy": "1.0"', '"numpy": "\\u001b[31m\\n' + "9" * 5000 + '"'))
+    with pytest.warns(RuntimeWarning) as told:
+        lf.resume(tmp_path)
+    assert str(told[0].message).isprintable()
+    assert len(str(told[0].message)) < 200
 
 
 def test_a_run_that_diverges_keeps_its_last_good_epoch(tmp_path):
@@ -274,6 +316,7 @@ def test_what_is_no_run_cannot_go_on(tmp_path):
 
 
 def test_a_run_killed_before_it_began_can_begin(tmp_path):
+    (tmp_path / "lock").write_text("123\n")
     (tmp_path / "start.safetensors").write_bytes(b"")
     (tmp_path / f".settings.json.x{files.PART}").write_bytes(b"{")
     lf.train(model(), **SETTINGS, folder=tmp_path)

@@ -146,6 +146,25 @@ def test_a_used_folder_is_kept_unless_forced(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "run"]
 
 
+@pytest.mark.parametrize("name", ["start.safetensors", "lock", ".video.part"])
+def test_files_of_the_users_own_are_kept(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(lf.LyapflowError, match="the run folder must be new or empty"):
+        lf.train(model(), TASK, epochs=1, seed=0, T=20, folder=tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+@pytest.mark.parametrize("text", ["", "123\n", "mine"])
+def test_a_lock_that_is_another_file_by_a_second_name(tmp_path, text):
+    precious, run = tmp_path / "precious", tmp_path / "run"
+    precious.write_text(text)
+    run.mkdir()
+    os.link(precious, run / "lock")
+    with pytest.raises(lf.LyapflowError, match=r"its lock is a link to another file|must be new or empty"):
+        lf.train(model(), TASK, epochs=1, seed=0, T=20, folder=run)
+    assert precious.read_text() == text
+
+
 def test_settings_that_cannot_be_written(tmp_path):
     run = functools.partial(lf.train, model(), TASK, epochs=1, seed=0, T=20)
     for about in ({"a": object()}, {"a": float("nan")}, {1j: 2}):

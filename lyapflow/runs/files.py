@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from lyapflow._checks import LyapflowError, half_of_memory
 
-PART = ".part"  # ends the name of a file that is not yet whole
+PART = ".lyapflow-part"  # ends the name of a file that is not yet whole
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -17,11 +17,13 @@ from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import checkpoint, files
 from lyapflow.runs.settings import read, versions, written
-from lyapflow.runs.weights import FORMAT, load, save
+from lyapflow.runs.weights import FORMAT, restored, save
 
 SETTINGS, START, CHECKPOINT, LOCK = "settings.json", "start.safetensors", "checkpoint.safetensors", "lock"
 MADE = ("model.safetensors", "history.npz", "picture.png", "spectrum.png", "condition.png")
 LARGEST = 2**24  # bytes of settings
+_locks: set[Any] = set()  # files by which this process keeps others from its folders
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])  # a child would keep them when it is gone
 
 
 class RunFolder:
@@ -37,7 +39,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike) -> None:
         try:
-            self.path = Path(path)
+            self.path = Path(path).absolute()  # also where a callback changes the working directory
             os.stat(self.path)
         except FileNotFoundError:
             pass
@@ -56,6 +58,8 @@ class RunFolder:
         except OSError as error:
             raise self._unwritten(error) from None
         with opened as file:
+            if os.fstat(descriptor).st_nlink > 1:
+                raise LyapflowError(f"cannot use {self.path} as a run folder: its {LOCK} is a link to another file")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -68,7 +72,11 @@ class RunFolder:
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             for part in self.path.glob(f".*{files.PART}"):  # of a process that was killed
                 part.unlink(missing_ok=True)
-            yield
+            _locks.add(file)
+            try:
+                yield
+            finally:
+                _locks.discard(file)
 
     def create(self, training: Training, model: Any, about: Mapping[str, Any], *, force: bool = False) -> None:
         """Write settings and the Model that a run starts from; whatever an earlier run left goes first.
@@ -100,12 +108,20 @@ class RunFolder:
             raise self._unwritten(error) from None
 
     def _refuse_if_used(self) -> None:
-        names = {name for name in os.listdir(self.path) if name != LOCK and not name.endswith(files.PART)}
-        if names - {START}:  # which alone is left where a run was killed before it began
+        names = {name for name in os.listdir(self.path) if not name.endswith(files.PART)}
+        if names - (self._left_by_a_run() if LOCK in names else set()):
             raise LyapflowError(
                 f"the run folder must be new or empty, {self.path} is neither; "
                 f"choose another, go on with its run (--resume), or overwrite it (--force)"
             )
+
+    def _left_by_a_run(self) -> set[str]:
+        """What is left where a run was killed before it began; nothing if the lock is none of ours."""
+        try:
+            number = files.read_whole(self.path / LOCK, 20, follow=False).strip()
+        except OSError:
+            return set()
+        return {LOCK, START} if number.isdigit() or not number else set()
 
     def _unwritten(self, error: Exception) -> LyapflowError:
         if isinstance(error, LyapflowError):
@@ -143,7 +159,7 @@ class RunFolder:
 
     def start(self) -> Any:
         """The Model that the run started from."""
-        return load(self.path / START)
+        return restored(*files.read_arrays(self.path / START, follow=False), self.path / START)
 
     def model(self) -> Any:
         """The Model of the last checkpoint; that at the start before the first."""
