@@ -39,7 +39,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike) -> None:
         try:
-            self.path = Path(path).absolute()  # also where a callback changes the working directory
+            self.path = Path(path)
             os.stat(self.path)
         except FileNotFoundError:
             pass
@@ -52,6 +52,7 @@ class RunFolder:
 
         Raises LyapflowError if somebody is.
         """
+        self.path = self.path.absolute()  # a callback may change the working directory
         try:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             opened = os.fdopen(descriptor, "r+")
