@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = "elementary lapack products team qr cells flossing_gradient bptt adam spectrum deficiency ensemble tasks training".split()
+TESTS = "elementary lapack products team qr cells flossing_gradient bptt adam spectrum deficiency ensemble tasks training jit".split()
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead

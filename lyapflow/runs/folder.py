@@ -110,14 +110,14 @@ class RunFolder:
 
     def _refuse_if_used(self) -> None:
         names = {name for name in os.listdir(self.path) if not name.endswith(files.PART)}
-        if names - (self._left_by_a_run() if LOCK in names else set()):
+        if names - self._left_by_a_run():
             raise LyapflowError(
                 f"the run folder must be new or empty, {self.path} is neither; "
                 f"choose another, go on with its run (--resume), or overwrite it (--force)"
             )
 
     def _left_by_a_run(self) -> set[str]:
-        """What is left where a run was killed before it began; nothing if the lock is none of ours."""
+        """What is left where a run was killed before it began; nothing if there is no lock of ours."""
         try:
             number = files.read_whole(self.path / LOCK, 20, follow=False).strip()
         except OSError:
