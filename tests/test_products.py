@@ -117,7 +117,7 @@ def test_matrices_by_columns_are_refused():
 
 
 def test_ctrl_c_while_a_product_is_loaded(monkeypatch):
-    A, C, tried, find = np.ones((3, 3)), np.empty((3, 3)), [], products._find
+    A, C, tried, find = np.ones((3, 3)), np.empty((3, 3)), [], products.products.find
     gemm(A, False, A, False, 1.0, 0.0, C)
 
     def interrupted(index):
@@ -126,8 +126,8 @@ def test_ctrl_c_while_a_product_is_loaded(monkeypatch):
             raise KeyboardInterrupt
         find(index)
 
-    monkeypatch.setattr(products, "_find", interrupted)
-    products._kernels[0] = 0  # as in a process whose kernels came from the cache
+    monkeypatch.setattr(products.products, "find", interrupted)
+    products.products.addresses[0] = 0  # as in a process whose kernels came from the cache
     C[:] = 0
     with pytest.raises(KeyboardInterrupt):
         gemm(A, False, A, False, 1.0, 0.0, C)

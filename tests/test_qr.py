@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, orthonormalise, panel, panels, rounding, solve, workspace
-from lyapflow.linalg.qr_pullback import pull_back_log
+from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, _orthonormalise, panel, panels, rounding, solve, workspace
+from lyapflow.linalg.qr_pullback import _pull_back_log
 from tests.exact_systems import gaussian_product
 from tests.gradcheck import derivative
 
@@ -51,7 +51,7 @@ def orthonormalised(block, resolution=0.0):
     """Q, solved factor, L, number of independent rows, path."""
     k, n = block.shape
     Q, F, work = np.empty_like(block), np.empty((k, k), block.dtype), workspace(k, n, block.dtype == float)
-    rank, path = orthonormalise(block, Q, F, work, resolution, 0.0)
+    rank, path = _orthonormalise(block, Q, F, work, resolution, 0.0)
     return Q, F, work.L, rank, path
 
 
@@ -198,7 +198,7 @@ def test_the_form_for_log_R_is_the_general_one(A, seed):
     block_bar = np.array(Q_bar.T, order="C")
     F, A_bar = np.empty_like(R), np.empty_like(block_bar)
     solve(np.ascontiguousarray(R.T), F)
-    pull_back_log(np.ascontiguousarray(Q.T), F, g, block_bar, np.empty_like(R), A_bar)
+    _pull_back_log(np.ascontiguousarray(Q.T), F, g, block_bar, np.empty_like(R), A_bar)
     general = lf.qr_pullback(Q, R, Q_bar, np.diag(g / np.diag(R)))
     np.testing.assert_allclose(A_bar.T, general, atol=1e-11 * np.abs(general).max())
 

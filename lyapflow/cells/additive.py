@@ -26,8 +26,10 @@ from lyapflow.cells.interface import (
     tangent,
     tangent_pullback,
 )
+from lyapflow.linalg.elementary import add_rows
 from lyapflow.linalg.products import gemm
 from lyapflow.linalg.qr import qr
+from lyapflow.linalg.views import as_matrix, window
 
 
 def activation(cell, h, value, slope):
@@ -93,7 +95,7 @@ def _step(cell, turned, h, x, h_next, record):
         for u in range(n):
             h_next[i, u] = cell.b[u]
     gemm(x, False, turned.V, False, 1.0, 1.0, h_next)
-    gemm(record[:, :n], False, turned.W, False, 1.0, 1.0, h_next)
+    gemm(window(record, 0, len(h), 0, n), False, turned.W, False, 1.0, 1.0, h_next)
 
 
 @jit
@@ -128,16 +130,13 @@ def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_wo
 
 
 def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
-    n, m = cell.V.shape
-    states = h.shape[0] * h.shape[1]
-    h_next_bar = h_next_bar.reshape(states, n)
-    gemm(h_next_bar, True, record.reshape(states, 2 * n)[:, :n], False, 1.0, 1.0, gradient.W)
-    gemm(h_next_bar, True, x.reshape(states, m), False, 1.0, 1.0, gradient.V)
-    for i in range(states):
-        for u in range(n):
-            gradient.b[u] += h_next_bar[i, u]
-    vectors = Q.shape[0] * Q.shape[1]
-    gemm(Q_next_bar.reshape(vectors, n), True, tangent_work.reshape(vectors, n), False, 1.0, 1.0, gradient.W)
+    n = cell.b.size
+    h_next_bar = as_matrix(h_next_bar)
+    value = window(as_matrix(record), 0, len(h_next_bar), 0, n)
+    gemm(h_next_bar, True, value, False, 1.0, 1.0, gradient.W)
+    gemm(h_next_bar, True, as_matrix(x), False, 1.0, 1.0, gradient.V)
+    add_rows(h_next_bar, gradient.b)
+    gemm(as_matrix(Q_next_bar), True, as_matrix(tangent_work), False, 1.0, 1.0, gradient.W)
 
 
 def _jacobian(cell, turned, h, x, D):

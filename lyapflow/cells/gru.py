@@ -28,8 +28,9 @@ from lyapflow.cells.interface import (
     tangent,
     tangent_pullback,
 )
-from lyapflow.linalg.elementary import sigmoid, tanh_sech2
+from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
+from lyapflow.linalg.views import as_matrix, window
 
 
 class GRU(NamedTuple):
@@ -169,13 +170,13 @@ def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
             a_bar[2, u] = kappa_n[u] * new_bar
             a_bar[3, u] = new_slope[u] * new_bar
             h_bar[b, u] = z[u] * h_next_bar[b, u]
-    gemm(work[:, : 3 * n], False, cell.W.reshape(3 * n, n), False, 1.0, 1.0, h_bar)
+    gemm(work[:, : 3 * n], False, as_matrix(cell.W), False, 1.0, 1.0, h_bar)
 
 
 @implement(tangent_pullback, GRU)
 def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b_n.size
-    W = cell.W.reshape(3 * n, n)
+    W = as_matrix(cell.W)
     parts = record.reshape(10, n)
     kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
@@ -219,18 +220,18 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
 
 @implement(accumulate, GRU)
 def gru_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
-    _, n, m = cell.V.shape
-    states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
-    cotangents, x = step_work.reshape(states, 10 * n), x.reshape(states, m)
-    W_bar, V_bar, b_bar = gradient.W.reshape(3 * n, n), gradient.V.reshape(3 * n, m), gradient.b.reshape(3 * n)
-    gemm(cotangents[:, : 3 * n], True, h.reshape(states, n), False, 1.0, 1.0, W_bar)
-    gemm(cotangents[:, : 2 * n], True, x, False, 1.0, 1.0, V_bar[: 2 * n])
-    gemm(cotangents[:, 3 * n : 4 * n], True, x, False, 1.0, 1.0, V_bar[2 * n :])
-    for s in range(states):
-        b_bar[: 2 * n] += cotangents[s, : 2 * n]
-        gradient.b_n[:] += cotangents[s, 2 * n : 3 * n]
-        b_bar[2 * n :] += cotangents[s, 3 * n : 4 * n]
-    gemm(tangent_work.reshape(vectors, 3 * n), True, Q.reshape(vectors, n), False, 1.0, 1.0, W_bar)
+    n = cell.b_n.size
+    W_bar, V_bar, b_bar = as_matrix(gradient.W), as_matrix(gradient.V), gradient.b.reshape(3 * n)
+    bars, x, states = as_matrix(step_work), as_matrix(x), h.shape[0] * h.shape[1]
+    through_W, through_V = window(bars, 0, states, 0, 3 * n), window(bars, 0, states, 0, 2 * n)
+    within, step_bar = window(bars, 0, states, 2 * n, 3 * n), window(bars, 0, states, 3 * n, 4 * n)
+    gemm(through_W, True, as_matrix(h), False, 1.0, 1.0, W_bar)
+    gemm(through_V, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))
+    gemm(step_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))
+    add_rows(through_V, b_bar[: 2 * n])
+    add_rows(within, gradient.b_n)
+    add_rows(step_bar, b_bar[2 * n :])
+    gemm(as_matrix(tangent_work), True, as_matrix(Q), False, 1.0, 1.0, W_bar)
 
 
 @implement(jacobian, GRU)

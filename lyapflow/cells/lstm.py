@@ -28,8 +28,9 @@ from lyapflow.cells.interface import (
     tangent,
     tangent_pullback,
 )
-from lyapflow.linalg.elementary import sigmoid, tanh_sech2
+from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
+from lyapflow.linalg.views import as_matrix, window
 
 
 class LSTM(NamedTuple):
@@ -119,7 +120,7 @@ def lstm_step(cell, turned, h, x, h_next, record):
     for r in range(len(h)):
         a[r] = cell.b.reshape(4 * n)
     gemm(x, False, turned.V, False, 1.0, 1.0, a)
-    gemm(h[:, :n], False, turned.W, False, 1.0, 1.0, a)
+    gemm(window(h, 0, len(h), 0, n), False, turned.W, False, 1.0, 1.0, a)
     for r in range(len(h)):
         alpha, parts = record[r, : 4 * n].reshape(4, n), record[r, 4 * n :].reshape(9, n)
         f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
@@ -148,7 +149,7 @@ def lstm_step(cell, turned, h, x, h_next, record):
 def lstm_tangent(cell, turned, record, Q, Q_next, work):
     n = cell.b.shape[1]
     alpha, f, rho = record[: 4 * n].reshape(4, n), record[4 * n : 5 * n], record[5 * n : 6 * n]
-    gemm(Q[:, :n], False, turned.W, False, 1.0, 0.0, work)
+    gemm(window(Q, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):
         p = work[j].reshape(4, n)
         for u in range(n):
@@ -170,20 +171,21 @@ def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
             a_bar[2, u] = alpha[2, u] * c_next_bar
             a_bar[3, u] = alpha[3, u] * h_next_bar[r, u]
             h_bar[r, n + u] = f[u] * c_next_bar
-    gemm(work[:, : 4 * n], False, cell.W.reshape(4 * n, n), False, 1.0, 0.0, h_bar[:, :n])
+    a_bar, units_bar = window(work, 0, len(work), 0, 4 * n), window(h_bar, 0, len(work), 0, n)
+    gemm(a_bar, False, as_matrix(cell.W), False, 1.0, 0.0, units_bar)
 
 
 @implement(tangent_pullback, LSTM)
 def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     n = cell.b.shape[1]
-    W = cell.W.reshape(4 * n, n)
+    W = as_matrix(cell.W)
     alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
     f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
     f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
     through_second, scratch = step_work[4 * n : 8 * n].reshape(1, 4 * n), step_work[8 * n :].reshape(3, n)
     a_bar, q_c_next, w, c_next_bar = through_second.reshape(4, n), scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q[:, :n], False, turned.W, False, 1.0, 0.0, work)
+    gemm(window(Q, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(4, n)
         p_i, p_f, p_g, p_o = p[0], p[1], p[2], p[3]
@@ -214,24 +216,20 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
             p_o[u] = alpha[3, u] * v[u]
         for u in range(n):
             q_c_bar[u] = f[u] * w[u]
-    gemm(work, False, W, False, 1.0, 0.0, Q_bar[:, :n])
+    gemm(work, False, W, False, 1.0, 0.0, window(Q_bar, 0, len(Q), 0, n))
     gemm(through_second, False, W, False, 1.0, 1.0, h_bar[:n].reshape(1, n))
     step_work[: 4 * n] += through_second[0]
 
 
 @implement(accumulate, LSTM)
 def lstm_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
-    _, n, m = cell.V.shape
-    states, vectors = h.shape[0] * h.shape[1], Q.shape[0] * Q.shape[1]
-    a_bar = step_work.reshape(states, 11 * n)[:, : 4 * n]
-    W_bar = gradient.W.reshape(4 * n, n)
-    gemm(a_bar, True, h.reshape(states, 2 * n)[:, :n], False, 1.0, 1.0, W_bar)
-    gemm(a_bar, True, x.reshape(states, m), False, 1.0, 1.0, gradient.V.reshape(4 * n, m))
-    b_bar = gradient.b.reshape(4 * n)
-    for r in range(states):
-        b_bar += a_bar[r]
-    p_bar = tangent_work.reshape(vectors, 4 * n)
-    gemm(p_bar, True, Q.reshape(vectors, 2 * n)[:, :n], False, 1.0, 1.0, W_bar)
+    n = cell.b.shape[1]
+    h, Q, W_bar, step_work = as_matrix(h), as_matrix(Q), as_matrix(gradient.W), as_matrix(step_work)
+    a_bar = window(step_work, 0, len(h), 0, 4 * n)
+    gemm(a_bar, True, window(h, 0, len(h), 0, n), False, 1.0, 1.0, W_bar)
+    gemm(a_bar, True, as_matrix(x), False, 1.0, 1.0, as_matrix(gradient.V))
+    add_rows(a_bar, gradient.b.reshape(4 * n))
+    gemm(as_matrix(tangent_work), True, window(Q, 0, len(Q), 0, n), False, 1.0, 1.0, W_bar)
 
 
 @implement(jacobian, LSTM)

@@ -66,7 +66,7 @@ def _leading(A):
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
 
 
-@jit
+@jit(inline="always")
 def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
     """``C = alpha op(A) op(B) + beta C``, in place on C, which may be uninitialised where beta is 0."""
     m, n = C.shape
@@ -89,7 +89,7 @@ def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
     )
 
 
-@jit
+@jit(inline="always")
 def potrf(G):
     """The lower triangle of G becomes its Cholesky factor.
 
@@ -98,7 +98,7 @@ def potrf(G):
     _fortran("potrf", np.uint8(_UPPER), np.int32(len(G)), G, _leading(G), np.int32(0))
 
 
-@jit
+@jit(inline="always")
 def geqrf(A, tau, work):
     """Householder QR of ``A.T``, in place: its R is the lower triangle of the first rows of A, transposed."""
     _fortran(
@@ -114,7 +114,7 @@ def geqrf(A, tau, work):
     )
 
 
-@jit
+@jit(inline="always")
 def orgqr(A, tau, work):
     """The orthonormal factor that ``geqrf`` left in A as reflectors: rows of A, in place."""
     k = np.int32(A.shape[0])

@@ -8,27 +8,19 @@ of vectors. Large products go to BLAS, in parts that depend on their shape alone
 (`lyapflow.linalg.team`), which changes no bit. Nothing is allocated.
 """
 
-import _thread
-import ctypes
-import os
-import threading
-import traceback
-
-import llvmlite.binding
-import numpy as np
-from llvmlite import ir
-from numba import carray
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack
-from lyapflow.linalg.team import SHARE, in_parts, share, symbol
-from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, stack, tile, transpose_four
+from lyapflow.linalg.by_address import ByAddress
+from lyapflow.linalg.team import SHARE, in_parts, share
+from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, tile, transpose_four
+from lyapflow.linalg.views import on_stack, window
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
-PANEL, EDGE = DEPTH * VECTORS * VECTOR, ROWS * VECTORS * VECTOR  # bytes of that, and of a tile
+WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
 MANY = 32  # rows for which a copy of B may pay, by BLAS or here,
 SPREAD = 2**15  # where a panel of B is spread over more bytes than this
 LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is better at
@@ -71,7 +63,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
     """Add to the columns of C from j what `depth` rows of B from start give, a tile after the other."""
     m, lanes = len(C), VECTOR // C.itemsize
     vectors = (width + lanes - 1) // lanes
-    edge = carray(stack(EDGE), (ROWS, VECTORS * lanes), C.dtype)
+    edge = on_stack(ROWS, WIDTH, alpha)
     rows = ROWS if m >= ROWS else 1
     for i in range(j // rows * rows if part == LOWER_RESULT else 0, m, rows):
         top = min(i, m - rows)
@@ -106,7 +98,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
                     C[top + r, j + v] = edge[r, v]
 
 
-@jit(allocates=True)  # as Numba says of carray, too
+@jit
 def _columns(job, number):
     """Of a product, the columns of C that make its part of that number."""
     A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas = job
@@ -114,14 +106,15 @@ def _columns(job, number):
     first = number * columns
     stop = min(first + columns, C.shape[1])
     if by_blas:
-        right = B[first:stop] if transpose_B else B[:, first:stop]
-        lapack.gemm(A, transpose_A, right, transpose_B, alpha, beta, C[:, first:stop])
+        top, bottom, left, right = (first, stop, 0, inner) if transpose_B else (0, inner, first, stop)
+        B, C = window(B, top, bottom, left, right), window(C, 0, m, first, stop)
+        lapack.gemm(A, transpose_A, B, transpose_B, alpha, beta, C)
         return
     lanes = VECTOR // C.itemsize
     a_row, a_inner = (A.strides[1], A.strides[0]) if transpose_A else (A.strides[0], A.strides[1])
     alpha, beta, zero = C.dtype.type(alpha), C.dtype.type(beta), C.dtype.type(0.0)
     wide = VECTORS * lanes
-    panel = carray(stack(PANEL), (DEPTH, wide), C.dtype)
+    panel = on_stack(DEPTH, WIDTH, zero)
     if inner == 0:
         for i in range(m):
             for j in range(first, stop):
@@ -135,7 +128,7 @@ def _columns(job, number):
             width = wide - lanes if wide < stop - j <= wide + lanes else min(wide, stop - j)
             b, b_row = address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
             if transpose_B or spread or width % lanes != 0:
-                _pack(B, transpose_B, start, j, width, panel[:depth])
+                _pack(B, transpose_B, start, j, width, window(panel, 0, depth))
                 b, b_row = address(panel), panel.strides[0]
             a = address(A) + start * a_inner
             _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part)
@@ -146,7 +139,7 @@ def _columns(job, number):
 _addresses = in_parts(_columns)
 
 
-@jit(allocates=True)
+@jit
 def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     out_of_line()
     m, n = C.shape
@@ -166,76 +159,24 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
 
 
 _DTYPES = (types.float64, types.float32)
-_kernels = np.zeros(len(_DTYPES), np.int64)  # where `_gemm` of each is, once it has been compiled or loaded
 
 
 def _arguments(dtype):
+    """Types of `_gemm`, whatever the layout of the matrices."""
     matrix = types.Array(dtype, 2, "A")
     return matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp
 
 
-def _find(index):
-    arguments = _arguments(_DTYPES[index])
-    _gemm.compile(arguments)
-    found = _gemm.overloads[arguments]
-    _kernels[index] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+products = ByAddress("products", _gemm, [_arguments(dtype) for dtype in _DTYPES])
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int64)
-def _provide(index):
-    """What a kernel calls that came from a cache; nothing may be raised here, so Ctrl-C has to wait."""
-    interrupted = False
-    while not _kernels[index]:
-        try:
-            _find(index)
-        except KeyboardInterrupt:
-            interrupted = True
-        except BaseException:
-            traceback.print_exc()
-            os.abort()
-    if interrupted:
-        threading.Timer(0.01, _thread.interrupt_main).start()  # once this call is over
-
-
-llvmlite.binding.add_symbol("lyapflow_products", _kernels.ctypes.data)
-llvmlite.binding.add_symbol("lyapflow_provide_product", ctypes.cast(_provide, ctypes.c_void_p).value)
-
-
-def _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
-    """Signature and code of a call of `_gemm`, which is compiled for a dtype, whatever the layout of the matrices.
-
-    It is found by its address, since a kernel that it is linked into is compiled half a second longer.
-    """
+def _product(A, transpose_A, B, transpose_B, alpha, beta, C, *part):
     if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
         raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
     if C.dtype not in _DTYPES:
         raise TypingError(f"a product takes matrices of float64 or float32, got {C}")
-    index = _DTYPES.index(C.dtype)
-    if not _kernels[index]:
-        _find(index)
-
-    def codegen(context, builder, signature, values):
-        wanted, number = _arguments(C.dtype), ir.IntType(64)
-        place = ir.Constant(number, index)
-        table = symbol(builder.module, ir.ArrayType(number, len(_DTYPES)), "lyapflow_products")
-        entry = builder.gep(table, [ir.Constant(number, 0), place])
-        look, provide, ready = (builder.append_basic_block(name) for name in ("look", "provide", "ready"))
-        builder.branch(look)
-        builder.position_at_end(look)
-        builder.cbranch(cgutils.is_null(builder, builder.load(entry)), provide, ready)
-        builder.position_at_end(provide)  # again and again, should Ctrl-C come before a line of it is run
-        kind = ir.FunctionType(ir.VoidType(), [number])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "lyapflow_provide_product"), [place])
-        builder.branch(look)
-        builder.position_at_end(ready)
-        kind = context.call_conv.get_function_type(types.none, wanted)
-        kernel = builder.inttoptr(builder.load(entry), kind.as_pointer())
-        whole = [] if part else [ir.Constant(number, WHOLE)]
-        context.call_conv.call_function(builder, kernel, types.none, wanted, [*values, *whole])
-        return context.get_dummy_value()
-
-    given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C)
-    return types.none(*given, types.intp) if part else types.none(*given), codegen
+    given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C, *(types.intp for _ in part))
+    return products.call(_DTYPES.index(C.dtype), *given, more=() if part else (WHOLE,))
 
 
 @intrinsic
@@ -244,7 +185,7 @@ def gemm(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C):
 
     The last axis of each is contiguous; rows may lie apart.
     """
-    return _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, None)
+    return _product(A, transpose_A, B, transpose_B, alpha, beta, C)
 
 
 @intrinsic
@@ -254,4 +195,4 @@ def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     LOWER_RESULT leaves open what stands above the diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros
     above or below its diagonal.
     """
-    return _product(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part)
+    return _product(A, transpose_A, B, transpose_B, alpha, beta, C, part)

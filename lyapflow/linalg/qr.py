@@ -25,16 +25,18 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
+from numba import prange, typeof
 from numba.core import types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import OPTIONS, jit, one_blas_thread, parallel_kernel
+from lyapflow.linalg.by_address import ByAddress
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.lapack import geqrf, orgqr, potrf
 from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm, gemm_part
+from lyapflow.linalg.views import window
 
 EPS = float(np.finfo(float).eps)
 PANEL = 24  # rows of a panel, but for the last, which may have half as many more, or less
@@ -215,7 +217,7 @@ def solve(L, F):
     """The solved factor F of L."""
     for p in range(panels(len(L))):
         start, stop = panel(p, len(L))
-        copy(L[start:stop, :start], F[start:stop, :start])
+        copy(window(L, start, stop, 0, start), window(F, start, stop, 0, start))
         _invert(L, F, start, stop)
 
 
@@ -236,7 +238,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
     """
     stop = start + len(P)
     _project(P, before, along)
-    G = L[start:stop, start:stop]
+    G = window(L, start, stop, start, stop)
     gemm_part(P, False, P, True, 1.0, 0.0, G, LOWER_RESULT)
     for i in range(start, stop):
         projected[i] = np.sqrt(L[i, i])
@@ -246,7 +248,7 @@ def _take_panel(P, before, along, L, F, start, Q, projected):
         if not L[i, i] > 0:
             return False
     _invert(L, F, start, stop)
-    gemm_part(F[start:stop, start:stop], False, P, False, 1.0, 0.0, Q, LOWER_FACTOR)
+    gemm_part(window(F, start, stop, start, stop), False, P, False, 1.0, 0.0, Q, LOWER_FACTOR)
     return True
 
 
@@ -262,12 +264,12 @@ def _amplification(F, start, stop, lengths):
     return np.sqrt(total)
 
 
-@jit
+@jit(inline="always")
 def _error(Q, signs, mixed, seen):
     """By how much a row of ``Q Q^T`` is off that of the identity, as vectors of random signs see it."""
     k, total = len(Q), 0.0
-    gemm(signs[:, :k], False, Q, False, 1.0, 0.0, mixed)
-    gemm(mixed, False, Q, True, 1.0, 0.0, seen[:, :k])
+    gemm(window(signs, 0, len(signs), 0, k), False, Q, False, 1.0, 0.0, mixed)
+    gemm(mixed, False, Q, True, 1.0, 0.0, window(seen, 0, len(seen), 0, k))
     for i in range(k):
         squares = 0.0
         for z in range(len(signs)):
@@ -285,11 +287,13 @@ def _by_cholesky(block, Q, L, F, work):
     for p in range(panels(k)):
         start, stop = panel(p, k)
         first, last = group(p, k)
+        rows, new = stop - start, window(Q, start, stop)
         if start == first:
-            copy(block[first:last], work.group[: last - first])
-            _project(work.group[: last - first], Q[:first], F[first:last, :first])
-        P, rows = work.group[start - first : stop - first], stop - start
-        if not _take_panel(P, Q[first:start], F[start:stop, first:start], L, F, start, Q[start:stop], work.projected):
+            together = window(work.group, 0, last - first)
+            copy(window(block, first, last), together)
+            _project(together, window(Q, 0, first), window(F, first, last, 0, first))
+        P, along = window(work.group, start - first, stop - first), window(F, start, stop, first, start)
+        if not _take_panel(P, window(Q, first, start), along, L, F, start, new, work.projected):
             return HOUSEHOLDER
         amplification = _amplification(F, start, stop, work.lengths)
         if not amplification <= AMPLIFICATION:
@@ -297,24 +301,28 @@ def _by_cholesky(block, Q, L, F, work):
         own = EPS * (_amplification(F, start, stop, work.projected) ** 2 + amplification)
         lost = own + (EPS + defect) * amplification
         if own <= DEFECT < lost:
-            lost = 4 * _error(Q[:stop], work.signs, work.mixed, work.seen)
+            lost = 4 * _error(window(Q, 0, stop), work.signs, work.mixed, work.seen)
             if lost <= DEFECT:
                 defect = 0.0
+        along = window(F, start, stop, 0, start)
         if lost <= DEFECT:
             defect = max(defect, lost)
         else:
             path = TWICE
-            copy(Q[start:stop], P)
-            again = work.along[:rows, :start]
-            if not _take_panel(P, Q[:start], again, work.L_again, work.F_again, start, Q[start:stop], work.projected):
+            copy(new, P)
+            again = window(work.along, 0, rows, 0, start)
+            if not _take_panel(P, window(Q, 0, start), again, work.L_again, work.F_again, start, new, work.projected):
                 return HOUSEHOLDER
-            diagonal, product = L[start:stop, start:stop], work.product[:rows, :rows]
-            gemm(diagonal, False, again, False, 1.0, 1.0, F[start:stop, :start])
-            gemm(diagonal, False, work.L_again[start:stop, start:stop], False, 1.0, 0.0, product)
-            copy(product, diagonal)
-            gemm(work.F_again[start:stop, start:stop], False, F[start:stop, start:stop], False, 1.0, 0.0, product)
-            copy(product, F[start:stop, start:stop])
-        copy(F[start:stop, :start], L[start:stop, :start])
+            L_own, F_own = window(L, start, stop, start, stop), window(F, start, stop, start, stop)
+            L_new = window(work.L_again, start, stop, start, stop)
+            F_new = window(work.F_again, start, stop, start, stop)
+            product = window(work.product, 0, rows, 0, rows)
+            gemm(L_own, False, again, False, 1.0, 1.0, along)
+            gemm(L_own, False, L_new, False, 1.0, 0.0, product)
+            copy(product, L_own)
+            gemm(F_new, False, F_own, False, 1.0, 0.0, product)
+            copy(product, F_own)
+        copy(along, window(L, start, stop, 0, start))
     return path
 
 
@@ -337,8 +345,8 @@ def _by_householder(block, Q, L, reflectors):
                 Q[i, j] = -Q[i, j]
 
 
-@jit(inline="always")
-def orthonormalise(block, Q, F, work, resolution, scale):
+@jit
+def _orthonormalise(block, Q, F, work, resolution, scale):
     """``block = L Q`` for rows (k, n): orthonormal rows Q, and F, solved from L, which is left in work.
 
     Returns the number of leading rows that are independent (`_independent_rows`), and the path: ONCE, TWICE or
@@ -354,6 +362,23 @@ def orthonormalise(block, Q, F, work, resolution, scale):
     _rounded(double_Q, Q)
     _rounded(double_F, F)
     return _independent_rows(work.L, resolution, scale, work.lengths, work.noise), path
+
+
+_DTYPES = (types.float64, types.float32)
+
+
+def _arguments(dtype):
+    block = types.Array(dtype, 2, "C")
+    return block, block, block, typeof(workspace(1, 1, dtype is types.float64)), types.float64, types.float64
+
+
+orthonormalisations = ByAddress("orthonormalisations", _orthonormalise, [_arguments(dtype) for dtype in _DTYPES])
+
+
+@intrinsic
+def orthonormalise(typingctx, block, Q, F, work, resolution, scale):
+    """`_orthonormalise` by its address."""
+    return orthonormalisations.call(_DTYPES.index(block.dtype), block, Q, F, work, resolution, scale)
 
 
 def transposed(A: np.ndarray) -> np.ndarray:

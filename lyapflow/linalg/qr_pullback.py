@@ -9,12 +9,16 @@ the triangular solve. Kernels work on blocks of rows and on ``L = R^T`` (see `ly
 
 import numpy as np
 from numba import prange
+from numba.core import types
+from numba.extending import intrinsic
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._jit import jit, one_blas_thread, parallel_kernel
+from lyapflow.linalg.by_address import ByAddress
 from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm, gemm_part
 from lyapflow.linalg.qr import group, panel, panels, solve, transposed
+from lyapflow.linalg.views import window
 
 
 @jit(inline="always")
@@ -28,14 +32,16 @@ def _pull_back(Q, F, Q_bar, M, A_bar):
     for p in range(panels(len(M)) - 1, -1, -1):  # A_bar = L^-T Q_bar, the last panel first
         start, stop = panel(p, len(M))
         first, last = group(p, len(M))
-        gemm_part(F[start:stop, start:stop], True, Q_bar[start:stop], False, 1.0, 0.0, A_bar[start:stop], UPPER_FACTOR)
-        gemm(F[start:stop, first:start], True, A_bar[start:stop], False, -1.0, 1.0, Q_bar[first:start])
+        rows, new = window(Q_bar, start, stop), window(A_bar, start, stop)
+        gemm_part(window(F, start, stop, start, stop), True, rows, False, 1.0, 0.0, new, UPPER_FACTOR)
+        gemm(window(F, start, stop, first, start), True, new, False, -1.0, 1.0, window(Q_bar, first, start))
         if start == first:
-            gemm(F[first:last, :first], True, A_bar[first:last], False, -1.0, 1.0, Q_bar[:first])
+            along, together = window(F, first, last, 0, first), window(A_bar, first, last)
+            gemm(along, True, together, False, -1.0, 1.0, window(Q_bar, 0, first))
 
 
-@jit(inline="always")
-def pull_back_log(Q, F, g, Q_bar, M, A_bar):
+@jit
+def _pull_back_log(Q, F, g, Q_bar, M, A_bar):
     """Pullback for a loss with gradient g (k,) in log R_ii: sets A_bar; Q_bar and M (k, k) are scratch afterwards.
 
     F is the solved factor of ``L = R^T``.
@@ -44,6 +50,21 @@ def pull_back_log(Q, F, g, Q_bar, M, A_bar):
     for i in range(len(M)):
         M[i, i] = g[i]
     _pull_back(Q, F, Q_bar, M, A_bar)
+
+
+def _arguments(dtype):
+    block = types.Array(dtype, 2, "C")
+    return block, block, types.Array(dtype, 1, "C"), block, block, block
+
+
+_DTYPES = (types.float64, types.float32)
+pullbacks = ByAddress("pullbacks", _pull_back_log, [_arguments(dtype) for dtype in _DTYPES])
+
+
+@intrinsic
+def pull_back_log(typingctx, Q, F, g, Q_bar, M, A_bar):
+    """`_pull_back_log` by its address."""
+    return pullbacks.call(_DTYPES.index(Q.dtype), Q, F, g, Q_bar, M, A_bar)
 
 
 @jit(allocates=True)

@@ -154,19 +154,6 @@ def move(typingctx, source, target, like):
     return types.void(source, target, like), codegen
 
 
-@intrinsic(prefer_literal=True)
-def stack(typingctx, size):
-    """Bytes on the stack of the caller."""
-
-    def codegen(context, builder, signature, values):
-        with builder.goto_entry_block():
-            array = builder.alloca(ir.ArrayType(ir.IntType(8), size.literal_value))
-        array.align = VECTOR
-        return builder.bitcast(array, cgutils.voidptr_t)
-
-    return types.voidptr(size), codegen
-
-
 @intrinsic
 def out_of_line(typingctx):
     """Keeps the function that says this from being inlined, lest it be optimised anew wherever it is called."""

@@ -12,6 +12,7 @@ from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_p
 from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.linalg.team import call_help
+from lyapflow.linalg.views import window
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
 ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix product as stay in the L2 cache
@@ -75,14 +76,14 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
             moves = taken if moved else 0
             accumulate(
                 cell,
-                x[t : t + taken],
-                states[t : t + taken],
-                records[t : t + taken],
-                bars.states[c + 1 : top + 1],
-                bars.step_work[c:top],
-                blocks[s : s + moves],
-                bars.blocks[c : c + moves],
-                bars.tangent_work[c : c + moves],
+                window(x, t, t + taken),
+                window(states, t, t + taken),
+                window(records, t, t + taken),
+                window(bars.states, c + 1, top + 1),
+                window(bars.step_work, c, top),
+                window(blocks, s, s + moves),
+                window(bars.blocks, c, c + moves),
+                window(bars.tangent_work, c, c + moves),
                 gradient,
             )
             if not (all_finite(bars.states[c]) and all_finite(bars.block)):

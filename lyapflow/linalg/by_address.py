@@ -1,0 +1,90 @@
+"""Kernels that other kernels call by address.
+
+A kernel that is linked into its callers is optimised anew with each of them: for every cell, every dtype, every sweep.
+One that is called by address is compiled once. It stands in a table that is filled as soon as a caller is compiled, or,
+where the caller came from a cache, the first time that it calls.
+"""
+
+import _thread
+import ctypes
+import os
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+from lyapflow.linalg.team import symbol
+
+_INDEX = ir.IntType(64)
+
+
+class ByAddress:
+    """A kernel of a few signatures, under a name that callers in a cache know.
+
+    Parameters
+    ----------
+    name : str
+    kernel : a `lyapflow._jit.jit` function, which must not raise
+    signatures : sequence of tuples of Numba types
+    """
+
+    def __init__(self, name: str, kernel: Any, signatures: Sequence[tuple]) -> None:
+        self.name, self.kernel, self.signatures = f"lyapflow_{name}", kernel, signatures
+        self.addresses = np.zeros(len(signatures), np.int64)  # 0: neither compiled nor loaded yet
+        self._provide = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._provided)
+        llvmlite.binding.add_symbol(self.name, self.addresses.ctypes.data)
+        llvmlite.binding.add_symbol(f"{self.name}_provide", ctypes.cast(self._provide, ctypes.c_void_p).value)
+
+    def find(self, index: int) -> Any:
+        """Compile it for a signature, or load it; the type of what it returns."""
+        self.kernel.compile(self.signatures[index])
+        found = self.kernel.overloads[self.signatures[index]]
+        self.addresses[index] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        return found.signature.return_type
+
+    def _provided(self, index: int) -> None:
+        """What a kernel calls that came from a cache; nothing may be raised here, so Ctrl-C has to wait."""
+        interrupted = False
+        while not self.addresses[index]:
+            try:
+                self.find(index)
+            except KeyboardInterrupt:
+                interrupted = True
+            except BaseException:
+                traceback.print_exc()
+                os.abort()
+        if interrupted:
+            threading.Timer(0.01, _thread.interrupt_main).start()  # once this call is over
+
+    def call(self, index: int, *given: Any, more: Sequence[int] = ()) -> tuple[Any, Callable]:
+        """What an intrinsic of the types given returns: its signature, and code that calls the kernel.
+
+        The kernel gets more numbers behind its arguments, if it takes them.
+        """
+        returned = self.find(index)
+
+        def codegen(context, builder, signature, values):
+            place = ir.Constant(_INDEX, index)
+            table = symbol(builder.module, ir.ArrayType(_INDEX, len(self.addresses)), self.name)
+            entry = builder.gep(table, [ir.Constant(_INDEX, 0), place])
+            look, provide, ready = (builder.append_basic_block(name) for name in ("look", "provide", "ready"))
+            builder.branch(look)
+            builder.position_at_end(look)
+            builder.cbranch(cgutils.is_null(builder, builder.load(entry)), provide, ready)
+            builder.position_at_end(provide)  # again and again, should Ctrl-C come before a line of it is run
+            kind = ir.FunctionType(ir.VoidType(), [_INDEX])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{self.name}_provide"), [place])
+            builder.branch(look)
+            builder.position_at_end(ready)
+            wanted = self.signatures[index]
+            kind = context.call_conv.get_function_type(returned, wanted)
+            kernel = builder.inttoptr(builder.load(entry), kind.as_pointer())
+            arguments = [*values, *(ir.Constant(_INDEX, number) for number in more)]
+            return context.call_conv.call_function(builder, kernel, returned, wanted, arguments)[1]
+
+        return returned(*given), codegen
