@@ -1,5 +1,6 @@
 """Numba's on-disk cache, which must survive cells from outside the package and changes inside it."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -9,12 +10,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 import lyapflow
 import lyapflow as lf
-from lyapflow._jit import _blas, one_blas_thread
+from lyapflow._jit import _blas, jit, one_blas_thread
 from tests.exact_systems import HenonMap
 
 PACKAGE = Path(lyapflow.__file__).parent
@@ -243,3 +245,29 @@ def test_blas_is_held_at_one_thread_from_any_thread():
 
 def test_the_tests_cells_are_outside_cells():
     assert not HenonMap.__module__.startswith("lyapflow")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_after_a_compilation(before):
+    seen = []
+
+    @numba.extending.overload(lambda_of := lambda x: x, strict=False)
+    def _(x):
+        seen.append(gc.isenabled())
+        return (lambda x: x) if isinstance(x, numba.types.Integer) else None
+
+    @jit
+    def kernel(x):
+        return lambda_of(x)
+
+    kernel._cache = numba.core.caching.NullCache()
+    enabled = gc.isenabled()
+    try:
+        (gc.enable if before else gc.disable)()
+        assert kernel(1) == 1
+        with pytest.raises(numba.core.errors.TypingError):
+            kernel("")
+        assert gc.isenabled() == before
+    finally:
+        (gc.enable if enabled else gc.disable)()
+    assert not any(seen)

@@ -16,7 +16,7 @@ from lyapflow._jit import jit
 from lyapflow.linalg import lapack
 from lyapflow.linalg.by_address import ByAddress
 from lyapflow.linalg.team import SHARE, in_parts, share
-from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, out_of_line, tile, transpose_four
+from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
 from lyapflow.linalg.views import on_stack, window
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
@@ -141,7 +141,6 @@ _addresses = in_parts(_columns)
 
 @jit
 def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
-    out_of_line()
     m, n = C.shape
     inner = A.shape[0] if transpose_A else A.shape[1]
     lanes = VECTOR // C.itemsize

@@ -152,15 +152,3 @@ def move(typingctx, source, target, like):
         return context.get_dummy_value()
 
     return types.void(source, target, like), codegen
-
-
-@intrinsic
-def out_of_line(typingctx):
-    """Keeps the function that says this from being inlined, lest it be optimised anew wherever it is called."""
-
-    def codegen(context, builder, signature, values):
-        for attribute in ("noinline", "optsize"):
-            builder.function.attributes.add(attribute)
-        return context.get_dummy_value()
-
-    return types.void(), codegen
