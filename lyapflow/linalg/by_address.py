@@ -16,32 +16,34 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 
 from lyapflow.linalg.team import symbol
 
+DTYPES = (types.float64, types.float32)
 _INDEX = ir.IntType(64)
 
 
 class ByAddress:
-    """A kernel of a few signatures, under a name that callers in a cache know.
+    """A kernel with a signature for each dtype, under a name that callers in a cache know.
 
     Parameters
     ----------
     name : str
     kernel : a `lyapflow._jit.jit` function, which must not raise
-    signatures : sequence of tuples of Numba types
+    signature : callable
+        Numba's type of a dtype -> types of the kernel's arguments.
     """
 
-    def __init__(self, name: str, kernel: Any, signatures: Sequence[tuple]) -> None:
-        self.name, self.kernel, self.signatures = f"lyapflow_{name}", kernel, signatures
-        self.addresses = np.zeros(len(signatures), np.int64)  # 0: neither compiled nor loaded yet
+    def __init__(self, name: str, kernel: Any, signature: Callable[[Any], tuple]) -> None:
+        self.name, self.kernel, self.signatures = f"lyapflow_{name}", kernel, [signature(dtype) for dtype in DTYPES]
+        self.addresses = np.zeros(len(DTYPES), np.int64)  # 0: neither compiled nor loaded yet
         self._provide = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._provided)
         llvmlite.binding.add_symbol(self.name, self.addresses.ctypes.data)
         llvmlite.binding.add_symbol(f"{self.name}_provide", ctypes.cast(self._provide, ctypes.c_void_p).value)
 
     def find(self, index: int) -> Any:
-        """Compile it for a signature, or load it; the type of what it returns."""
+        """Compile it for a dtype, or load it; the type of what it returns."""
         self.kernel.compile(self.signatures[index])
         found = self.kernel.overloads[self.signatures[index]]
         self.addresses[index] = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
@@ -61,11 +63,12 @@ class ByAddress:
         if interrupted:
             threading.Timer(0.01, _thread.interrupt_main).start()  # once this call is over
 
-    def call(self, index: int, *given: Any, more: Sequence[int] = ()) -> tuple[Any, Callable]:
-        """What an intrinsic of the types given returns: its signature, and code that calls the kernel.
+    def call(self, dtype: Any, *given: Any, more: Sequence[int] = ()) -> tuple[Any, Callable]:
+        """What an intrinsic of the types given returns: its signature, and code that calls the kernel of the dtype.
 
         The kernel gets more numbers behind its arguments, if it takes them.
         """
+        index = DTYPES.index(dtype)
         returned = self.find(index)
 
         def codegen(context, builder, signature, values):

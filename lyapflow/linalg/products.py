@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from lyapflow._jit import jit
 from lyapflow.linalg import lapack
-from lyapflow.linalg.by_address import ByAddress
+from lyapflow.linalg.by_address import DTYPES, ByAddress
 from lyapflow.linalg.team import SHARE, in_parts, share
 from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
 from lyapflow.linalg.views import on_stack, window
@@ -157,25 +157,22 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     share(-(-n // columns), function, arguments)
 
 
-_DTYPES = (types.float64, types.float32)
-
-
 def _arguments(dtype):
-    """Types of `_gemm`, whatever the layout of the matrices."""
+    """Types of `_gemm`'s arguments, whatever the layout of the matrices."""
     matrix = types.Array(dtype, 2, "A")
     return matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp
 
 
-products = ByAddress("products", _gemm, [_arguments(dtype) for dtype in _DTYPES])
+products = ByAddress("products", _gemm, _arguments)
 
 
 def _product(A, transpose_A, B, transpose_B, alpha, beta, C, *part):
     if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
         raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
-    if C.dtype not in _DTYPES:
+    if C.dtype not in DTYPES:
         raise TypingError(f"a product takes matrices of float64 or float32, got {C}")
     given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C, *(types.intp for _ in part))
-    return products.call(_DTYPES.index(C.dtype), *given, more=() if part else (WHOLE,))
+    return products.call(C.dtype, *given, more=() if part else (WHOLE,))
 
 
 @intrinsic

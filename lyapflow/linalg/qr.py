@@ -364,21 +364,18 @@ def _orthonormalise(block, Q, F, work, resolution, scale):
     return _independent_rows(work.L, resolution, scale, work.lengths, work.noise), path
 
 
-_DTYPES = (types.float64, types.float32)
-
-
 def _arguments(dtype):
     block = types.Array(dtype, 2, "C")
     return block, block, block, typeof(workspace(1, 1, dtype is types.float64)), types.float64, types.float64
 
 
-orthonormalisations = ByAddress("orthonormalisations", _orthonormalise, [_arguments(dtype) for dtype in _DTYPES])
+orthonormalisations = ByAddress("orthonormalisations", _orthonormalise, _arguments)
 
 
 @intrinsic
 def orthonormalise(typingctx, block, Q, F, work, resolution, scale):
     """`_orthonormalise` by its address."""
-    return orthonormalisations.call(_DTYPES.index(block.dtype), block, Q, F, work, resolution, scale)
+    return orthonormalisations.call(block.dtype, block, Q, F, work, resolution, scale)
 
 
 def transposed(A: np.ndarray) -> np.ndarray:

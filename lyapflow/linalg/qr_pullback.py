@@ -57,14 +57,13 @@ def _arguments(dtype):
     return block, block, types.Array(dtype, 1, "C"), block, block, block
 
 
-_DTYPES = (types.float64, types.float32)
-pullbacks = ByAddress("pullbacks", _pull_back_log, [_arguments(dtype) for dtype in _DTYPES])
+pullbacks = ByAddress("pullbacks", _pull_back_log, _arguments)
 
 
 @intrinsic
 def pull_back_log(typingctx, Q, F, g, Q_bar, M, A_bar):
     """`_pull_back_log` by its address."""
-    return pullbacks.call(_DTYPES.index(Q.dtype), Q, F, g, Q_bar, M, A_bar)
+    return pullbacks.call(Q.dtype, Q, F, g, Q_bar, M, A_bar)
 
 
 @jit(allocates=True)
