@@ -243,6 +243,25 @@ def test_blas_is_held_at_one_thread_from_any_thread():
     assert blas_threads() == before
 
 
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_blas_is_held_at_one_thread_throughout_a_run(tmp_path, in_folder):
+    def tell(record):
+        seen.update(blas_threads())
+        return True
+
+    before, seen = blas_threads(), set()
+    task, rng = lf.tasks.BinaryTemporalXOR(2), np.random.default_rng(0)
+    model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=rng), 1, rng=rng)
+    if in_folder:
+        lf.train(model, task, epochs=3, seed=0, T=20, callbacks=tell, folder=tmp_path)
+        lf.resume(tmp_path, callbacks=tell)
+    else:
+        lf.train(model, task, epochs=3, seed=0, T=20, callbacks=tell)
+        lf.floss(model.cell, lambda epoch: np.ones((20, 1)), k=2, epochs=2, callbacks=tell)
+    assert seen == {1}
+    assert blas_threads() == before
+
+
 def test_the_tests_cells_are_outside_cells():
     assert not HenonMap.__module__.startswith("lyapflow")
 

@@ -79,6 +79,24 @@ def test_fresh_input_every_epoch():
         assert len({drawn.tobytes() for T, drawn in draws[0] if T == length}) == count
 
 
+@pytest.mark.parametrize(("T", "together"), [(20, 3), (4000, 2), (40_000, 1)])
+def test_small_samples_are_drawn_together_and_large_ones_one_at_a_time(T, together):
+    class Spy(lf.tasks.BinaryTemporalXOR):
+        def sample(self, *args):
+            nonlocal drawn, waiting
+            drawn += 1
+            waiting = max(waiting, drawn - told)
+            return super().sample(*args)
+
+    def tell(record):
+        nonlocal told
+        told += 1
+
+    drawn, told, waiting = -1, 0, 0  # the test data are the first
+    lf.train(model(n=2), Spy(2), epochs=3, seed=0, T=T, batch=8, callbacks=tell)
+    assert (drawn, waiting) == (3, together)
+
+
 def test_a_task_is_learnt_and_every_array_moves():
     start = model(n=20)
     trained, history = lf.train(start, TASK, epochs=400, seed=0, T=30, optimizer=lf.Adam(3e-3))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._jit import one_blas_thread
 from lyapflow.cells.ensemble import Members
 from lyapflow.cells.interface import DIFFERENTIABLE, checked
 from lyapflow.learning.adam import Adam, AdamState
@@ -83,23 +84,24 @@ def floss(
     cells = Members(cell)
     cells.now = [checked(member, *DIFFERENTIABLE) for member in cells.now]
     history = Log()
-    for _ in _descend(
-        cells,
-        lambda epoch: cells.split("inputs(epoch)", inputs(epoch)),
-        cells.split("h0", h0),
-        cells.split("q0", q0),
-        range(epochs),
-        optimizer,
-        [optimizer.init(member) for member in cells.now],
-        lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
-        history,
-        k=k,
-        target=target,
-        t_ons=t_ons,
-        transient=transient,
-        q_transient=q_transient,
-    ):
-        pass
+    with one_blas_thread():  # once, not in every epoch
+        for _ in _descend(
+            cells,
+            lambda epoch: cells.split("inputs(epoch)", inputs(epoch)),
+            cells.split("h0", h0),
+            cells.split("q0", q0),
+            range(epochs),
+            optimizer,
+            [optimizer.init(member) for member in cells.now],
+            lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
+            history,
+            k=k,
+            target=target,
+            t_ons=t_ons,
+            transient=transient,
+            q_transient=q_transient,
+        ):
+            pass
     return cells.join(cells.now), history
 
 

@@ -20,6 +20,8 @@ from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
+TOGETHER = 2**16  # time steps of the sequences that are drawn at once
+
 
 class State(NamedTuple):
     """Where a run stands between two updates: all that it takes to go on.
@@ -100,6 +102,7 @@ class Training:
         """
         models, moments = _members(state.model), _members(state.moments).now
         size, seeds = sizes(models.now[0].cell), self._seeds(models)
+        data = [self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)]
         held_back = []
         if self.measure_every is not None:
             held_back = [self._sample(member, size, stream(seed, "test")) for member, seed in zip(models.now, seeds)]
@@ -107,9 +110,9 @@ class Training:
         def measure(r: int) -> tuple:
             return _measure(models.now[r], size, held_back[r], self.task.loss)
 
-        def learn(epoch: int, r: int) -> tuple[float, float, float]:
+        def learn(r: int) -> tuple[float, float, float]:
             member = models.now[r]
-            x, y, first = self._sample(member, size, stream(seeds[r], "data", epoch))
+            x, y, first = next(data[r])
             loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
             models.now[r], moments[r] = self.optimizer.update(moments[r], member, gradient)
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
@@ -132,7 +135,7 @@ class Training:
                     yield state
                 if tell.stopped or epoch == self.epochs or None not in models.reasons:
                     return
-                found = models.run(functools.partial(learn, epoch), lambda r: (np.nan, np.nan, np.nan), where)
+                found = models.run(learn, lambda r: (np.nan, np.nan, np.nan), where)
             except Diverged as error:
                 raise error.at(where, epoch, history) from None
             tell(TrainingRecord(epoch, *models.join(found)), history.training)
@@ -182,6 +185,16 @@ class Training:
         """The input of a flossing epoch, for the member of each seed."""
         rngs = (stream(seed, f"flossing before {training_epoch}", epoch) for seed in seeds)
         return [self.task.inputs(rng, flossing.steps, flossing.batch, dtype) for rng in rngs]
+
+    def _data(self, model: Model, size: Sizes, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """The samples of the training epochs from one on.
+
+        Small ones are drawn several at once: an epoch leaves nothing of what draws them in the processor's caches.
+        """
+        together = max(1, TOGETHER // (self.T * self.batch))
+        for first in range(epoch, self.epochs, together):
+            epochs = range(first, min(first + together, self.epochs))
+            yield from [self._sample(model, size, stream(seed, "data", epoch)) for epoch in epochs]
 
     def _sample(self, model: Model, size: Sizes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         """A sample of the task, checked against the Model."""

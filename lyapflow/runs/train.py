@@ -8,6 +8,7 @@ from typing import Any
 
 from lyapflow import _checks
 from lyapflow._checks import LyapflowError
+from lyapflow._jit import one_blas_thread
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Callbacks, History, Teller
@@ -104,12 +105,13 @@ def train(
     start, history = training.begin(model), History()
     if folder is None:
         state = start
-        for reached in training.go(start, history, tell):
-            state = reached
+        with one_blas_thread():  # once, not in every epoch
+            for reached in training.go(start, history, tell):
+                state = reached
         return state.model, history
     run = RunFolder(folder)
     run.make(force=force)
-    with run.alone():
+    with run.alone(), one_blas_thread():
         run.create(training, start.model, about or {}, force=force)
         return _go(run, training, start, history, tell, *interval)
 
@@ -154,7 +156,7 @@ def resume(
     run = RunFolder(folder)
     training = run.training(task)
     tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
-    with run.alone():
+    with run.alone(), one_blas_thread():
         state, history = run.state()
         start = run.start()
         begun = training.begin(start if state is None else state.model)
