@@ -229,7 +229,7 @@ MUTATIONS = [
     # ensembles
     ("cells/ensemble.py", "if self.reasons[r] is not None:", "if False:"),
     ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(moments[r]", "cells.now[r], moments[r] = optimizer.update(moments[0]"),
-    ("learning/training.py", 'stream(seeds[r], "data", epoch)', 'stream(seeds[0], "data", epoch)'),
+    ("learning/training.py", "self._data(member, size, seed, state.epoch)", "self._data(member, size, seeds[0], state.epoch)"),
     ("learning/training.py", "cells = Members(models.join([member.cell for member in members]), models.reasons)", "cells = Members(models.join([member.cell for member in members]))"),
     # task loss
     ("learning/bptt.py", "slope / number(count)", "slope / number(outputs.size)"),
@@ -268,7 +268,9 @@ MUTATIONS = [
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = _fma(-n, ln2_low, _fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),
-    ("learning/training.py", 'stream(seeds[r], "data", epoch)', 'stream(seeds[r], "data", 0)'),
+    ("learning/training.py", 'stream(seed, "data", epoch)', 'stream(seed, "data", 0)'),
+    ("learning/training.py", "range(epoch, self.epochs, together)", "range(0, self.epochs, together)"),
+    ("learning/training.py", "max(1, TOGETHER // (self.T * self.batch))", "TOGETHER"),
     ("learning/training.py", 'f"flossing before {training_epoch}", epoch', 'f"flossing before {training_epoch}", 0'),
     # arbitrary precision
     ("precision/cells.py", "lambda v: (a.tanh(v), a.sech(v) ** 2)", "lambda v: (a.tanh(v), a.sech(v))"),

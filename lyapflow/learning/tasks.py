@@ -30,7 +30,10 @@ class Task(Protocol):
     def sample(
         self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64
     ) -> tuple[np.ndarray, np.ndarray, int]:
-        """x (T, batch, n_inputs), y (T, batch, n_outputs), and the first scored step."""
+        """x (T, batch, n_inputs), y (T, batch, n_outputs), and the first scored step.
+
+        Samples of several epochs may be drawn ahead.
+        """
 
 
 @dataclass(frozen=True)
