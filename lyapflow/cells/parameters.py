@@ -16,7 +16,7 @@ def named_arrays(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]
 
 
 def arrays(tree: Any) -> list[np.ndarray]:
-    return [array for v in tree for array in (arrays(v) if hasattr(v, "_fields") else [v])]
+    return [array for _, array in named_arrays(tree)]
 
 
 def like(tree: Any, values: Iterator[np.ndarray]) -> Any:
