@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._checks import Diverged, LyapflowError, LyapflowWarning
 from lyapflow.cells.ensemble import stack
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
@@ -35,6 +35,7 @@ __all__ = [
     "Flossing",
     "LinearRNN",
     "LyapflowError",
+    "LyapflowWarning",
     "Model",
     "ReluRNN",
     "RunFolder",

@@ -1,7 +1,11 @@
 """Argument checks and the errors they raise; only public functions call them."""
 
 import os
-from collections.abc import Sequence
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,6 +62,38 @@ class Diverged(LyapflowError):
         return Diverged(
             f"{where}{self}", epoch=epoch, step=self.step, member=self.member, rank=self.rank, history=history
         )
+
+
+class LyapflowWarning(UserWarning):
+    """What is probably not meant, or a number that cannot be trusted: one line with the rule and the way out."""
+
+
+_here = threading.local()
+
+
+def warn(message: str) -> None:
+    """Warn with a LyapflowWarning at the line of the user's code that called the package.
+
+    Inside `collected_warnings` the message is kept for whoever collects.
+    """
+    if (kept := getattr(_here, "warnings", None)) is not None:
+        if message not in kept:
+            kept.append(message)
+        return
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(LyapflowWarning(message), stacklevel=depth + 1)
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """What `warn` says in this thread, as a list, for a caller who will say it once in its own thread."""
+    before, _here.warnings = getattr(_here, "warnings", None), []
+    try:
+        yield _here.warnings
+    finally:
+        _here.warnings = before
 
 
 def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, like: Any = None) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._checks import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow._threads import each
 from lyapflow.cells.parameters import map_arrays, named_arrays
 
@@ -134,18 +134,28 @@ class Members:
         if self.alone:
             return [piece(0)]
 
+        said: dict[str, list[int]] = {}  # warnings, and the members that they are of
+
         def one(r: int) -> Any:
             if self.reasons[r] is not None:
                 return lost(r)
             try:
-                return piece(r)
+                with collected_warnings() as messages:
+                    return piece(r)
             except Diverged as error:
                 self.reasons[r] = f"{where}{error}"
                 return lost(r)
             except LyapflowError as error:
                 raise LyapflowError(f"member {r}: {error}") from None
+            finally:
+                for message in messages:
+                    said.setdefault(message, []).append(r)
 
-        return each(one, len(self.now))
+        found = each(one, len(self.now))
+        for message, members in said.items():
+            which = ", ".join(map(str, sorted(members)))
+            warn(f"member{'s' if len(members) > 1 else ''} {which}: {message}")
+        return found
 
     def join(self, results: Sequence[Any]) -> Any:
         """One result: with a leading member axis, an ensemble of cells or Models; that of a member alone as it is."""
