@@ -266,7 +266,7 @@ MUTATIONS = [
     ("learning/adam.py", "if norm > clip_norm", "if False"),
     ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
-    ("linalg/elementary.py", "r = _fma(-n, ln2_low, _fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
+    ("linalg/elementary.py", "r = fma(-n, ln2_low, fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),
     ("learning/training.py", 'stream(seed, "data", epoch)', 'stream(seed, "data", 0)'),
     ("learning/training.py", "range(epoch, self.epochs, together)", "range(0, self.epochs, together)"),

@@ -50,7 +50,7 @@ def _half_power_of_two(typingctx, shifted):
 
 
 @intrinsic
-def _fma(typingctx, a, b, c):
+def fma(typingctx, a, b, c):
     """``a b + c``, rounded once. A compiler left free to contract may do so in a loop and not in its tail."""
 
     def codegen(context, builder, signature, values):
@@ -80,12 +80,12 @@ def _expm1(y):
     shift, ln2_high, ln2_low, largest = _reduction(y)
     saturated = y > largest  # not where y is NaN
     y = largest if saturated else y
-    shifted = _fma(y, number(1.0 / math.log(2.0)), shift)
+    shifted = fma(y, number(1.0 / math.log(2.0)), shift)
     n = shifted - shift
-    r = _fma(-n, ln2_low, _fma(-n, ln2_high, y))
-    p = _fma(r * r, _taylor(r), r)
+    r = fma(-n, ln2_low, fma(-n, ln2_high, y))
+    p = fma(r * r, _taylor(r), r)
     half = _half_power_of_two(shifted)  # 2^n itself would overflow at the end of the range
-    return number(2.0) * _fma(half, p, half - number(0.5)), saturated
+    return number(2.0) * fma(half, p, half - number(0.5)), saturated
 
 
 @jit(inline="always")

@@ -176,12 +176,13 @@ def _independent_rows(L, resolution, scale, lengths, c):
         smallest = min(smallest, new)
         if not new * smallest > resolution * largest * largest:  # c is of the order of largest / smallest at most
             noise = max(scale, lengths[j])
-            for i in range(j - 1, -1, -1):
+            for i in range(j):
                 c[i] = L[j, i]
-                for m in range(i + 1, j):
-                    c[i] -= c[m] * L[m, i]
+            for i in range(j - 1, -1, -1):
                 c[i] /= L[i, i]
                 noise += abs(c[i]) * max(scale, lengths[i])
+                for m in range(i):
+                    c[m] -= c[i] * L[i, m]
             if not new > resolution * noise:  # NaN fails too
                 return j
     return len(L)

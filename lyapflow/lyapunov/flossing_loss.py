@@ -11,9 +11,9 @@ from lyapflow._threads import threads
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE
 from lyapflow.cells.parameters import map_arrays
-from lyapflow.lyapunov.deficiency import Suspicious, careful, no_loss, resolution
 from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat, steps_per_chunk
+from lyapflow.lyapunov.resolution import Suspicious, all_resolved, resolution, suspicious
 from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem
 
 
@@ -126,6 +126,30 @@ def piece_starts(given: Problem, memory: float) -> list[int]:
     return sorted({0, *range(plan.steps - length, 0, -length)})
 
 
+def _with_way_out(error: Diverged, given: Problem) -> Diverged:
+    """The error of lost rank with the largest k that works for all trajectories, found by sweeps without a tape."""
+    cell, size, plan, k = given.cell, given.size, given.plan.every_step(), error.rank or 0
+
+    def alone(b: int) -> None:
+        driven, tape = given.driven(b), new_tape(size, given.start[b : b + 1], given.block[:k], plan, full=False)
+        recover = all_resolved(cell, size, driven, plan.transient)
+        sweep(cell, size, driven, tape, plan, resolution(size.state, driven.dtype), recover)
+
+    works = False
+    while k > 0 and not works:
+        try:
+            each_trajectory(alone, len(given.start))
+            works = True
+        except Diverged as lower:
+            if lower.rank is None:
+                raise
+            k = lower.rank
+    way_out = f"ask for k <= {k}" if k else "use other weights or another q0"
+    if given.x.dtype == np.float32:
+        way_out += ", or use float64"
+    return Diverged(f"{error}; {way_out}", step=error.step, member=error.member, rank=k)
+
+
 def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float, Any, np.ndarray]:
     cell, size, x, plan, start, block = given
     batch, counted, starts = len(start), plan.ends[-1], piece_starts(given, memory)
@@ -137,17 +161,16 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
         def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
             tape = new_tape(size, start[b : b + 1], block, plan, full=whole)
             checkpoints: dict[int, Any] = {} if whole else dict.fromkeys(starts)
-            known = resolution(size.state, x.dtype)
-            log_R, _ = sweep(cell, size, driven, tape, plan, known, recover, checkpoints)
+            log_R = sweep(cell, size, driven, tape, plan, resolution(size.state, x.dtype), recover, checkpoints)
             return log_R[plan.uncounted :].sum(axis=0), plan, tape, checkpoints
 
         if plan.t_ons > 1:
             try:
-                return run(plan, careful)
+                return run(plan, suspicious)
             except Suspicious:  # an interval is ill-conditioned, or rank is lost
                 pass
         every_step = plan.every_step()
-        return run(every_step, no_loss(cell, size, driven, every_step))
+        return run(every_step, all_resolved(cell, size, driven, plan.transient))
 
     def back(b: int) -> Any:
         _, plan, tape, checkpoints = runs[b]
@@ -159,7 +182,7 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
             part, here = plan.part(first, end), slice(plan.factors_before(first), plan.factors_before(end))
             at = checkpoints[first]
             tape = new_tape(size, at.states, at.block, part, full=True)
-            sweep(cell, size, driven[first:end], tape, part, recover=lambda t, tape, log_R: tape)
+            sweep(cell, size, driven[first:end], tape, part)
             return Piece(first, driven[first:end], tape, part, growth_bar[here])
 
         if whole:
@@ -167,7 +190,12 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
         ends = [*starts[1:], plan.steps]
         return retreat(cell, size, (again(first, end) for first, end in zip(reversed(starts), reversed(ends))))
 
-    runs = each_trajectory(ahead, batch)
+    try:
+        runs = each_trajectory(ahead, batch)
+    except Diverged as error:
+        if error.rank is None:
+            raise
+        raise _with_way_out(error, given) from None
     exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)
     off = exponents - wanted
     parts = each_trajectory(back, batch)

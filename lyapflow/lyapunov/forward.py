@@ -22,6 +22,7 @@ from lyapflow.linalg.qr import orthonormalise, workspace
 from lyapflow.linalg.team import call_help
 
 NOT_FINITE = -1
+FORGOTTEN = 0.9  # what a QR leaves of the longest vector of those before
 
 
 class Schedule(NamedTuple):
@@ -125,7 +126,7 @@ def new_tape(size: Sizes, h0: np.ndarray, q0: np.ndarray, plan: Schedule, *, ful
     return tape
 
 
-Recover = Callable[[int, Tape, np.ndarray], Tape]
+Recover = Callable[[int, Tape], None]
 
 
 class Checkpoint(NamedTuple):
@@ -137,12 +138,31 @@ class Checkpoint(NamedTuple):
 
 @jit
 def advance(
-    cell, turned, x, start, stop, transient, factor_after, resolution, scale, paths, tape, log_R, moved, work, qr_work
+    cell,
+    turned,
+    x,
+    start,
+    stop,
+    transient,
+    factor_after,
+    every,
+    at,
+    resolution,
+    scale,
+    paths,
+    tape,
+    log_R,
+    moved,
+    work,
+    qr_work,
 ):
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
-    scale (1,) is the longest vector of any block so far: a block that is much smaller may be all noise. paths
-    counts the ways of QR. Returns the step at which it ended, and k; or the failing step, and NOT_FINITE or the number
+    A QR follows a step that the schedule names, or that ends `every` steps without one; log R is added to the row of
+    the schedule's interval. at (2,) is the number of that row, and of steps since the last QR. scale (1,) is the
+    longest vector of late blocks: a block that is much smaller may be all noise. paths counts the ways of QR.
+
+    Returns the step at which it ended, and k; or the failing step, which is not counted, and NOT_FINITE or the number
     of vectors before the first suspicious one.
     """
     states, records, blocks, factors = tape
@@ -156,20 +176,110 @@ def advance(
         if k > 0 and t >= transient:
             s = t - transient
             Q_next = blocks[(s + 1) % len(blocks)]
-            f = factor_after[t]
-            if f < 0:
+            scheduled = factor_after[t] >= 0
+            if not scheduled and at[1] + 1 < every:
                 tangent(cell, turned, record[0], blocks[s % len(blocks)], Q_next, work)
+                at[1] += 1
             else:
                 tangent(cell, turned, record[0], blocks[s % len(blocks)], moved, work)
-                rank, path = orthonormalise(moved, Q_next, factors[f % len(factors)], qr_work, resolution, scale[0])
-                for i in range(k):
-                    log_R[f, i] = np.log(qr_work.L[i, i])
+                F = factors[at[0] % len(factors)]
+                rank, path = orthonormalise(moved, Q_next, F, qr_work, resolution, scale[0])
                 if rank < k:
                     return t, rank
                 paths[path] += 1
+                scale[0] *= FORGOTTEN
                 for i in range(k):
+                    log_R[at[0], i] += np.log(qr_work.L[i, i])
                     scale[0] = max(scale[0], qr_work.lengths[i])
+                at[0] += scheduled
+                at[1] = 0
     return stop, k
+
+
+class Sweep:
+    """A forward sweep over x (T, B, m) on its way.
+
+    Parameters
+    ----------
+    resolution : float
+        Relative size of what a QR takes for noise.
+
+    Attributes
+    ----------
+    t : int
+        The next step.
+    every : int
+        Steps after which a QR follows, at most.
+    log_R : array (n_qr, k)
+        A row for each interval of the schedule.
+    paths : int array (4,)
+        Number of QRs done by each path of `lyapflow.linalg.qr`, and of those that were suspicious.
+    """
+
+    def __init__(
+        self, cell: Any, size: Sizes, x: np.ndarray, tape: Tape, plan: Schedule, resolution: float = 0.0
+    ) -> None:
+        self.cell, self.size, self.x, self.plan, self.resolution = cell, size, x, plan, resolution
+        self.turned, self.t, self.every = transposed(cell), 0, plan.t_ons
+        self.log_R = np.zeros((plan.n_qr, tape.blocks.shape[1]))
+        self.paths, self.at, self.scale = np.zeros(4, np.int64), np.zeros(2, np.int64), np.zeros(1)
+        self.go_on_with(tape)
+
+    def go_on_with(self, tape: Tape) -> None:
+        """Go on with another tape, whose block may have other vectors."""
+        k, n = tape.blocks.shape[1:]
+        self.tape, self.k = tape, k
+        self._scratch = (
+            np.empty((k, n), self.x.dtype),
+            np.empty((k, self.size.tangent_work), self.x.dtype),
+            workspace(k, n, self.x.dtype == float),
+        )
+        self._segment = steps_per_segment(self.size, k + self.x.shape[1])
+
+    def to(self, stop: int) -> bool:
+        """Advance to a step, returning to Python ten times a second; False at a step that is suspicious.
+
+        That step is done, and its QR, but not counted. Raises Diverged, which names the step, if a state stops being
+        finite.
+        """
+        while self.t < stop:
+            breathe()
+            call_help(self.size.state**2 * max(self.k, self.x.shape[1]))
+            self.t, rank = advance(
+                self.cell,
+                self.turned,
+                self.x,
+                self.t,
+                min(self.t + self._segment, stop),
+                self.plan.transient,
+                self.plan.factor_after,
+                self.every,
+                self.at,
+                self.resolution,
+                self.scale,
+                self.paths,
+                self.tape,
+                self.log_R,
+                *self._scratch,
+            )
+            if rank == NOT_FINITE:
+                raise state_lost(self.t, self.tape.states[(self.t + 1) % len(self.tape.states)])
+            if rank < self.k:
+                self.paths[-1] += 1
+                return False
+        return True
+
+    def accept(self) -> None:
+        """Count the suspicious step after all."""
+        self.log_R[self.at[0]] += np.log(np.diagonal(self._scratch[-1].L))
+        self.at[:] = self.at[0] + (self.plan.factor_after[self.t] >= 0), 0
+        self.t += 1
+
+    def rewind(self) -> None:
+        """Go back from a suspicious step to the last QR."""
+        since = int(self.at[1])
+        self.scale[0] **= 1 / (since + 1)  # of an interval, then of a step
+        self.t, self.at[1] = self.t - since, 0
 
 
 def sweep(
@@ -181,69 +291,31 @@ def sweep(
     resolution: float = 0.0,
     recover: Recover | None = None,
     checkpoints: dict[int, Checkpoint | None] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run `advance` over all steps of x (T, B, m), returning to Python ten times a second.
+) -> np.ndarray:
+    """log R (n_qr, k) of all steps of x (T, B, m).
 
-    Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape, log_R)
-    may correct that QR's row of log_R, and returns the tape to go on with, whose block may have fewer vectors. The
-    values of `checkpoints` are set to where the sweep is before the steps that are its keys.
-
-    Returns
-    -------
-    log_R : array (n_qr, k)
-    paths : int array (4,)
-        Number of QRs done by each path of `lyapflow.linalg.qr`, and of those that were suspicious.
+    Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape) may
+    raise. The values of `checkpoints` are set to where the sweep is before the steps that are its keys.
 
     Raises
     ------
     Diverged
         If a state stops being finite; it names the step.
     """
-    k = tape.blocks.shape[1]
-    log_R = np.empty((plan.n_qr, k))
-    moved, work = np.empty((k, size.state), x.dtype), np.empty((k, size.tangent_work), x.dtype)
-    qr_work = workspace(k, size.state, x.dtype == float)
-    segment = steps_per_segment(size, k + x.shape[1])
     if plan.t_ons > 1:  # after many steps a direction that has lost half of its digits is suspicious, too
         resolution = max(resolution, float(np.sqrt(np.finfo(x.dtype).eps)))
-    scale, paths = np.zeros(1), np.zeros(4, np.int64)
+    run = Sweep(cell, size, x, tape, plan, resolution)
     checkpoints = {} if checkpoints is None else checkpoints
-    marks = [*sorted(checkpoints), plan.steps]
-    turned, start = transposed(cell), 0
     with one_blas_thread():
-        while start < plan.steps:
-            breathe()
-            call_help(size.state**2 * max(k, x.shape[1]))
-            if start in checkpoints:
-                block = tape.blocks[max(start - plan.transient, 0) % len(tape.blocks)]
-                checkpoints[start] = Checkpoint(tape.states[start % len(tape.states)].copy(), block.copy())
-            stop = min(start + segment, next(mark for mark in marks if mark > start))
-            start, rank = advance(
-                cell,
-                turned,
-                x,
-                start,
-                stop,
-                plan.transient,
-                plan.factor_after,
-                resolution,
-                scale,
-                paths,
-                tape,
-                log_R,
-                moved,
-                work,
-                qr_work,
-            )
-            if rank == NOT_FINITE:
-                raise state_lost(start, tape.states[(start + 1) % len(tape.states)])
-            if rank < k and recover is not None:
-                paths[-1] += 1
-                tape = recover(start, tape, log_R)
-                k = tape.blocks.shape[1]
-                moved, work, qr_work = moved[:k], work[:k], workspace(k, size.state, x.dtype == float)
-                start += 1
-    return log_R, paths
+        for mark in [*sorted(checkpoints), plan.steps]:
+            while not run.to(mark):
+                if recover is not None:
+                    recover(run.t, tape)
+                run.accept()
+            if mark in checkpoints:
+                block = tape.blocks[max(mark - plan.transient, 0) % len(tape.blocks)]
+                checkpoints[mark] = Checkpoint(tape.states[mark % len(tape.states)].copy(), block.copy())
+    return run.log_R
 
 
 def state_lost(step: int, states: np.ndarray) -> Diverged:

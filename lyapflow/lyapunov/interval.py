@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from lyapflow.cells.interface import Sizes
-from lyapflow.lyapunov.deficiency import volume_growth
 from lyapflow.lyapunov.forward import schedule
+from lyapflow.lyapunov.growth import volume_growth
 
 LONGEST = 48  # steps of the short sweep, and of an interval
 
@@ -24,8 +24,8 @@ def automatic(
     uncounted = transient + q_transient
     length = min(LONGEST, max(1, (len(x) - uncounted) // 8))
     plan = schedule(uncounted + length, 1, transient, q_transient)
-    log_R, _ = volume_growth(cell, size, x[: plan.steps], h0, block, plan)
-    steps, t_ons = log_R[plan.uncounted :], 1
+    found = volume_growth(cell, size, x[: plan.steps], h0, block, plan)
+    steps, t_ons = found.log_growth[plan.uncounted :], 1
     if not np.isfinite(steps).all():  # lost rank: intervals would be done again anyway
         return 1
     growth = np.cumsum(np.vstack([np.zeros(len(block)), steps]), axis=0)

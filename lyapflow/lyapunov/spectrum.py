@@ -16,8 +16,8 @@ from lyapflow._jit import one_blas_thread
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
-from lyapflow.lyapunov.deficiency import volume_growth
 from lyapflow.lyapunov.forward import Schedule, initial_state, inputs, schedule
+from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.interval import automatic
 
 BATCHES = 32
@@ -282,10 +282,11 @@ def lyapunov_spectrum(
     given = problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
     cell, size, _, plan, start, block = given
 
-    def growth(b: int) -> tuple[np.ndarray, np.ndarray]:
+    def growth(b: int) -> Growth:
         return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
 
-    log_R, paths = map(np.array, zip(*each_trajectory(growth, len(start))))
+    found = each_trajectory(growth, len(start))
+    log_R, paths = (np.array([getattr(one, name) for one in found]) for name in ("log_growth", "paths"))
     return _spectrum(log_R[:, plan.uncounted :], paths.sum(axis=0), plan, size, cell[0].dtype)
 
 

@@ -1,0 +1,94 @@
+"""Which exponents of a step have a gradient that floating-point numbers can carry.
+
+The pullback of QR divides by R, so rounding errors grow by ``|D| / R_jj``. Let a vector be known to
+within δ; then D q is to within ``δ |D|``, and taking away the vectors before it adds their errors,
+c_i times each, where ``D q_j = Σ_i c_i D q_i + new direction``. A direction not longer than
+``δ |D| (1 + Σ_i |c_i|)`` is not resolved. In float64 δ is 4096 ε, in float32, where that would
+refuse ordinary networks, n ε.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from lyapflow._checks import Diverged
+from lyapflow._jit import one_blas_thread
+from lyapflow.cells.interface import Sizes, transposed
+from lyapflow.cells.parameters import map_arrays
+from lyapflow.linalg.graded import KNOWN
+from lyapflow.linalg.qr import rounding
+from lyapflow.lyapunov.forward import Tape
+from lyapflow.lyapunov.rank import linearise
+
+
+def resolution(n: int, dtype: np.dtype) -> float:
+    """How well a vector is taken to be known, relative to its length: δ."""
+    return max(rounding(n, dtype), KNOWN) if dtype == np.float64 else rounding(n, dtype)
+
+
+def _resolved(t: int, cell: Any, size: Sizes, x: np.ndarray, transient: int, tape: Tape) -> list[int]:
+    """The vectors of the block that step t leaves resolved, found in float64."""
+    n = size.state
+    h = tape.states[t % len(tape.states)].astype(float)
+    block = tape.blocks[(t - transient) % len(tape.blocks)].astype(float)
+    cell = map_arrays(lambda a: a.astype(float), cell)
+    DT, work = np.empty((n, n)), np.empty((n, size.tangent_work))
+    h_next, record = np.empty_like(h), np.empty((1, size.record))
+    with one_blas_thread(), np.errstate(all="ignore"):
+        linearise(cell, transposed(cell), h, x[t].astype(float), h_next, record, np.eye(n), DT, work)
+        moved = block @ DT
+        if not (np.isfinite(DT).all() and np.isfinite(moved).all()):
+            raise Diverged(f"the tangent block overflowed at step {t}: use smaller weights", step=t)
+        return _independent(moved, float(np.linalg.norm(DT, 2)) * resolution(n, x.dtype))
+
+
+def _independent(B: np.ndarray, noise: float) -> list[int]:
+    """Rows of B, each known to within noise, whose new direction is longer than what that makes of it."""
+    k, n = B.shape
+    kept: list[int] = []
+    Q, L = np.empty((k, n)), np.zeros((k, k))
+    for j in range(k):
+        r = len(kept)
+        direction, along = B[j].copy(), np.zeros(r)
+        for _ in range(2):  # Gram-Schmidt twice is as good as Householder
+            again = Q[:r] @ direction
+            direction -= again @ Q[:r]
+            along += again
+        c = solve_triangular(L[:r, :r], along, lower=True, trans="T", check_finite=False) if r else along
+        length = float(np.linalg.norm(direction))
+        if length > noise * (1 + float(np.abs(c).sum())):
+            Q[r], L[r, :r], L[r, r] = direction / length, along, length
+            kept.append(j)
+    return kept
+
+
+def all_resolved(cell: Any, size: Sizes, x: np.ndarray, transient: int) -> Callable[[int, Tape], None]:
+    """A `recover` of sweeps with a QR after every step that goes on where a suspicion was wrong.
+
+    Else it raises Diverged with the step and, as rank, the number of leading exponents that are resolved there.
+    """
+
+    def recover(t: int, tape: Tape) -> None:
+        rows, k = _resolved(t, cell, size, x, transient, tape), tape.blocks.shape[1]
+        if len(rows) == k:
+            return
+        leading = next(i for i, row in enumerate([*rows, k]) if row != i) if rows else 0
+        raise Diverged(
+            f"the tangent block lost rank at step {t} (silent units, shut gates or saturation): "
+            f"{len(rows) or 'none'} of {k} exponents can be told from rounding errors there",
+            step=t,
+            rank=leading,
+        )
+
+    return recover
+
+
+class Suspicious(Exception):
+    """Enough to do the sweep again, with a QR after every step."""
+
+
+def suspicious(t: int, tape: Tape) -> None:
+    """A `recover` that leaves the sweep."""
+    raise Suspicious
