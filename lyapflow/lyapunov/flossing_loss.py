@@ -11,10 +11,11 @@ from lyapflow._threads import threads
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE
 from lyapflow.cells.parameters import map_arrays
+from lyapflow.linalg.graded import NOISE
 from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat, steps_per_chunk
-from lyapflow.lyapunov.resolution import Suspicious, all_resolved, resolution, suspicious
-from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem
+from lyapflow.lyapunov.resolution import Suspicious, all_resolved, confirm, resolution, suspicious
+from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem, with_intervals
 
 
 def _checked_flossing(target: Any, memory: Any, **arguments: Any) -> tuple[Problem, np.ndarray, float]:
@@ -90,7 +91,8 @@ def flossing_value_and_grad(
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
     arguments = dict(cell=cell, x=x, k=k, h0=h0, q0=q0, t_ons=t_ons, transient=transient, q_transient=q_transient)
-    return _flossing(*_checked_flossing(target, memory, **arguments))
+    given, wanted, memory = _checked_flossing(target, memory, **arguments)
+    return _flossing(with_intervals(given), wanted, memory)
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -126,14 +128,25 @@ def piece_starts(given: Problem, memory: float) -> list[int]:
     return sorted({0, *range(plan.steps - length, 0, -length)})
 
 
+def _confirmed_sweep(
+    given: Problem, b: int, block: np.ndarray, tape: Tape, plan: Schedule, recover: Recover, checkpoints: dict[int, Any]
+) -> np.ndarray:
+    """log R of trajectory b, whose gradient floating-point numbers can carry; else raises Diverged with a rank."""
+    cell, size, x = given.cell, given.size, given.driven(b)
+    log_R, ratio = sweep(cell, size, x, tape, plan, resolution(size.state, x.dtype), recover, checkpoints)
+    if x.dtype == np.float64 and ratio < NOISE:
+        confirm(log_R, cell, size, x, given.start[b : b + 1], block, plan)
+    return log_R
+
+
 def _with_way_out(error: Diverged, given: Problem) -> Diverged:
     """The error of lost rank with the largest k that works for all trajectories, found by sweeps without a tape."""
-    cell, size, plan, k = given.cell, given.size, given.plan.every_step(), error.rank or 0
+    cell, size, plan, k = given.cell, given.size, given.plan.with_interval(1), error.rank or 0
 
     def alone(b: int) -> None:
-        driven, tape = given.driven(b), new_tape(size, given.start[b : b + 1], given.block[:k], plan, full=False)
-        recover = all_resolved(cell, size, driven, plan.transient)
-        sweep(cell, size, driven, tape, plan, resolution(size.state, driven.dtype), recover)
+        tape = new_tape(size, given.start[b : b + 1], given.block[:k], plan, full=False)
+        recover = all_resolved(cell, size, given.driven(b), plan.transient)
+        _confirmed_sweep(given, b, given.block[:k], tape, plan, recover, {})
 
     works = False
     while k > 0 and not works:
@@ -151,7 +164,7 @@ def _with_way_out(error: Diverged, given: Problem) -> Diverged:
 
 
 def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float, Any, np.ndarray]:
-    cell, size, x, plan, start, block = given
+    cell, size, x, plan, start, block, _ = given
     batch, counted, starts = len(start), plan.ends[-1], piece_starts(given, memory)
     whole = starts == [0]
 
@@ -161,7 +174,7 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
         def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
             tape = new_tape(size, start[b : b + 1], block, plan, full=whole)
             checkpoints: dict[int, Any] = {} if whole else dict.fromkeys(starts)
-            log_R = sweep(cell, size, driven, tape, plan, resolution(size.state, x.dtype), recover, checkpoints)
+            log_R = _confirmed_sweep(given, b, block, tape, plan, recover, checkpoints)
             return log_R[plan.uncounted :].sum(axis=0), plan, tape, checkpoints
 
         if plan.t_ons > 1:
@@ -169,7 +182,7 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
                 return run(plan, suspicious)
             except Suspicious:  # an interval is ill-conditioned, or rank is lost
                 pass
-        every_step = plan.every_step()
+        every_step = plan.with_interval(1)
         return run(every_step, all_resolved(cell, size, driven, plan.transient))
 
     def back(b: int) -> Any:

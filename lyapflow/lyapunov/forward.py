@@ -53,10 +53,10 @@ class Schedule(NamedTuple):
     def n_qr(self) -> int:
         return int((self.factor_after >= 0).sum())
 
-    def every_step(self) -> "Schedule":
-        """The same, with a QR after every step."""
+    def with_interval(self, t_ons: int) -> "Schedule":
+        """The same, with a QR after every t_ons steps."""
         counting = self.steps - int(self.ends[-1])
-        return schedule(self.steps, 1, self.transient, counting - self.transient)
+        return schedule(self.steps, t_ons, self.transient, counting - self.transient)
 
     def part(self, start: int, stop: int) -> "Schedule":
         """What happens in the steps from start to stop, as a sweep of its own whose counting is of no concern."""
@@ -159,8 +159,9 @@ def advance(
     """Take the steps from start to stop; the tangent block belongs to the first state of the batch.
 
     A QR follows a step that the schedule names, or that ends `every` steps without one; log R is added to the row of
-    the schedule's interval. at (2,) is the number of that row, and of steps since the last QR. scale (1,) is the
-    longest vector of late blocks: a block that is much smaller may be all noise. paths counts the ways of QR.
+    the schedule's interval. at (2,) is the number of that row, and of steps since the last QR. scale (2,) is the
+    longest vector of late blocks, since a block that is much smaller may be all noise, and the smallest ratio of
+    any R_ii to the longest vector of its block. paths counts the ways of QR.
 
     Returns the step at which it ended, and k; or the failing step, which is not counted, and NOT_FINITE or the number
     of vectors before the first suspicious one.
@@ -187,10 +188,13 @@ def advance(
                 if rank < k:
                     return t, rank
                 paths[path] += 1
-                scale[0] *= FORGOTTEN
+                longest, shortest = 0.0, np.inf
                 for i in range(k):
                     log_R[at[0], i] += np.log(qr_work.L[i, i])
-                    scale[0] = max(scale[0], qr_work.lengths[i])
+                    longest = max(longest, qr_work.lengths[i])
+                    shortest = min(shortest, qr_work.L[i, i])
+                scale[0] = max(FORGOTTEN * scale[0], longest)
+                scale[1] = min(scale[1], shortest / longest)
                 at[0] += scheduled
                 at[1] = 0
     return stop, k
@@ -222,7 +226,7 @@ class Sweep:
         self.cell, self.size, self.x, self.plan, self.resolution = cell, size, x, plan, resolution
         self.turned, self.t, self.every = transposed(cell), 0, plan.t_ons
         self.log_R = np.zeros((plan.n_qr, tape.blocks.shape[1]))
-        self.paths, self.at, self.scale = np.zeros(4, np.int64), np.zeros(2, np.int64), np.zeros(1)
+        self.paths, self.at, self.scale = np.zeros(4, np.int64), np.zeros(2, np.int64), np.array([0.0, np.inf])
         self.go_on_with(tape)
 
     def go_on_with(self, tape: Tape) -> None:
@@ -272,6 +276,7 @@ class Sweep:
     def accept(self) -> None:
         """Count the suspicious step after all."""
         self.log_R[self.at[0]] += np.log(np.diagonal(self._scratch[-1].L))
+        self.scale[1] = 0.0
         self.at[:] = self.at[0] + (self.plan.factor_after[self.t] >= 0), 0
         self.t += 1
 
@@ -291,8 +296,8 @@ def sweep(
     resolution: float = 0.0,
     recover: Recover | None = None,
     checkpoints: dict[int, Checkpoint | None] | None = None,
-) -> np.ndarray:
-    """log R (n_qr, k) of all steps of x (T, B, m).
+) -> tuple[np.ndarray, float]:
+    """log R (n_qr, k) of all steps of x (T, B, m), and the smallest ratio of an R_ii to the longest of its vectors.
 
     Where the QR after step t cannot tell a direction from noise of relative size `resolution`, recover(t, tape) may
     raise. The values of `checkpoints` are set to where the sweep is before the steps that are its keys.
@@ -315,7 +320,7 @@ def sweep(
             if mark in checkpoints:
                 block = tape.blocks[max(mark - plan.transient, 0) % len(tape.blocks)]
                 checkpoints[mark] = Checkpoint(tape.states[mark % len(tape.states)].copy(), block.copy())
-    return run.log_R
+    return run.log_R, float(run.scale[1])
 
 
 def state_lost(step: int, states: np.ndarray) -> Diverged:

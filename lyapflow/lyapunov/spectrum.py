@@ -172,6 +172,7 @@ class Problem(NamedTuple):
     plan: Schedule
     start: np.ndarray  # (B, n_state)
     block: np.ndarray  # (k, n_state)
+    automatic: bool  # whether intervals are still to be chosen
 
     def driven(self, b: int) -> np.ndarray:
         """The input of trajectory b."""
@@ -185,14 +186,20 @@ def problem(
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
     x, _ = inputs(x, size, cell[0])
-    plan = schedule(len(x), 1 if isinstance(t_ons, str) else t_ons, transient, q_transient)
-    start = initial_state(h0, size, x.shape[1], cell[0])
-    block = _initial_block(q0, size.state, k, cell[0])
-    if isinstance(t_ons, str):
+    chosen = isinstance(t_ons, str)
+    if chosen:
         _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
-        t_ons = automatic(cell, size, np.ascontiguousarray(x[:, :1]), start[:1], block, transient, q_transient)
-        plan = schedule(len(x), t_ons, transient, q_transient)
-    return Problem(cell, size, x, plan, start, block)
+    plan = schedule(len(x), 1 if chosen else t_ons, transient, q_transient)
+    start = initial_state(h0, size, x.shape[1], cell[0])
+    return Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]), chosen)
+
+
+def with_intervals(given: Problem) -> Problem:
+    """The same with intervals chosen, where that was asked for: from a short sweep of the first trajectory."""
+    if not given.automatic:
+        return given
+    t_ons = automatic(given.cell, given.size, given.driven(0), given.start[:1], given.block, given.plan)
+    return given._replace(plan=given.plan.with_interval(t_ons))
 
 
 def _spectrum(log_R: np.ndarray, paths: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
@@ -279,8 +286,8 @@ def lyapunov_spectrum(
     >>> float(lf.lyapunov_spectrum(cell, np.empty((100, 0))).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    given = problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient)
-    cell, size, _, plan, start, block = given
+    given = with_intervals(problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient))
+    cell, size, _, plan, start, block, _ = given
 
     def growth(b: int) -> Growth:
         return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
