@@ -524,7 +524,8 @@ def condition(
     network, h0, name, what = _chosen(run, cell, units, gain, weights, dtype, seed, source)
     _writable(out)
     x = _input(name, transient + max(1000, wanted[-1]), sizes(network).inputs, network[0].dtype, seed)
-    h0 = np.concatenate([h0[None], trajectory(network, x[:transient], h0)])[-1]
+    if transient:
+        h0 = trajectory(network, x[:transient], h0)[-1]
     with long_product(console, wanted[-1]) as progress:
         found = condition_number(network, x[transient:], steps=wanted, h0=h0, m=m, bits=bits, progress=progress)
     table = Table(box=None, pad_edge=False)

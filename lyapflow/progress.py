@@ -104,15 +104,19 @@ class Progress:
 
 
 @contextmanager
-def long_product(console: Console, steps: int) -> Iterator[Callable[[int, int], None]]:
+def long_product(console: Console, steps: int) -> Iterator[Callable[[float, int], None]]:
     """Shows how far a product of Jacobians has come, through the callback that it gives: (step, bits)."""
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    said = time.monotonic()
     with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps)
 
-        def show(t: int, bits: int) -> None:
+        def show(t: float, bits: int) -> None:
+            nonlocal said
             bar.update(task, completed=t, description=f"product of {bits} bits")
-            if not console.is_terminal and t and t % 100 == 0:
-                print(f"step {t} of {steps}, {bits} bits", flush=True)
+            now = time.monotonic()
+            if not console.is_terminal and ((t and t % 100 == 0) or now - said > 30):
+                said = now
+                print(f"step {t:.4g} of {steps}, {bits} bits", flush=True)
 
         yield show

@@ -246,6 +246,15 @@ def test_condition_is_the_library(command):
         assert re.search(rf"^ *{t} +{log_kappa:.4f} +{predicted:.4f} ", out, re.MULTILINE)
 
 
+def test_condition_without_a_transient(command):
+    code, out, err = command(*"condition --units 3 --steps 2 --transient 0".split())
+    assert (code, err) == (0, "")
+    rng = lf.learning.streams.stream
+    cell, h0 = lf.TanhRNN.random(3, 1, rng=rng(0, "weights")), rng(0, "state").standard_normal(3)
+    x = lf.tasks.BinaryTemporalXOR(2).inputs(rng(0, "input"), 1000, 1, np.dtype(float))[:, 0]
+    assert f"{lf.condition_number(cell, x, steps=2, h0=h0).log_kappa:.4f}" in out
+
+
 def test_long_products_show_how_far_they_are(command, capsys):
     out = command("condition", "--units", "2", "--steps", "250")[1]
     assert "step 200 of 250, " in out

@@ -11,6 +11,7 @@ from lyapflow.cells.interface import sizes
 from lyapflow.precision import cells
 from lyapflow.precision.arithmetic import Balls, Undecided, arithmetic, exact
 from lyapflow.precision.condition import _rounded
+from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import log_singular_values
 from lyapflow.precision.spectrum import exponents
 from tests.test_cells import each_cell
@@ -180,11 +181,164 @@ def test_an_lstm_at_rest_has_lost_half_its_rank(backend):
     np.testing.assert_allclose(np.exp(found.log_singular_values[1]), sigma, atol=1e-13 * sigma[0])
 
 
+def products_in_float64(cell, x, h, steps):
+    """Singular values of the products, and how far float64 can be off."""
+    sigma = np.linalg.svd(float64_product(cell, x, h, steps), compute_uv=False)
+    return sigma, 1e-12 * sigma[0]
+
+
+two_pruned = np.random.default_rng(0).standard_normal((5, 5)) * [1, 0, 1, 0, 1]
+few = np.array([[1, 2], [3, -1], [2, 2], [0, 1]]) @ [[1, 0, 1, -1], [2, 1, 1, 3]] / 8
+
+
+@pytest.mark.parametrize(
+    ("W", "ranks"),
+    [
+        (np.zeros((3, 3)), [3, 0, 0, 0]),
+        (np.ones((4, 4)), [4, 1, 1, 1]),
+        ([[1, 1], [1, 1]], [2, 1, 1, 1]),
+        (two_pruned, [5, 3, 3, 3]),
+        (few, [4, 2, 2, 2]),
+        ([[1, -1], [1, -1]], [2, 1, 0, 0]),
+        (np.diag(np.ones(4), -1), [5, 4, 3, 1]),
+        (np.random.default_rng(1).standard_normal((4, 4))[[0, 1, 1, 0]], [4, 2, 2, 2]),
+    ],
+)
 @each_backend
-def test_rank_that_nothing_shows_is_not_searched_for_ever(backend):
+def test_lost_rank_of_any_kind(W, ranks, backend):
+    cell, x = linear(W), np.zeros((4, 0))
+    found = lf.condition_number(cell, x, steps=[0, 1, 2, 4], backend=backend)
+    np.testing.assert_array_equal(found.rank, ranks)
+    np.testing.assert_array_equal(found.log_kappa, np.where(found.rank < len(W), np.inf, 0.0))
+    assert found.reason is None and found.error.max() < 1e-6 and found.bits < 400
+    for t, logs, left in zip(found.steps, found.log_singular_values, found.rank):
+        sigma, off = products_in_float64(cell, x, np.zeros(len(W)), t)
+        np.testing.assert_allclose(np.exp(logs), sigma, rtol=0, atol=off)
+        np.testing.assert_array_equal(np.isneginf(logs), np.arange(len(W)) >= left)
+    tanh = lf.TanhRNN(cell.W, cell.V, np.arange(1.0, len(W) + 1))
+    moved = lf.condition_number(tanh, x, steps=[0, 1, 2, 4], h0=tanh.b, backend=backend)
+    nilpotent = np.array_equal(W, [[1, -1], [1, -1]])  # which slopes that differ undo
+    np.testing.assert_array_equal(moved.rank, [2, 1, 1, 1] if nilpotent else ranks)
+    resting = lf.condition_number(tanh._replace(b=cell.b), x, steps=[0, 1, 2, 4], backend=backend)
+    np.testing.assert_array_equal(resting.rank, ranks)
+
+
+@each_backend
+def test_a_step_in_which_all_units_are_silent(backend):
+    cell = lf.ReluRNN(np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 0)), -np.ones(2))
+    found = lf.condition_number(cell, np.zeros((3, 0)), steps=[1, 2, 3], backend=backend)
+    np.testing.assert_array_equal(found.rank, [2, 0, 0])
+    np.testing.assert_array_equal(found.log_singular_values[1:], -np.inf)
+    np.testing.assert_array_equal(found.log_kappa[1:], np.inf)
+    np.testing.assert_array_equal(found.error[1:], 0.0)
+
+
+@pytest.mark.parametrize(("cell_class", "rank"), [(lf.LSTM, 3), (lf.GRU, 3)])
+@each_backend
+def test_gates_without_weights(cell_class, rank, backend):
+    cell, x, h = problem(cell_class, n=3)
+    none = lf.condition_number(cell._replace(W=0 * cell.W), x, steps=[1, 4], h0=h, backend=backend)
+    np.testing.assert_array_equal(none.rank, rank)  # what the forget or update gate keeps
+    sigma, off = products_in_float64(cell._replace(W=0 * cell.W), x, h, 4)
+    np.testing.assert_allclose(np.exp(none.log_singular_values[1]), sigma, rtol=0, atol=off)
+
+
+@each_backend
+def test_units_that_cancel_are_at_zero_exactly(backend):
+    """Which no ball of a few hundred bits shows: two units are equal, a third is their difference."""
+    W = np.array([[0.3, 0.3, 0.7], [0.3, 0.3, 0.7], [0.1, -0.1, 0.2]])
+    cell = lf.ReluRNN(W, np.zeros((3, 0)), np.array([0.1, 0.1, 0.0]))
+    found = lf.condition_number(cell, np.zeros((40, 0)), steps=[1, 40], h0=np.array([0.3, 0.3, 0]), backend=backend)
+    assert found.reason is None
+    np.testing.assert_array_equal(found.rank, [2, 2])  # all three units are active, the first two are equal
+
+
+@each_backend
+def test_rank_that_nothing_shows_is_not_searched_for_ever(backend, monkeypatch):
+    monkeypatch.setattr("lyapflow.precision.condition.rank", lambda T: len(T[0]))
     found = lf.condition_number(linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend)
     assert found.log_kappa[0] == 0.0 and np.isnan(found.log_kappa[1])
     assert "from step 3 on" in found.reason
+
+
+@each_backend
+def test_what_is_beyond_any_number_of_bits_has_a_reason(backend):
+    cell = lf.TanhRNN(1e300 * np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 0)), np.array([0.1, 1e300]))
+    found = lf.condition_number(cell, np.zeros((3, 0)), steps=[1, 3], backend=backend)
+    assert np.isfinite(found.log_kappa[0]) and np.isnan(found.log_kappa[1])
+    assert "do not show all singular values from step 3 on" in found.reason
+
+
+@each_backend
+def test_a_rank_that_is_not_there_ends(backend):
+    a = arithmetic(backend)
+    for matrix in (np.zeros((4, 4)), np.ones((4, 4)), two_pruned):
+        with a.precision(200):
+            assert log_singular_values(a, exact(a, matrix), len(matrix)) == ([], math.inf)
+
+
+@each_backend
+def test_silent_units_start_with_few_bits(backend):
+    cell, x, h = problem(lf.ReluRNN)
+    cell = cell._replace(b=np.array([20.0, 20.0, 20.0, -50.0]))
+    found = lf.condition_number(cell, x, steps=[1, 3], h0=h, backend=backend)
+    assert found.predicted[1] > 100 or np.isinf(found.predicted[1])
+    np.testing.assert_array_equal(found.rank, [4, 3])
+    assert found.bits < 300
+
+
+@each_backend
+def test_many_columns(backend):
+    """More than a block of them, with every length, and fewer independent ones."""
+    rng, a = np.random.default_rng(0), arithmetic(backend)
+    left, right = (lf.qr(rng.standard_normal((40, 40)))[0][:, :30] for _ in range(2))
+    logs = np.r_[np.zeros(5), np.linspace(-1, -60, 25)] * math.log(2)
+    with a.precision(500):
+        graded = a.product(exact(a, left), exact(a, (right * np.exp(logs)).T.copy()))
+        found, error = log_singular_values(a, graded, 30)
+        np.testing.assert_allclose(found, logs, rtol=0, atol=1e-10)
+        assert error < 1e-9
+        found, error = log_singular_values(a, graded, 20)
+        np.testing.assert_allclose(found, logs[:20], rtol=0, atol=error)
+        assert 0.1 < error < 1.0  # what it leaves out
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("backend", "way_out"), [("mpmath", "python-flint takes a tenth"), ("flint", "by m=")])
+def test_long_work_is_announced_and_shown(backend, way_out, monkeypatch):
+    if backend not in BACKENDS:
+        pytest.skip("no python-flint")
+    cell, x, h = problem(lf.TanhRNN)
+    monkeypatch.setattr("lyapflow.precision.condition.LONG", 0.0)
+    calls = []
+    with pytest.warns(lf.LyapflowWarning, match=f"a state of 4 over 3 steps take about 1 minutes.*{way_out}"):
+        lf.condition_number(cell, x, steps=3, h0=h, backend=backend, progress=lambda t, bits: calls.append(t))
+    within = [t for t in calls if 2 < t < 3]
+    assert len(within) >= 3 and 3 in calls
+
+
+def test_an_ensemble_is_refused_with_the_way_out():
+    cell, x, _ = problem(lf.TanhRNN)
+    with pytest.raises(lf.LyapflowError, match="takes one cell, got an ensemble of 2; call it for each of its members"):
+        lf.condition_number(lf.stack([cell, cell]), np.stack([x, x]), steps=3)
+
+
+def test_residues_obey_what_numbers_do():
+    r, numbers = Residues(arithmetic("mpmath")), [0.1, -3.0, 5e-324, 1.7e308]
+    a, b, c, d = map(r.number, numbers)
+    assert (
+        (a + b) * c == a * c + b * c and a / b * b == a and 1 - a == -(a - 1) and a**2 == a * a and 2 / a == 2 * a**-1
+    )
+    assert r.number(0.1) + r.number(-0.1) == 0 and r.number(0.25) * 4 == 1 and d - r.number(1.7e308) == 0
+    assert r.exp(-a) * r.exp(a) == 1 == r.exp(r.number(0.0)) and r.exp(a) == r.exp(a) != r.exp(b)
+    assert r.tanh(-a) == -r.tanh(a) and r.tanh(a) ** 2 + r.sech(a) ** 2 == 1
+    assert r.sqrt(a) == r.sqrt(a) != r.log(a) and r.log(r.number(1.0)) == 0 == r.sqrt(r.number(0.0))
+    A, B = exact(r, np.random.default_rng(0).standard_normal((3, 2))), exact(r, np.ones((2, 4)))
+    assert r.product(A, B) == [[r.dot(row, column) for column in zip(*B)] for row in A]
+    assert r.product(A, [[], []]) == [[], [], []]
+    assert rank(A) == 2 and rank(r.product(A, B)) == 1 and rank(exact(r, np.zeros((2, 2)))) == 0
+    with pytest.raises(TypeError):
+        assert a < b
 
 
 @each_backend

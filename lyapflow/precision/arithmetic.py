@@ -1,11 +1,12 @@
 """Arithmetic of a given precision: balls by FLINT, which enclose the exact result, or mpmath's floating point.
 
 A vector is a list of numbers, a matrix a list of rows. Numbers know ``+ - * /`` and comparison; what else is needed
-the arithmetic does. Neither leaves a trace in the caller's FLINT or mpmath settings. Both libraries are imported where
-they are used: that takes 0.1 s, and python-flint may be missing.
+the arithmetic does, which keeps its answers to `not_negative`. Neither leaves a trace in the caller's FLINT or mpmath
+settings. Both libraries are imported where they are used: that takes 0.1 s, and python-flint may be missing.
 """
 
 import importlib.util
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import mul
@@ -18,6 +19,7 @@ from lyapflow._checks import LyapflowError
 
 Vector = list[Any]
 Matrix = list[Vector]
+WIDEST = 10**5  # bits between the exponents of numbers that mpmath multiplies together
 
 
 class Undecided(ArithmeticError):
@@ -33,6 +35,7 @@ class Balls:
         import flint
 
         self.flint = flint
+        self.decisions: deque[bool] = deque()
 
     @contextmanager
     def precision(self, bits: int) -> Iterator[None]:
@@ -61,11 +64,10 @@ class Balls:
         return float(x.mid())
 
     def not_negative(self, x: Any) -> bool:
-        if x >= 0:
-            return True
-        if x < 0:
-            return False
-        raise Undecided
+        if not (x >= 0 or x < 0):
+            raise Undecided
+        self.decisions.append(bool(x >= 0))
+        return self.decisions[-1]
 
     def middle(self, x: Any) -> Any:
         """The number in the middle of a ball, rounded to the present precision."""
@@ -96,6 +98,7 @@ class Floats:
         import mpmath
 
         self.context = mpmath.MPContext()
+        self.decisions: deque[bool] = deque()
 
     @contextmanager
     def precision(self, bits: int) -> Iterator[None]:
@@ -127,7 +130,8 @@ class Floats:
         return float(x)
 
     def not_negative(self, x: Any) -> bool:
-        return bool(x >= 0)
+        self.decisions.append(bool(x >= 0))
+        return self.decisions[-1]
 
     def middle(self, x: Any) -> Any:
         return +x
@@ -150,7 +154,10 @@ class Floats:
 def _integers(numbers: Iterable[Any]) -> tuple[list[int], int]:
     """The same numbers as integers times a power of 2: multiplied so, mpmath's are ten times faster."""
     parts = [(man if value >= 0 else -man, exp) for value in numbers for man, exp in [value.man_exp]]
-    least = min((exp for man, exp in parts if man), default=0)
+    exponents = [exp for man, exp in parts if man]
+    least = min(exponents, default=0)
+    if exponents and max(exponents) - least > WIDEST:
+        raise Undecided
     return [man << (exp - least) if man else 0 for man, exp in parts], least
 
 

@@ -1,7 +1,8 @@
 """Each cell's step and Jacobian from its equations, in any arithmetic.
 
 `move` takes a state and tangent vectors, columns of a matrix T, one step on: ``h' = f(h, x)`` and ``T' = D(h) T``. The
-weights, which have few digits, multiply state and tangent vectors together.
+weights, which have few digits, multiply state and tangent vectors together. Numbers are compared by the arithmetic's
+`not_negative` alone, since residues (`lyapflow.precision.residues`) have no order.
 """
 
 import functools
@@ -41,23 +42,6 @@ def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
 def jacobian(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Matrix:
     identity = [[a.number(float(i == j)) for j in range(len(h))] for i in range(len(h))]
     return move(cell, a, h, x, identity)[1]
-
-
-@functools.singledispatch
-def rank(cell: Any, a: Arithmetic, h: Vector, h_next: Vector) -> int:
-    """A bound on the rank of the Jacobian between two states, from what is exactly zero."""
-    return len(h)
-
-
-@rank.register
-def _(cell: ReluRNN, a: Arithmetic, h: Vector, h_next: Vector) -> int:
-    return sum(a.not_negative(v) for v in h)
-
-
-@rank.register
-def _(cell: LSTM, a: Arithmetic, h: Vector, h_next: Vector) -> int:
-    empty = sum(c == 0 for c in h_next[len(h) // 2 :])  # where tanh(c) = 0, rows of h and c are parallel
-    return len(h) - empty
 
 
 def _driven(a: Arithmetic, V: Matrix, x: Vector, b: Vector) -> Vector:

@@ -4,6 +4,7 @@ The product ``T_t = D_{t-1} ... D_τ`` is rounded to the bits that are asked for
 more of them. Singular values that are 2^-bits of the largest one drown in that rounding; the proof notices.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,17 +15,21 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.interface import checked, sizes, step, tangent
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
 from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
 from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, arithmetic, exact
-from lyapflow.precision.cells import known, move, rank
-from lyapflow.precision.singular_values import log_singular_values
+from lyapflow.precision.cells import known, move
+from lyapflow.precision.residues import Residues, rank
+from lyapflow.precision.singular_values import Tell, log_singular_values
 
 GUARD = 64  # bits that are computed beyond those of the result
 PROVED = 1e-6  # relative error with which a singular value is reported
 MOST = 10**6  # bits
+UNKNOWN = 1024  # bits that are allowed for an exponent that is unknown
+LONG = 60.0  # seconds of work that a warning announces
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class ConditionNumber:
     steps : int, or array (S,)
         t − τ. What follows has this axis only where several were asked for.
     log_kappa : float, or array (S,)
-        NaN where the bits do not suffice; infinite where the product has lost rank.
+        Infinite where the product has lost rank; NaN where the bits do not suffice.
     log_singular_values : array (m,) or (S, m)
         Descending.
     error : float, or array (S,)
@@ -46,11 +51,12 @@ class ConditionNumber:
     exponents : array (m,)
         What that is from: the exponents of the whole input in the cell's arithmetic, NaN where it diverges.
     rank : int, or array (S,)
-        Where it is below m the condition number is infinite.
+        Where it is below m the condition number is infinite. A bound from above where the bits do not suffice.
     bits : int
         Of the products.
     proved : bool
-        Whether `error` is proved, by ball arithmetic, or estimated by repetition.
+        Whether `error` is proved, by ball arithmetic, or estimated by repetition. That no more than `rank` singular
+        values are not zero holds but for a chance below 10^-9.
     reason : str or None
         From which step on the bits do not suffice.
     """
@@ -67,15 +73,37 @@ class ConditionNumber:
     reason: str | None
 
 
+def _announce(a: Arithmetic, problem: "_Problem") -> None:
+    """Say roughly what more than a minute of work will take: n^3 bits per step and per set of singular values."""
+    n, m = problem.Q.shape
+    bits = [_bits_of(log_kappa) for log_kappa in problem.expected.values()]
+    products = n * max(problem.expected) * (60 + 0.1 * max(bits))
+    seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 10)
+    if seconds > LONG:
+        faster = "" if a.proves else "; python-flint takes a tenth of it"
+        _checks.warn(
+            f"condition numbers of a state of {n} over {max(problem.expected)} steps take about "
+            f"{math.ceil(seconds / 60)} minutes here, as n^3 times steps and bits: ask for fewer steps, "
+            f"or for fewer columns by m={faster}"
+        )
+
+
 class _Found(NamedTuple):
     logs: list[float]  # of the singular values that are not zero
     error: float
     rank: int
 
 
+Known = dict[int, _Found]
+
+
+def _tell_part(tell: Callable[[float, int], None], t: int, bits: int, share: float) -> None:
+    tell(max(0.0, t - 1 + share), bits)
+
+
 def _bits_of(log_kappa: float) -> int:
     """Bits that should do for a condition number of about this size."""
-    return 2 * GUARD + (int(1.1 * log_kappa / math.log(2.0)) if math.isfinite(log_kappa) else 1024)
+    return min(MOST, 2 * GUARD + int(1.1 * log_kappa / math.log(2.0)))
 
 
 def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
@@ -87,13 +115,15 @@ def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
         return [[+v for v in row] for row in T]
 
 
-def _log_singular_values(a: Arithmetic, T: Matrix, full: int, bits: int, expected: float) -> _Found:
-    """With no more bits than it takes, since most products need far fewer than the last."""
-    precision = _bits_of(expected)
+def _log_singular_values(a: Arithmetic, T: Matrix, full: int, bits: int, expected: float, tell: Tell) -> _Found:
+    """Of a product, rounded to so many bits, with no more of them than it takes, since most need far fewer."""
+    if full == 0:
+        return _Found([], 0.0, 0)
+    T, precision = _rounded(a, T, bits), _bits_of(expected)
     while True:
         precision = min(precision, bits + GUARD)
         with a.precision(precision):
-            logs, error = log_singular_values(a, T, full)
+            logs, error = log_singular_values(a, T, full, tell)
         if error <= PROVED or precision == bits + GUARD:
             return _Found(logs, error, full)
         precision *= 2
@@ -104,45 +134,60 @@ class _Problem(NamedTuple):
 
     cell: Any
     x: np.ndarray
-    h0: np.ndarray
     Q: np.ndarray
-    states: np.ndarray | None
+    states: np.ndarray  # (1, n_state): h0 alone, or (T, n_state)
     expected: dict[int, float]  # logarithm of the condition number after each number of steps that is wanted
+
+    def exactly(self, a: Any) -> tuple[Any, Matrix, Matrix, Matrix]:
+        """Cell, input, states (the first, or all that are known) and Q in an arithmetic."""
+        cell = type(self.cell)(*(exact(a, array) for array in self.cell))
+        return cell, exact(a, self.x), exact(a, self.states), exact(a, self.Q)
 
     def products(self, a: Arithmetic, bits: int, growth: int) -> Iterator[tuple[int, Matrix, int]]:
         """(t, T_t Q, a bound on its rank) for each t, where a step widens balls by so many bits at most.
 
-        So fewer and fewer bits are carried: what the first steps round is what grows.
+        So fewer and fewer bits are carried: what the first steps round is what grows. The bound is that of
+        `expected` steps; of others it is the number of columns.
         """
-        cell = type(self.cell)(*(exact(a, array) for array in self.cell))
-        states = None if self.states is None else exact(a, self.states)
-        x, h, T = exact(a, self.x), exact(a, self.h0), exact(a, self.Q)
-        full, last = len(T[0]), max(self.expected)
+        residues = Residues(a)
+        (cell, x, states, T), (same_cell, same_x, same_states, same_T) = map(self.exactly, (a, residues))
+        zero, last = a.number(0.0), max(self.expected)
+        h, same_h = states[0], same_states[0]
         for t in range(last + 1):
-            yield t, T, full  # outside of any precision, which whoever stops here would not restore
-            if t < last:
-                with a.precision(bits + GUARD + growth * (last - t)):
-                    at = h if states is None else states[t]
-                    h, T = move(cell, a, at, x[t], T)
-                    full = min(full, rank(cell, a, at, h))
+            # outside of any precision, which whoever stops here would not restore
+            yield t, T, rank(same_T) if t in self.expected else len(T[0])
+            if t == last:
+                break
+            if t < len(states):
+                h, same_h = states[t], same_states[t]
+            a.decisions.clear()
+            with a.precision(bits + GUARD + growth * (last - t)):
+                h, T = move(cell, a, h, x[t], T)
+            same_h, same_T = move(same_cell, residues, same_h, same_x[t], same_T)
+            h = [v if same else zero for v, same in zip(h, same_h)]
+            T = [[v if same else zero for v, same in zip(*rows)] for rows in zip(T, same_T)]
 
-    def solve(self, a: Arithmetic, bits: int, tell: Callable[[int, int], None]) -> dict[int, _Found]:
-        """Singular values of the products, rounded to so many bits."""
-        growth = 4
+    def solve(self, a: Arithmetic, bits: int, tell: Callable[[float, int], None], known: Known, last: bool) -> Known:
+        """Singular values of the products, rounded to so many bits, that are not known.
+
+        Unless this is the last try, it ends where bits do not suffice.
+        """
+        growth, found = 4, dict(known)
         while True:
-            found = {}
             try:
                 for t, T, full in self.products(a, bits, growth):
-                    if t in self.expected:
-                        found[t] = _log_singular_values(a, _rounded(a, T, bits), full, bits, self.expected[t])
+                    if t in self.expected and t not in found:
+                        part = functools.partial(_tell_part, tell, t, bits)
+                        found[t] = _log_singular_values(a, T, full, bits, self.expected[t], part)
+                        if found[t].error > PROVED and not last:
+                            return found
                     tell(t, bits)
                 return found
             except Undecided:
                 growth *= 2
-                if growth * max(self.expected) > MOST:
-                    raise LyapflowError(
-                        "the product stays undecided: a unit of a ReLU network is at 0; change its state or input"
-                    ) from None
+                if growth * max(self.expected) > 16 * bits + 2**14:
+                    columns = self.Q.shape[1]
+                    return {t: _Found([], math.inf, columns) for t in self.expected} | found
 
 
 def condition_number(
@@ -155,7 +200,7 @@ def condition_number(
     m: int | None = None,
     float64_states: bool = False,
     backend: str | None = None,
-    progress: Callable[[int, int], None] = lambda t, bits: None,
+    progress: Callable[[float, int], None] = lambda t, bits: None,
 ) -> ConditionNumber:
     r"""Condition number of the long-term Jacobian, in arbitrary precision.
 
@@ -175,8 +220,8 @@ def condition_number(
         State h_τ before the first input; zeros by default.
     bits : int, optional
         Precision of the products. None raises it until every singular value is proved, up to five times what the
-        prediction takes. With 256, as in the paper, condition numbers beyond 10^77 are out of sight: they are NaN, and
-        `reason` says from which step on.
+        prediction takes, and 5120 bits more where that is not finite. With 256, as in the paper, condition numbers
+        beyond 10^77 are out of sight: they are NaN, and `reason` says from which step on.
     m : int, optional
         Columns of Q, the block that `lyapunov_spectrum` starts from; by default Q is the identity.
     float64_states : bool
@@ -184,7 +229,8 @@ def condition_number(
     backend : {"flint", "mpmath"}, optional
         By default flint where it is installed.
     progress : callable
-        Called with t − τ and the bits after each step; it starts again where these did not suffice.
+        Called with t − τ and the bits after each step, and with fractions of a step while singular values are sought;
+        it starts again where the bits did not suffice.
 
     Returns
     -------
@@ -196,7 +242,16 @@ def condition_number(
         If arguments do not fit.
     Diverged
         If a float64 state stops being finite.
+
+    Warns
+    -----
+    LyapflowWarning
+        If it will take more than a minute or so.
     """
+    if isinstance(cell, Ensemble):
+        raise LyapflowError(
+            f"condition_number takes one cell, got an ensemble of {len(cell)}; call it for each of its members"
+        )
     cell = checked(cell, step, tangent)
     known(cell)
     size = sizes(cell)
@@ -209,14 +264,15 @@ def condition_number(
     bits = None if bits is None else _checks.integer("bits", bits, 16, MOST)
     a = arithmetic(backend)
     Q = np.eye(size.state) if m is None else default_block(size.state, columns, x.dtype).T
-    states = np.concatenate([start, trajectory(cell, x[:, 0], start[0])[:-1]]) if float64_states else None
-    try:
-        exponents = lyapunov_spectrum(cell, x[:, 0], columns, h0=start[0]).exponents
-        predicted = np.array(predicted_condition(exponents, several))
-    except Diverged:  # in float64
-        exponents, predicted = np.full(columns, np.nan), np.full(len(several), np.nan)
-    problem = _Problem(cell, x[:, 0], start[0], Q, states, dict(zip(several, map(float, predicted))))
-    found, used = _trusted(a, problem, bits, progress)
+    states = np.concatenate([start, trajectory(cell, x[:, 0], start[0])[:-1]]) if float64_states else start
+    exponents, predicted = _predicted(cell, x[:, 0], start[0], columns, several)
+    finite = exponents[np.isfinite(exponents)]
+    gap = float(np.ptp(finite)) if finite.size else 0.0
+    longest = max(several)
+    problem = _Problem(cell, x[:longest, 0], Q, states[: max(1, longest)], {t: gap * t for t in several})
+    most = 5 * _bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
+    _announce(a, problem)
+    found, used = _trusted(a, problem, bits, most, progress)
     lost = [t for t in several if found[t].error > PROVED]
     values: dict[str, Any] = {
         "steps": np.array(several),
@@ -226,7 +282,8 @@ def condition_number(
         "rank": np.array([found[t].rank for t in several]),
     }
     logs = values["log_singular_values"]
-    values["log_kappa"] = np.where(values["rank"] < columns, np.inf, logs[:, 0] - logs[:, -1])
+    with np.errstate(invalid="ignore"):  # where all are zero
+        values["log_kappa"] = np.where(values["rank"] < columns, np.inf, logs[:, 0] - logs[:, -1])
     if not np.iterable(steps):
         values = {name: value[0] if value.ndim > 1 else value.item() for name, value in values.items()}
     return ConditionNumber(
@@ -238,29 +295,46 @@ def condition_number(
     )
 
 
+def _predicted(
+    cell: Any, x: np.ndarray, start: np.ndarray, columns: int, steps: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents (columns,), and the condition number that they predict after each number of steps."""
+    try:
+        with _checks.collected_warnings(), np.errstate(invalid="ignore"):  # of no concern here, as error bars are not
+            exponents = lyapunov_spectrum(cell, x, columns, h0=start).exponents
+    except Diverged:  # in float64
+        exponents = np.full(columns, np.nan)
+    if np.isnan(exponents).any():
+        return exponents, np.full(len(steps), np.nan)
+    return exponents, np.array(predicted_condition(exponents, steps))
+
+
 def _padded(found: _Found, m: int) -> list[float]:
     """All m logarithms: NaN where they are not trusted, minus infinity for the singular values that are zero."""
     return found.logs + [-math.inf] * (m - found.rank) if found.error <= PROVED else [math.nan] * m
 
 
 def _trusted(
-    a: Arithmetic, problem: _Problem, bits: int | None, tell: Callable[[int, int], None]
-) -> tuple[dict[int, _Found], int]:
-    """Singular values with errors, proved or from repetition, and the bits that they took."""
-    now = first = bits or min(MOST, max(map(_bits_of, problem.expected.values())))
+    a: Arithmetic, problem: _Problem, bits: int | None, most: int, tell: Callable[[float, int], None]
+) -> tuple[Known, int]:
+    """Singular values with errors, proved or from repetition, and the bits that they took, `most` at most."""
+    now = bits or _bits_of(max(problem.expected.values()))
+    known: Known = {}
     while True:
-        found = problem.solve(a, now, tell)
+        last = bits is not None or now + now // 2 > min(most, MOST)
+        found = problem.solve(a, now, tell, known, last)
         if not a.proves:
-            again = problem.solve(a, now + GUARD, tell)
-            found = {t: _compared(f, again[t]) for t, f in found.items()}
-        if bits or now > 4 * first or all(f.error <= PROVED for f in found.values()):
+            again = problem.solve(a, now + GUARD, tell, known, last)
+            found = {t: _compared(f, again[t]) for t, f in found.items() if t in again}
+        known = {t: f for t, f in found.items() if f.error <= PROVED}
+        if last or len(known) == len(problem.expected):
             return found, now
         now += now // 2
 
 
 def _compared(found: _Found, other: _Found) -> _Found:
     """With the difference from what a higher precision gives as an estimate of the error."""
-    if len(other.logs) != len(found.logs) or not found.logs:
+    if len(other.logs) != len(found.logs):
         return found._replace(error=math.inf)
     differences = (abs(p - q) for p, q in zip(found.logs, other.logs))
-    return found._replace(error=max(found.error, 2.0 * max(differences)))
+    return found._replace(error=max(found.error, 2.0 * max(differences, default=0.0)))
