@@ -78,9 +78,9 @@ def _announce(a: Arithmetic, problem: "_Problem") -> None:
     n, m = problem.Q.shape
     bits = [_bits_of(log_kappa) for log_kappa in problem.expected.values()]
     products = n * max(problem.expected) * (60 + 0.1 * max(bits))
-    seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 10)
+    seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
     if seconds > LONG:
-        faster = "" if a.proves else "; python-flint takes a tenth of it"
+        faster = "" if a.proves else "; python-flint takes a fifth of it"
         _checks.warn(
             f"condition numbers of a state of {n} over {max(problem.expected)} steps take about "
             f"{math.ceil(seconds / 60)} minutes here, as n^3 times steps and bits: ask for fewer steps, "
