@@ -291,7 +291,6 @@ MUTATIONS = [
     ("precision/singular_values.py", "V = _right_vectors(a, T, rank, tell)", "V = _right_vectors(a, T, rank, tell)[::-1]; V[0] = [2 * v for v in V[0]]"),
     ("precision/singular_values.py", "_jacobi(directions, logs)\n", "pass\n"),
     ("precision/singular_values.py", "turned in ((long, u + slope * ratio * ratio * v)", "turned in ((long, u + slope * v)"),
-    ("precision/singular_values.py", "if not squares[k] > 0:", "if False:"),
     ("precision/singular_values.py", "row.update(zip(rest, share))", "pass"),
     ("precision/singular_values.py", "if not (E < 0.5 and F < 0.5 and left < 0.5):", "if False:"),
     ("precision/residues.py", 'self.known["exp", -x] = 1 / self._random("exp", x)', 'self._random("exp", x); self._random("exp", -x)'),
