@@ -102,6 +102,7 @@ def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, li
     ``shape`` has a number where the length is fixed and a letter where it is free; ``...`` first allows any leading
     axes. ``like`` is an array whose dtype must be met.
     """
+    not_masked(name, value)
     try:
         result = np.asarray(value)
     except ValueError as error:
@@ -124,6 +125,15 @@ def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, li
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise LyapflowError(f"{name} must be finite, got {result[index]} at index {index}")
     return np.require(result, requirements=["C", "W", "A"])
+
+
+def not_masked(name: str, value: Any) -> None:
+    """Refuse an array, or a sequence of arrays, of which anything is masked: nothing that follows knows masks."""
+    if any(map(np.ma.is_masked, value if isinstance(value, (list, tuple)) else [value])):
+        raise LyapflowError(
+            f"{name} must have no masked entries, for a mask would be ignored; "
+            f"fill them with .filled(value), or cut them out"
+        )
 
 
 def ndim(value: Any) -> int:

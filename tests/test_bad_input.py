@@ -299,6 +299,30 @@ def test_matrices():
             function()
 
 
+def test_masked_arrays():
+    def masked(array):
+        return np.ma.masked_greater(array, np.sort(array, axis=None)[-2])
+
+    both, W = lf.stack([CELL, CELL]), masked(CELL.W)
+    for function, name in [
+        (lambda: lf.lyapunov_spectrum(CELL, masked(X)), "x"),
+        (lambda: lf.lyapunov_spectrum(CELL, list(masked(X))), "x"),
+        (lambda: lf.lyapunov_spectrum(CELL._replace(W=W), X), "W of TanhRNN"),
+        (lambda: lf.trajectory(CELL, X, masked(MODEL.h0 + np.arange(6))), "h0"),
+        (lambda: lf.lyapunov_spectrum(both, masked(np.stack([X, 2 * X]))), "member 1: x"),
+        (lambda: lf.stack([CELL, CELL._replace(W=W)]), "W of member 1"),
+        (lambda: lf.flossing_value_and_grad(CELL, X, 3, target=masked(np.arange(3.0))), "target"),
+        (lambda: lf.bptt_value_and_grad(MODEL, XB, masked(YB)), "y"),
+        (lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, CELL._replace(W=W)), "the gradient of W"),
+        (lambda: lf.predicted_condition(masked(np.arange(3.0)), 5), "exponents"),
+        (lambda: lf.qr(masked(RNG.standard_normal((4, 2)))), "A"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=rf"^{name} must have no masked entries.*fill them"):
+            function()
+    expected = lf.lyapunov_spectrum(CELL, X, 3).exponents
+    np.testing.assert_array_equal(lf.lyapunov_spectrum(CELL, np.ma.asarray(X), 3).exponents, expected)
+
+
 def test_a_t_ons_beyond_the_input_is_one_interval():
     expected = lf.lyapunov_spectrum(CELL, X, 3, t_ons=20).exponents
     np.testing.assert_array_equal(lf.lyapunov_spectrum(CELL, X, 3, t_ons=2**70).exponents, expected)

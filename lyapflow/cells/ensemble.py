@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from lyapflow._checks import Diverged, LyapflowError, collected_warnings, warn
+from lyapflow._checks import Diverged, LyapflowError, collected_warnings, not_masked, warn
 from lyapflow._threads import each
 from lyapflow.cells.parameters import map_arrays, named_arrays
 
@@ -87,6 +87,8 @@ def stack(members: Iterable[Any]) -> Ensemble:
                 f"stack takes a sequence of cells or of Models, such as [cell, cell], got one of "
                 f"{type(member).__name__} in a {type(members).__name__}"
             )
+        for name, value in named_arrays(member):
+            not_masked(f"{name} of member {r}", value)
         found[r] = member = map_arrays(np.asarray, member)
         shapes = (f"{name} {a.dtype} {a.shape}" for name, a in named_arrays(member))
         kinds.append((type(member).__name__, *shapes))

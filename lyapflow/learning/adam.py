@@ -9,7 +9,7 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow._jit import jit
 from lyapflow.cells.ensemble import Ensemble, Members
-from lyapflow.cells.parameters import arrays, like, map_arrays
+from lyapflow.cells.parameters import arrays, like, map_arrays, named_arrays
 
 
 class AdamState(NamedTuple):
@@ -129,6 +129,8 @@ class Adam:
                 if p is None or other is None or other.shape != p.shape or other.dtype != p.dtype:
                     expected, got = ("nothing" if a is None else f"{a.dtype} {a.shape}" for a in (p, other))
                     raise _checks.LyapflowError(f"a {name} must be like its parameter, {expected}, got {got}")
+        for name, g in named_arrays(grads):
+            _checks.not_masked(f"the gradient of {name}", g)
         for p, g, m, v in zip(fresh, arrays(grads), mean, square):
             flat = (p.reshape(-1), np.array(g, order="C").reshape(-1), m.reshape(-1), v.reshape(-1))
             if not _update(*flat, step, *settings):

@@ -36,6 +36,7 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
     LyapflowError
         If arguments do not fit.
     """
+    _checks.not_masked("exponents", exponents)
     found = np.asarray(exponents, dtype=float) if _checks.ndim(exponents) == 1 else np.empty(0)
     if found.size == 0 or np.isnan(found).any() or (found == np.inf).any():
         raise LyapflowError(f"exponents must be numbers (k,), at least one of them, got {exponents!r:.60}")

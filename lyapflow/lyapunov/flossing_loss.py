@@ -97,6 +97,7 @@ def flossing_value_and_grad(
 
 def targets(target: Any, k: int) -> np.ndarray:
     """Wanted exponents (k,) from a number or k of them."""
+    _checks.not_masked("target", target)
     try:
         wanted = np.asarray(target)
     except ValueError:  # ragged
