@@ -110,8 +110,9 @@ def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, li
     if result.dtype == object:
         raise LyapflowError(f"{name} must be an array of numbers, got {type(value).__name__}")
     if result.dtype not in DTYPES:
+        wanted = np.dtype(np.float64) if like is None else like.dtype
         raise LyapflowError(
-            f"{name} must be of dtype float64 or float32, got {result.dtype}; convert it with .astype(np.float64)"
+            f"{name} must be of dtype float64 or float32, got {result.dtype}; convert it with .astype(np.{wanted})"
         )
     if like is not None and result.dtype != like.dtype:
         raise LyapflowError(

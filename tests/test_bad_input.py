@@ -299,6 +299,21 @@ def test_matrices():
             function()
 
 
+def test_the_array_to_convert_is_the_one_that_differs():
+    single = lf.TanhRNN(*(a.astype(np.float32) for a in CELL))
+    for cell, x, message in [
+        (single._replace(W=CELL.W), X, "got W of TanhRNN in float64 beside float32; convert it with .*float32"),
+        (single._replace(b=CELL.b), X, "got b of TanhRNN in float64 beside float32; convert it with .*float32"),
+        (single._replace(W=np.ones((6, 6), int)), X, "W of TanhRNN must be .* got int64; convert it with .*float32"),
+        (CELL._replace(W=single.W), X, "got W of TanhRNN in float32 beside float64; convert it with .*float64"),
+        (single, X, "got x in float64 beside float32; convert it with .*float32"),
+        (single, np.ones((20, 2), int), "x must be .* got int64; convert it with .*float32"),
+        (single._replace(V=CELL.V.tolist()), X, "got V of TanhRNN in float64 beside float32"),
+    ]:
+        with pytest.raises(lf.LyapflowError, match=message):
+            lf.lyapunov_spectrum(cell, x)
+
+
 def test_masked_arrays():
     def masked(array):
         return np.ma.masked_greater(array, np.sort(array, axis=None)[-2])

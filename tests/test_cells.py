@@ -1,5 +1,7 @@
 """One step of a cell: equations, Jacobians, adjoint identities, second derivatives, and the interface."""
 
+import re
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -296,3 +298,43 @@ def test_what_a_cell_lacks_is_named():
         @interface.implement(interface.step, LogisticMap)
         def again(cell, turned, h, x, h_next, record):
             pass
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def torch_lstm(h, c, from_x, from_h):
+    i, f, g, o = from_x + from_h
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def torch_gru(h, c, from_x, from_h):
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = from_x, from_h
+    z, n = sigmoid(x_z + h_z), np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
+    return (1 - z) * n + z * h, c
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cell_class", "theirs"), [(lf.LSTM, torch_lstm), (lf.GRU, torch_gru)])
+def test_the_docstring_makes_a_cell_of_a_layer_of_torch(cell_class, theirs, dtype):
+    """The recipe as it stands, on arrays laid out as torch's, against the formulas of torch's documentation."""
+    n, m, rng = 5, 3, np.random.default_rng(0)
+    gates = cell_class.random(n, m, rng=rng).W.shape[0]
+    shapes = {"weight_hh_l0": (gates * n, n), "weight_ih_l0": (gates * n, m)}
+    shapes |= {"bias_hh_l0": (gates * n,), "bias_ih_l0": (gates * n,)}
+    torch = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    names = {**torch, "np": np, "n": n, "m": m}
+    exec(textwrap.dedent(re.search(r"::\n\n(.*?)\n    *$", cell_class.__doc__, re.DOTALL)[1]), names)
+    cell = cell_class(*(names[field] for field in cell_class._fields))
+
+    x = rng.standard_normal((20, m)).astype(dtype)
+    found = lf.trajectory(cell, x)
+    assert found.dtype == dtype
+    h = c = np.zeros(n)
+    for t in range(len(x)):
+        from_x = torch["weight_ih_l0"] @ x[t] + torch["bias_ih_l0"]
+        from_h = torch["weight_hh_l0"] @ h + torch["bias_hh_l0"]
+        h, c = theirs(h, c, from_x.reshape(gates, n), from_h.reshape(gates, n))
+        np.testing.assert_allclose(found[t, :n], h, atol=100 * np.finfo(dtype).eps)

@@ -53,9 +53,12 @@ class GRU(NamedTuple):
     Notes
     -----
     Cho et al. (2014) in PyTorch's variant, whose reset gate acts after the matrix product. For a `torch.nn.GRU` of one
-    layer, all arrays by ``.detach().numpy()``: ``W = weight_hh_l0.reshape(3, n, n)``,
-    ``V = weight_ih_l0.reshape(3, n, m)``, and with ``b_hh = bias_hh_l0.reshape(3, n)``,
-    ``b = bias_ih_l0.reshape(3, n) + b_hh * [[1], [1], [0]]`` and ``b_n = b_hh[2]``.
+    layer, all arrays by ``.detach().numpy()``::
+
+        W, V = weight_hh_l0.reshape(3, n, n), weight_ih_l0.reshape(3, n, m)
+        b_ih, b_hh = bias_ih_l0.reshape(3, n), bias_hh_l0.reshape(3, n)
+        b = np.stack([b_ih[0] + b_hh[0], b_ih[1] + b_hh[1], b_ih[2]])
+        b_n = b_hh[2]
     """
 
     W: np.ndarray

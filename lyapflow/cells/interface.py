@@ -154,9 +154,10 @@ def checked(cell: Any, *generics: Callable) -> Any:
             )
     name = type(cell).__name__
     arrays: dict[str, np.ndarray] = {}
+    dtypes = [a.dtype for a in cell if isinstance(a, np.ndarray) and a.dtype in _checks.DTYPES]
+    like = np.empty(0, max(dtypes, key=dtypes.count)) if dtypes else None  # the few are told to become as the many
     for field, value in zip(cell._fields, cell):
-        first = next(iter(arrays.values()), None)
-        arrays[field] = _checks.array(f"{field} of {name}", value, like=first)
+        like = arrays[field] = _checks.array(f"{field} of {name}", value, like=like)
     cell = type(cell)(**arrays)
     try:
         shapes = sizes(cell).shapes

@@ -50,9 +50,11 @@ class LSTM(NamedTuple):
 
     Notes
     -----
-    Paper, Eq. 12-17. For a `torch.nn.LSTM` of one layer, all arrays by ``.detach().numpy()``:
-    ``W = weight_hh_l0.reshape(4, n, n)``, ``V = weight_ih_l0.reshape(4, n, m)``,
-    ``b = (bias_ih_l0 + bias_hh_l0).reshape(4, n)``; its output is the first n entries of the states.
+    Paper, Eq. 12-17. For a `torch.nn.LSTM` of one layer, whose output is the first n entries of the states, all arrays
+    by ``.detach().numpy()``::
+
+        W, V = weight_hh_l0.reshape(4, n, n), weight_ih_l0.reshape(4, n, m)
+        b = (bias_ih_l0 + bias_hh_l0).reshape(4, n)
     """
 
     W: np.ndarray
