@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lyapflow._checks import LyapflowError
+from lyapflow._results import Result
 
 
-@dataclass(frozen=True)
-class FlossingRecord:
+@dataclass(frozen=True, eq=False)
+class FlossingRecord(Result):
     """One flossing epoch: the loss and the exponents (nats per step) before its update.
 
     ``training_epoch`` is the training epoch that the episode precedes; 0 outside of training.
@@ -23,8 +24,8 @@ class FlossingRecord:
     exponents: np.ndarray
 
 
-@dataclass(frozen=True)
-class TrainingRecord:
+@dataclass(frozen=True, eq=False)
+class TrainingRecord(Result):
     """One training epoch, before its update: loss, accuracy (NaN for squared errors), and the norm of dL/dh0."""
 
     kind: ClassVar[str] = "training"
@@ -34,8 +35,8 @@ class TrainingRecord:
     h0_gradient_norm: float
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, eq=False)
+class Measurement(Result):
     """The network as it enters an epoch, on inputs held back for the purpose.
 
     Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum (nats per step, -inf

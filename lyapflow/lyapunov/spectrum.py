@@ -13,6 +13,7 @@ from scipy.special import ndtr, stdtrit
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
+from lyapflow._results import Result
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
@@ -23,8 +24,8 @@ from lyapflow.lyapunov.interval import automatic
 BATCHES = 32
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, eq=False)
+class Spectrum(Result):
     """Lyapunov exponents of one cell; of an ensemble, with a leading member axis on every array.
 
     Attributes

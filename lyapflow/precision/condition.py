@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._results import Result
 from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.interface import checked, sizes, step, tangent
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
@@ -32,8 +33,8 @@ UNKNOWN = 1024  # bits that are allowed for an exponent that is unknown
 LONG = 60.0  # seconds of work that a warning announces
 
 
-@dataclass(frozen=True)
-class ConditionNumber:
+@dataclass(frozen=True, eq=False)
+class ConditionNumber(Result):
     """Condition number of a long-term Jacobian, as `condition_number` finds it; logarithms are natural.
 
     Attributes
