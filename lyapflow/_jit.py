@@ -90,7 +90,8 @@ class _PackageCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if not any(map(_from_outside, sig)):
-            super().save_overload(sig, data)
+            with suppress(OSError):  # a full disk: the next process compiles, too
+                super().save_overload(sig, data)
 
 
 def jit(function: Callable | None = None, *, allocates: bool = False, **options: Any) -> Any:
@@ -173,6 +174,17 @@ def _limit_blas(threads: Iterable[int | None]) -> None:
             library.set_num_threads(count)
 
 
+def _forked() -> None:
+    """A fork may be made inside, by a callback or another thread: its BLAS is as before, and nobody is inside."""
+    global _lock, _callers
+    if _callers:
+        _limit_blas(_before)
+    _lock, _callers = threading.Lock(), 0
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS at one thread while any caller, in any thread, is inside; nested calls cost nothing.
@@ -180,6 +192,7 @@ def one_blas_thread() -> Iterator[None]:
     BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a result.
     """
     global _callers, _before
+    process = os.getpid()
     with _lock:
         if _callers == 0:
             _before = [library.get_num_threads() for library in _blas()]
@@ -188,7 +201,8 @@ def one_blas_thread() -> Iterator[None]:
     try:
         yield
     finally:
-        with _lock:
-            _callers -= 1
-            if _callers == 0:
-                _limit_blas(_before)
+        if process == os.getpid():
+            with _lock:
+                _callers -= 1
+                if _callers == 0:
+                    _limit_blas(_before)

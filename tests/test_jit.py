@@ -184,6 +184,26 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
             assert list(pool.map(run, ["float64", "float32"])) == pytest.approx([np.log(0.5)] * 2, rel=1e-6)
 
 
+FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # whatever writes to a file fails
+"""
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    sandbox = Sandbox(tmp_path)
+    assert sandbox.run(FULL_DISK + INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 0
+    assert sandbox.files() == []
+
+
+def test_a_kernel_called_by_address_that_cannot_be_written_to_the_cache_is_no_error(sandbox):
+    by_address = sandbox.cache.rglob("*orthonormalise*")
+    assert [path.unlink() for path in by_address]
+    assert sandbox.run(FULL_DISK + INSIDE) == pytest.approx(np.log(0.5))
+    assert sandbox.saved == 0
+
+
 def in_a_fork(A):
     Q, R = lf.qr(A)
     return lf.qr_pullback(Q, R, Q, R)
@@ -241,6 +261,29 @@ def test_blas_is_held_at_one_thread_from_any_thread():
     other.join()
     assert set(seen) == {1}
     assert blas_threads() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_inside_has_the_blas_threads_of_before():
+    """A pool of processes that a callback makes; and a fork that comes back through whatever it is inside of."""
+    before = blas_threads()
+    read, write = os.pipe()
+    with one_blas_thread():
+        child = os.fork()
+        if child == 0:
+            seen = [blas_threads() == before]
+    if child == 0:
+        seen.append(blas_threads() == before)
+        with one_blas_thread(), one_blas_thread():
+            seen.append(set(blas_threads()) == {1})
+        seen.append(blas_threads() == before)
+        os.write(write, bytes(seen))
+        os._exit(0)
+    assert os.read(read, 10) == bytes([1] * 4)
+    os.waitpid(child, 0)
+    assert blas_threads() == before
+    os.close(read)
+    os.close(write)
 
 
 @pytest.mark.parametrize("in_folder", [False, True])
