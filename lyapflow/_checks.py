@@ -13,11 +13,16 @@ import numpy as np
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
+def printable(text: str) -> str:
+    """Text, maybe from a file that means no good, with whatever a terminal would act on written as ``repr`` has it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class LyapflowError(ValueError):
     """Every error of a user's making, in one line: the rule, what was received, the way out."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+        super().__init__(printable(" ".join(line.strip() for line in message.splitlines())))
 
 
 class Diverged(LyapflowError):

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -238,6 +239,58 @@ def test_what_is_no_file_of_a_run(run, tmp_path, name, kind):
     assert refused(lambda: lf.resume(run))
     assert aside.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["aside", "run"]
+
+
+def test_weights_of_a_million_members_without_units(tmp_path):
+    """A few hundred bytes that say so are refused at the first of them."""
+    members, empty = 10**6, {"dtype": "F64", "data_offsets": [0, 0]}
+    metadata = {"lyapflow": "cell", "cell": "TanhRNN", "format": "1", "members": str(members)}
+    shapes = {"W": [members, 0, 0], "V": [members, 0, 0], "b": [members, 0]}
+    header = {name: empty | {"shape": shape} for name, shape in shapes.items()} | {"__metadata__": metadata}
+    (tmp_path / "w").write_bytes(safetensors_file(header))
+    tracemalloc.start()
+    with pytest.raises(lf.LyapflowError, match="at least one unit"):
+        lf.load(tmp_path / "w")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b1m"
+
+
+def said(call):
+    with pytest.raises(lf.LyapflowError) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.filterwarnings("error:the bits of this run may differ:RuntimeWarning")
+def test_nothing_in_a_file_commands_the_terminal(run, tmp_path):
+    good = json.loads((run / "settings.json").read_text())
+    texts = []
+    for place in (("training",), ("training", "task"), ("training", "optimizer"), ("versions",), ("format",)):
+        (run / "settings.json").write_text(json.dumps(changed(good, place, ESCAPE)))
+        texts += [said(lambda: lf.resume(run)), said(lambda: lf.resume(run, task=TASK))]
+    (run / "settings.json").write_text(json.dumps(changed(good, ("versions", "numpy"), ESCAPE)))
+    with pytest.raises(RuntimeWarning) as caught:
+        lf.resume(run)
+    texts.append(str(caught.value))
+    for dtype, name, kind in ((ESCAPE, "W", "cell"), ("F64", ESCAPE, "cell"), ("F64", "W", ESCAPE)):
+        array = {name: {"dtype": dtype, "shape": [1], "data_offsets": [0, 8]}}
+        file = array | {"__metadata__": {"lyapflow": kind, "cell": "TanhRNN", "format": "1"}}
+        (tmp_path / "w").write_bytes(safetensors_file(file, bytes(8)))
+        texts.append(said(lambda: lf.load(tmp_path / "w")))
+    assert len(texts) == 14
+    assert all(text.isprintable() for text in texts)
+    assert sum("\\x1b" in text for text in texts) >= 8
+
+
+def test_reasons_in_a_checkpoint_do_not_command_the_terminal(tmp_path):
+    both = lf.stack([model(seed=0), model(seed=1)])
+    lf.train(both, TASK, epochs=2, seed=(0, 1), T=20, batch=4, folder=tmp_path)
+    edited(tmp_path, lambda arrays: None, place(reasons=[None, ESCAPE]))
+    assert lf.RunFolder(tmp_path).model().reasons[1].isprintable()
 
 
 def test_why_a_file_is_not_read(tmp_path):

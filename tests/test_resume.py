@@ -231,6 +231,15 @@ def test_the_lock_of_a_dead_process_is_none(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(files.PART)]
 
 
+def test_a_lock_that_is_held_may_hold_anything(tmp_path):
+    run, other = lf.RunFolder(tmp_path), lf.RunFolder(tmp_path)
+    with run.alone():
+        for content in (b"\xff\xfe\x80", b"\x1b[2J"):
+            (tmp_path / "lock").write_bytes(content)
+            with pytest.raises(lf.LyapflowError, match="in use by process unknown"), other.alone():
+                pass
+
+
 def test_the_lock_does_not_live_on_in_a_child(tmp_path):
     """One that a callback or a pool has forked."""
     read, write = os.pipe()

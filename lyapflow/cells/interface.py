@@ -160,7 +160,7 @@ def checked(cell: Any, *generics: Callable) -> Any:
         like = arrays[field] = _checks.array(f"{field} of {name}", value, like=like)
     cell = type(cell)(**arrays)
     try:
-        shapes = sizes(cell).shapes
+        size = sizes(cell)
     except (IndexError, ValueError) as error:
         if isinstance(error, LyapflowError):
             raise
@@ -168,7 +168,10 @@ def checked(cell: Any, *generics: Callable) -> Any:
             f"the shapes of {name} do not make a cell (its docstring has them): "
             f"{', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
         ) from None
-    for field, shape in shapes.items():
+    if size.state == 0:
+        field, array = next(iter(arrays.items()))
+        raise LyapflowError(f"{name} must have at least one unit, got none ({field} has shape {array.shape})")
+    for field, shape in size.shapes.items():
         if arrays[field].shape != shape:
             raise LyapflowError(
                 f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"

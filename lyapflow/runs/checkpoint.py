@@ -62,7 +62,8 @@ def read(path: str | os.PathLike) -> tuple[State, History]:
         place = json.loads(metadata["place"])
         epoch, flossed = (_checks.integer(name, place[name], 0) for name in ("epoch", "flossed"))
         if isinstance(model, Ensemble):
-            model = Ensemble(model, [None if reason is None else str(reason) for reason in place["reasons"]])
+            reasons = [None if reason is None else _checks.printable(str(reason)) for reason in place["reasons"]]
+            model = Ensemble(model, reasons)
             if len(model.reasons) != len(model):
                 raise LyapflowError(f"{len(model.reasons)} reasons for {len(model)} members")
         moments = _moments(_within("adam.", content), model, "model")

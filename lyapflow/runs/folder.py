@@ -55,7 +55,7 @@ class RunFolder:
         self.path = self.path.absolute()  # a callback may change the working directory
         try:
             descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            opened = os.fdopen(descriptor, "r+")
+            opened = os.fdopen(descriptor, "rb+")
         except OSError as error:
             raise self._unwritten(error) from None
         with opened as file:
@@ -64,9 +64,10 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                number = os.pread(descriptor, 20, 0).strip()
                 raise LyapflowError(
-                    f"the run folder {self.path} is in use by process {file.read(20).strip() or 'unknown'}; "
-                    f"wait for it, or choose another folder"
+                    f"the run folder {self.path} is in use by process "
+                    f"{number.decode() if number.isdigit() else 'unknown'}; wait for it, or choose another folder"
                 ) from None
             with suppress(OSError):  # a full disk; the number is for others to read, the lock holds without
                 os.ftruncate(descriptor, 0)

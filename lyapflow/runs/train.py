@@ -168,7 +168,7 @@ def resume(
         _checks.integer("flossing epochs that are done", state.flossed, 0, getattr(training.flossing, "epochs", 0))
         began, now = run.settings()["versions"], versions()
         if began != now:
-            was = {name: "".join(filter(str.isprintable, str(began.get(name))[:40])) for name in now}
+            was = {name: _checks.printable(str(began.get(name))[:40]) for name in now}
             changed = (f"{name} {was[name]} -> {now[name]}" for name in now if began.get(name) != now[name])
             warnings.warn(f"the bits of this run may differ from here on: {', '.join(changed)}", RuntimeWarning, 2)
         return _go(run, training, state, history, tell, *interval)

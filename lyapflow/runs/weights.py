@@ -101,7 +101,7 @@ def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path
         return _built(dict(arrays), CELLS[cell_class], kind, path)
     if not arrays or not all(array.ndim and str(len(array)) == members for array in arrays.values()):
         raise LyapflowError(f"{path} must hold arrays of {members!r:.20} members each, as its metadata says")
-    parts = [{name: array[r] for name, array in arrays.items()} for r in range(int(members))]
+    parts = ({name: array[r] for name, array in arrays.items()} for r in range(int(members)))
     return stack(_built(part, CELLS[cell_class], kind, path) for part in parts)
 
 
