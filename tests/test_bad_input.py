@@ -41,6 +41,10 @@ SPECTRUM_ERRORS = [
     ({"cell": CELL._replace(W=CELL.W.astype(np.float16))}, "got float16"),
     ({"cell": CELL._replace(W=None)}, "W of TanhRNN must be an array of numbers, got NoneType"),
     ({"cell": CELL._replace(W=[[1.0], [1.0, 2.0]])}, "W of TanhRNN must be an array, got list"),
+    (
+        {"cell": lf.TanhRNN(np.empty((0, 0)), np.empty((0, 2)), np.empty(0))},
+        r"TanhRNN must have at least one unit, got none \(W has shape \(0, 0\)\)",
+    ),
     ({"cell": CELL.W}, "a cell must be one of lyapflow's.*got ndarray"),
     ({"cell": None}, "a cell must be one of lyapflow's.*got NoneType"),
     ({"cell": MODEL}, "this takes a cell, got a Model; pass its .cell"),
@@ -108,6 +112,10 @@ def test_flossing(changes, message):
     [
         ({"model": CELL}, "model must be a lyapflow.Model, got TanhRNN; make one"),
         ({"model": MODEL._replace(W_out=np.ones((1, 5)))}, r"W_out must have shape \(o, 6\)"),
+        (
+            {"model": MODEL._replace(W_out=np.empty((0, 6)), b_out=np.empty(0)), "y": YB[..., :0]},
+            r"W_out must have a row for each output, at least one, got shape \(0, 6\)",
+        ),
         ({"model": MODEL._replace(b_out=np.ones(2))}, r"b_out must have shape \(1,\)"),
         ({"model": MODEL._replace(h0=np.ones(5))}, r"h0 must have shape \(6,\)"),
         ({"model": MODEL._replace(h0=np.ones(6, np.float32))}, "one dtype"),

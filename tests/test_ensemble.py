@@ -322,3 +322,14 @@ def test_stacks_of_every_class_are_saved_and_loaded(tmp_path):
             for a, b in zip(loaded, ensemble) if isinstance(ensemble, Ensemble) else [(loaded, ensemble)]:
                 assert type(a) is type(b)
                 assert_same(a, b)
+
+
+def test_flossing_all_exponents_of_an_ensemble_with_a_lost_member():
+    """k=None is n_state, for the members that are lost as well."""
+    good = lf.TanhRNN.random(3, 1, rng=np.random.default_rng(0))
+    lost = lf.LinearRNN(1e200 * np.eye(3), np.ones((3, 1)), np.zeros(3))
+    both = lf.stack([lf.LinearRNN(0.5 * good.W, good.V, good.b), lost])
+    _, history = lf.floss(both, lambda epoch: np.ones((2, 10, 1)), k=None, epochs=2)
+    assert history["exponents"].shape == (2, 2, 3)
+    assert np.isfinite(history["exponents"][:, 0]).all()
+    assert np.isnan(history["exponents"][:, 1]).all()

@@ -12,7 +12,8 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._jit import one_blas_thread
 from lyapflow.cells.ensemble import Members
-from lyapflow.cells.interface import DIFFERENTIABLE, checked
+from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
+from lyapflow.cells.parameters import map_arrays
 from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad, targets
@@ -23,7 +24,7 @@ def floss(
     cell: Any,
     inputs: Callable[[int], ArrayLike],
     *,
-    k: int,
+    k: int | None,
     epochs: int,
     optimizer: Adam = Adam(1e-3),
     target: ArrayLike = 0.0,
@@ -42,8 +43,8 @@ def floss(
         It stays as it is; the flossed cell is returned.
     inputs : callable
         Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for each member.
-    k : int
-        Number of exponents.
+    k : int or None
+        Number of exponents; None for all of them.
     epochs : int
         Number of updates.
     optimizer : Adam
@@ -82,7 +83,8 @@ def floss(
         )
     checked_optimizer(optimizer)
     cells = Members(cell)
-    cells.now = [checked(member, *DIFFERENTIABLE) for member in cells.now]
+    cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]  # what is given stays
+    k = sizes(cells.now[0]).state if k is None else k
     history = Log()
     with one_blas_thread():  # once, not in every epoch
         for _ in _descend(

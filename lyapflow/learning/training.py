@@ -11,6 +11,7 @@ from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
 from lyapflow.cells.ensemble import Ensemble, Members
 from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.parameters import map_arrays
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing, checked_optimizer
@@ -81,7 +82,7 @@ class Training:
     def begin(self, model: Any) -> State:
         """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""
         models = Members(model)
-        models.now = [checked_model(member) for member in models.now]
+        models.now = [map_arrays(np.copy, checked_model(member)) for member in models.now]  # what is given stays
         first, size = models.now[0], sizes(models.now[0].cell)
         seeds = self._seeds(models)
         if self.flossing is not None:

@@ -32,7 +32,7 @@ def _lost_flossing(checked: tuple[Problem, np.ndarray, float]) -> tuple[float, A
 def flossing_value_and_grad(
     cell: Any,
     x: ArrayLike,
-    k: int,
+    k: int | None,
     *,
     target: ArrayLike = 0.0,
     h0: ArrayLike | None = None,
@@ -54,8 +54,8 @@ def flossing_value_and_grad(
     cell : cell
     x : array (T, m) or (T, B, m)
         Input of one trajectory, or of B whose exponents are averaged before the loss.
-    k : int
-        Number of exponents in the loss.
+    k : int or None
+        Number of exponents in the loss; None for all of them.
     target : float or array (k,)
         Wanted exponents, nats per step.
     h0 : array (n_state,) or (B, n_state), optional
