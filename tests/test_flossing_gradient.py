@@ -251,3 +251,22 @@ def test_checkpoints_need_little_memory():
     assert peak(1e9) > 60e6
     assert peak(10e6) < 12.5e6  # exponents and their cotangents as well
     assert peak(0) < 6e6
+
+
+def test_many_trajectories_keep_to_the_memory():
+    """Where one tape for each thread would fit, but not one for each trajectory."""
+    cell = lf.TanhRNN.random(20, 1, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1000, 16, 1))
+    lf.flossing_value_and_grad(cell, x[:5], 10, memory=0)
+    peaks, gradients = [], []
+    for memory in (1e9, 8e6, 2e6):
+        tracemalloc.start()
+        gradients.append(lf.flossing_value_and_grad(cell, x, 10, memory=memory)[1])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[0] > 40e6
+    assert peaks[1] < 8e6 + 1e6
+    assert peaks[2] < 2e6 + 1.5e6
+    for gradient in gradients[1:]:
+        for a, b in zip(gradient, gradients[0]):
+            np.testing.assert_array_equal(a, b)

@@ -65,9 +65,10 @@ def flossing_value_and_grad(
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
     memory : float
-        Bytes that the tape of the forward sweep may take, about ``8 T k (n_state + k)`` for each trajectory in float64.
-        Beyond it the sweep keeps checkpoints and is done again piece by piece, which costs half as much time more and
-        gives the same bits.
+        Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each trajectory in
+        float64. Where those of all trajectories are more, sweeps keep checkpoints and are done again piece by piece,
+        one trajectory a thread at a time, which costs half as much time more and gives the same bits. Where nothing
+        fits, as little is taken as is possible.
 
     Returns
     -------
@@ -110,15 +111,15 @@ def targets(target: Any, k: int) -> np.ndarray:
 def piece_starts(given: Problem, memory: float) -> list[int]:
     """First steps of the pieces whose tapes fit into memory (bytes), one at a time, beside a checkpoint for each.
 
-    Pieces are of whole chunks of the reverse sweep, as few of them as fit; or, where nothing does, as many as take the
-    least memory.
+    None of them if the whole tapes of all trajectories fit at once. Pieces are of whole chunks of the reverse sweep, as
+    few of them as fit; or, where nothing does, as many as take the least memory.
     """
     size, plan, (k, n), batch, itemsize = given.size, given.plan, given.block.shape, len(given.start), given.x.itemsize
     tape = itemsize * (n + size.record + k * n + k * k)  # a step, with a QR after each
     checkpoint = itemsize * (n + k * n)
     chunk = steps_per_chunk(size, 1, k)
     if batch * plan.steps * tape <= memory:
-        return [0]
+        return []
 
     def taken(length: int) -> int:
         return batch * -(-plan.steps // length) * checkpoint + min(batch, threads()) * length * tape
@@ -167,16 +168,16 @@ def _with_way_out(error: Diverged, given: Problem) -> Diverged:
 def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float, Any, np.ndarray]:
     cell, size, x, plan, start, block, _ = given
     batch, counted, starts = len(start), plan.ends[-1], piece_starts(given, memory)
-    whole = starts == [0]
+    whole = not starts
 
-    def ahead(b: int) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
+    def ahead(b: int) -> tuple[np.ndarray, Schedule, Tape | None, dict[int, Any]]:
         driven = given.driven(b)
 
-        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, Schedule, Tape, dict[int, Any]]:
+        def run(plan: Schedule, recover: Recover) -> tuple[np.ndarray, Schedule, Tape | None, dict[int, Any]]:
             tape = new_tape(size, start[b : b + 1], block, plan, full=whole)
-            checkpoints: dict[int, Any] = {} if whole else dict.fromkeys(starts)
+            checkpoints: dict[int, Any] = dict.fromkeys(starts)
             log_R = _confirmed_sweep(given, b, block, tape, plan, recover, checkpoints)
-            return log_R[plan.uncounted :].sum(axis=0), plan, tape, checkpoints
+            return log_R[plan.uncounted :].sum(axis=0), plan, tape if whole else None, checkpoints
 
         if plan.t_ons > 1:
             try:
@@ -189,18 +190,19 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
     def back(b: int) -> Any:
         _, plan, tape, checkpoints = runs[b]
         driven = given.driven(b)
-        growth_bar = np.zeros((plan.n_qr, len(block)), x.dtype)
-        growth_bar[plan.uncounted :] = 2.0 * off / (counted * batch)
+
+        def growth_bar(first: int, end: int) -> np.ndarray:
+            factors = np.arange(plan.factors_before(first), plan.factors_before(end))
+            return np.where(factors[:, None] < plan.uncounted, 0.0, 2.0 * off / (counted * batch)).astype(x.dtype)
 
         def again(first: int, end: int) -> Piece:
-            part, here = plan.part(first, end), slice(plan.factors_before(first), plan.factors_before(end))
-            at = checkpoints[first]
+            part, at = plan.part(first, end), checkpoints[first]
             tape = new_tape(size, at.states, at.block, part, full=True)
             sweep(cell, size, driven[first:end], tape, part)
-            return Piece(first, driven[first:end], tape, part, growth_bar[here])
+            return Piece(first, driven[first:end], tape, part, growth_bar(first, end))
 
-        if whole:
-            return retreat(cell, size, [Piece(0, driven, tape, plan, growth_bar)])
+        if tape is not None:
+            return retreat(cell, size, [Piece(0, driven, tape, plan, growth_bar(0, plan.steps))])
         ends = [*starts[1:], plan.steps]
         return retreat(cell, size, (again(first, end) for first, end in zip(reversed(starts), reversed(ends))))
 
