@@ -1,5 +1,7 @@
 """Lyapunov spectra: closed forms, an independent QR, error bars, derived quantities."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -376,3 +378,20 @@ def test_how_often_each_way_of_qr_ran_is_told():
     assert saturated[2] > 0 and saturated[3] > 0
     batch = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng), rng.standard_normal((50, 3, 1)), 2).factorisations
     assert batch.sum() == 150
+
+
+@pytest.mark.parametrize(("steps", "batch", "k"), [(40_000, 1, 4), (10_000, 3, 4), (60_000, 1, 1)])
+def test_what_memory_would_not_hold_is_refused_before_the_sweep(monkeypatch, steps, batch, k):
+    """The estimate is about the peak that is measured."""
+    cell, x = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0)), np.ones((steps, batch, 1))
+    lf.lyapunov_spectrum(cell, x[:5], k)
+    tracemalloc.start()
+    lf.lyapunov_spectrum(cell, x, k)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    monkeypatch.setattr("lyapflow._checks.half_of_memory", lambda: 2 * peak)
+    lf.lyapunov_spectrum(cell, x, k)
+    monkeypatch.setattr("lyapflow._checks.half_of_memory", lambda: 0.8 * peak)
+    monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", None)
+    with pytest.raises(lf.LyapflowError, match=r"would take .* make it smaller"):
+        lf.lyapunov_spectrum(cell, x, k)

@@ -87,7 +87,7 @@ def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedu
             f"and q_transient={q_transient}"
         )
 
-    _checks.affordable(f"an input of {steps} steps", steps)
+    _checks.affordable(f"the schedule of {steps} steps", 5 * steps)
 
     def ends(length: int) -> np.ndarray:
         return np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)
