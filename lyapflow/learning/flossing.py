@@ -22,8 +22,9 @@ from lyapflow.lyapunov.forward import schedule
 
 def floss(
     cell: Any,
-    inputs: Callable[[int], ArrayLike],
+    inputs: Callable[[int], ArrayLike] | None = None,
     *,
+    steps: int | None = None,
     k: int | None,
     epochs: int,
     optimizer: Adam = Adam(1e-3),
@@ -43,6 +44,8 @@ def floss(
         It stays as it is; the flossed cell is returned.
     inputs : callable
         Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for each member.
+    steps : int, optional
+        Instead of inputs, for a cell without any, as in `lyapunov_spectrum`.
     k : int or None
         Number of exponents; None for all of them.
     epochs : int
@@ -76,7 +79,8 @@ def floss(
     """
     epochs = _checks.integer("epochs", epochs, 0)
     tell = Teller(callbacks)
-    if not callable(inputs):
+    driven = (lambda epoch: None) if inputs is None and steps is not None else inputs
+    if not callable(driven):
         raise LyapflowError(
             f"inputs must be a function of the epoch that returns x, got {type(inputs).__name__}; "
             f"for one fixed input x use lambda epoch: x"
@@ -89,7 +93,7 @@ def floss(
     with one_blas_thread():  # once, not in every epoch
         for _ in _descend(
             cells,
-            lambda epoch: cells.split("inputs(epoch)", inputs(epoch)),
+            lambda epoch: cells.split("inputs(epoch)", driven(epoch)),
             cells.split("h0", h0),
             cells.split("q0", q0),
             range(epochs),
@@ -98,6 +102,7 @@ def floss(
             lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
             history,
             k=k,
+            steps=steps,
             target=target,
             t_ons=t_ons,
             transient=transient,

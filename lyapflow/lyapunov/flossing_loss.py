@@ -31,9 +31,10 @@ def _lost_flossing(checked: tuple[Problem, np.ndarray, float]) -> tuple[float, A
 @over_members("x", "h0", "q0", check=_checked_flossing, lost=_lost_flossing)
 def flossing_value_and_grad(
     cell: Any,
-    x: ArrayLike,
-    k: int | None,
+    x: ArrayLike | None = None,
+    k: int | None = None,
     *,
+    steps: int | None = None,
     target: ArrayLike = 0.0,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
@@ -54,8 +55,10 @@ def flossing_value_and_grad(
     cell : cell
     x : array (T, m) or (T, B, m)
         Input of one trajectory, or of B whose exponents are averaged before the loss.
-    k : int or None
-        Number of exponents in the loss; None for all of them.
+    k : int, optional
+        Number of exponents in the loss, all n_state by default.
+    steps : int, optional
+        Instead of x, for a cell without inputs, as in `lyapunov_spectrum`.
     target : float or array (k,)
         Wanted exponents, nats per step.
     h0 : array (n_state,) or (B, n_state), optional
@@ -91,8 +94,8 @@ def flossing_value_and_grad(
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
-    arguments = dict(cell=cell, x=x, k=k, h0=h0, q0=q0, t_ons=t_ons, transient=transient, q_transient=q_transient)
-    given, wanted, memory = _checked_flossing(target, memory, **arguments)
+    times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
+    given, wanted, memory = _checked_flossing(target, memory, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
     return _flossing(with_intervals(given), wanted, memory)
 
 

@@ -342,10 +342,11 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
 
 
-def _checked_drive(cell: Any, x: Any, h0: Any) -> tuple[Any, Sizes, np.ndarray, bool, np.ndarray]:
+def _checked_drive(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Any, Sizes, np.ndarray, bool, np.ndarray]:
     cell = checked(cell, step, tangent)
     size = sizes(cell)
-    x, batched = inputs(x, size, cell[0])
+    x, batched = inputs(x, size, cell[0], steps, h0)
+    _checks.affordable(f"a trajectory of {len(x)} steps", len(x) * x.shape[1] * (2 * size.state + size.record))
     return cell, size, x, batched, initial_state(h0, size, x.shape[1], cell[0])
 
 
@@ -356,16 +357,20 @@ def _lost_trajectory(checked_drive: tuple[Any, Sizes, np.ndarray, bool, np.ndarr
 
 
 @over_members("x", "h0", check=_checked_drive, lost=_lost_trajectory)
-def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarray:
+def trajectory(
+    cell: Any, x: ArrayLike | None = None, h0: ArrayLike | None = None, *, steps: int | None = None
+) -> np.ndarray:
     """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
 
     Parameters
     ----------
     cell : cell
     x : array (T, m) or (T, B, m)
-        Inputs of one trajectory or of B; m = 0 for an autonomous system.
+        Inputs of one trajectory or of B; for a cell without inputs give `steps` instead.
     h0 : array (n_state,) or (B, n_state), optional
         State before the first input; zeros by default.
+    steps : int, optional
+        Number of steps of a cell without inputs; h0 (B, n_state) makes B trajectories.
 
     Returns
     -------
@@ -379,7 +384,7 @@ def trajectory(cell: Any, x: ArrayLike, h0: ArrayLike | None = None) -> np.ndarr
     Diverged
         If a state stops being finite.
     """
-    cell, size, x, batched, h0 = _checked_drive(cell, x, h0)
+    cell, size, x, batched, h0 = _checked_drive(cell, x, h0, steps)
     plan = state_schedule(len(x))
     tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
     sweep(cell, size, x, tape, plan)
@@ -393,8 +398,18 @@ def state_schedule(steps: int) -> Schedule:
     return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0, 1)
 
 
-def inputs(x: Any, size: Sizes, like: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Inputs as (T, B, m), and whether they came as a batch."""
+def inputs(x: Any, size: Sizes, like: np.ndarray, steps: Any = None, h0: Any = None) -> tuple[np.ndarray, bool]:
+    """Inputs as (T, B, m), and whether they came as a batch; x = None for steps without input from h0."""
+    if (x is None) == (steps is None):
+        raise LyapflowError(
+            f"give either x, the inputs, or steps, the number of steps of a cell without inputs; "
+            f"got {'neither' if x is None else 'both'}"
+        )
+    if x is None:
+        if size.inputs > 0:
+            raise LyapflowError(f"steps is for cells without inputs, this one has {size.inputs}; give x instead")
+        steps, trajectories = _checks.integer("steps", steps, 1), len(h0) if _checks.ndim(h0) == 2 else None
+        x = np.empty((steps, 0) if trajectories is None else (steps, trajectories, 0), like.dtype)
     batched = _checks.ndim(x) == 3
     x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
     if len(x) == 0 or (batched and x.shape[1] == 0):

@@ -181,12 +181,21 @@ class Problem(NamedTuple):
 
 
 def problem(
-    generics: tuple, cell: Any, x: Any, k: Any, h0: Any, q0: Any, t_ons: Any, transient: Any, q_transient: Any
+    generics: tuple,
+    cell: Any,
+    x: Any,
+    k: Any,
+    steps: Any,
+    h0: Any,
+    q0: Any,
+    t_ons: Any,
+    transient: Any,
+    q_transient: Any,
 ) -> Problem:
     cell = checked(cell, *generics)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
-    x, _ = inputs(x, size, cell[0])
+    x, _ = inputs(x, size, cell[0], steps, h0)
     chosen = isinstance(t_ons, str)
     if chosen:
         _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
@@ -228,9 +237,10 @@ def _lost_spectrum(given: Problem) -> Spectrum:
 @over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
-    x: ArrayLike,
+    x: ArrayLike | None = None,
     k: int | None = None,
     *,
+    steps: int | None = None,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
     t_ons: int | str = 1,
@@ -245,9 +255,11 @@ def lyapunov_spectrum(
     ----------
     cell : cell
     x : array (T, m) or (T, B, m)
-        Input of one trajectory, or of B whose exponents are averaged; m = 0 for an autonomous system.
+        Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs give `steps` instead.
     k : int, optional
         Number of exponents, all n_state by default.
+    steps : int, optional
+        Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B trajectories.
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
@@ -286,10 +298,10 @@ def lyapunov_spectrum(
     --------
     >>> import numpy as np, lyapflow as lf
     >>> cell = lf.TanhRNN(W=np.array([[0.5]]), V=np.empty((1, 0)), b=np.zeros(1))
-    >>> float(lf.lyapunov_spectrum(cell, np.empty((100, 0))).exponents[0])  # ln 0.5 at the fixed point 0
+    >>> float(lf.lyapunov_spectrum(cell, steps=100).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    given = with_intervals(problem((step, tangent), cell, x, k, h0, q0, t_ons, transient, q_transient))
+    given = with_intervals(problem((step, tangent), cell, x, k, steps, h0, q0, t_ons, transient, q_transient))
     cell, size, _, plan, start, block, _ = given
 
     def growth(b: int) -> Growth:
