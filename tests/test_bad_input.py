@@ -1,5 +1,7 @@
 """Bad input: one clear error, before any work, at every public function."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -320,6 +322,40 @@ def test_the_array_to_convert_is_the_one_that_differs():
     ]:
         with pytest.raises(lf.LyapflowError, match=message):
             lf.lyapunov_spectrum(cell, x)
+
+
+LAYOUT = (
+    r"^x is \(T, B, m\), time first: shape \(4, 9, 2\) was taken as 4 steps of 9 trajectories; "
+    r"if it is 4 trajectories of 9 steps, give x.transpose\(1, 0, 2\)$"
+)
+
+
+def test_fewer_steps_than_trajectories_are_doubted():
+    x, both = np.ones((4, 9, 2)), lf.stack([CELL, CELL])
+    for call in (
+        lambda: lf.trajectory(CELL, x),
+        lambda: lf.lyapunov_spectrum(CELL, x, 2),
+        lambda: lf.flossing_value_and_grad(CELL, x, 2),
+        lambda: lf.floss(CELL, lambda epoch: x, k=2, epochs=3),  # once
+        lambda: lf.floss(both, lambda epoch: [x, x], k=2, epochs=3),
+        lambda: lf.lyapunov_spectrum(both, [x, x], 2),
+    ):
+        with pytest.warns(lf.LyapflowWarning) as caught:
+            call()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        assert re.match(LAYOUT, str(caught[0].message).removeprefix("members 0, 1: "))
+
+
+def test_what_is_time_first_is_not_doubted():
+    """Warnings are errors here."""
+    square, own = np.ones((9, 9, 2)), lf.TanhRNN.random(3, 0, rng=RNG)
+    lf.trajectory(CELL, square)
+    lf.trajectory(CELL, X[:1])
+    lf.lyapunov_spectrum(own, steps=4, h0=RNG.standard_normal((9, 3)))
+    lf.bptt_value_and_grad(MODEL, np.ones((4, 9, 2)), np.ones((4, 9, 1)))
+    flossing = lf.Flossing(k=2, epochs=1, steps=5, batch=9, q_transient=0, at=(0,))
+    lf.train(TASK_MODEL, TASK, epochs=1, seed=0, T=7, batch=9, flossing=flossing)
 
 
 def test_masked_arrays():

@@ -314,6 +314,7 @@ def test_a_batch_of_trajectories_is_averaged():
     assert together.steps_counted == 75
 
 
+@pytest.mark.filterwarnings("ignore:x is .T, B, m.")  # more trajectories than steps are meant here
 @pytest.mark.parametrize(("trajectories", "steps"), [(4, 40), (16, 9)])
 def test_error_bars_of_trajectories(trajectories, steps):
     rng = np.random.default_rng(steps)

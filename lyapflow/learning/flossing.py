@@ -16,8 +16,8 @@ from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
-from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad, targets
-from lyapflow.lyapunov.forward import schedule
+from lyapflow.lyapunov.flossing_loss import one_value_and_grad, targets
+from lyapflow.lyapunov.forward import doubt_layout, schedule
 
 
 def floss(
@@ -73,6 +73,11 @@ def floss(
         A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
         on, and ``reasons`` of the flossed ensemble says why.
 
+    Warns
+    -----
+    LyapflowWarning
+        If the input of the first epoch has fewer steps than trajectories.
+
     Notes
     -----
     Paper, Alg. 1.
@@ -93,7 +98,7 @@ def floss(
     with one_blas_thread():  # once, not in every epoch
         for _ in _descend(
             cells,
-            lambda epoch: cells.split("inputs(epoch)", driven(epoch)),
+            functools.partial(_drive, cells, driven),
             cells.split("h0", h0),
             cells.split("q0", q0),
             range(epochs),
@@ -110,6 +115,14 @@ def floss(
         ):
             pass
     return cells.join(cells.now), history
+
+
+def _drive(cells: Members, inputs: Callable[[int], Any], epoch: int) -> list[Any]:
+    """The input of each cell in an epoch, the layout of the first put in doubt where it may be another."""
+    given = cells.split("inputs(epoch)", inputs(epoch))
+    if epoch == 0 and _checks.ndim(given[0]) == 3:
+        doubt_layout(np.asarray(given[0]))
+    return given
 
 
 def _descend(
@@ -132,7 +145,7 @@ def _descend(
 
     def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
         cell = cells.now[r]
-        loss, gradient, exponents = flossing_value_and_grad(cell, x[r], h0=h0[r], q0=q0[r], **options)
+        loss, gradient, exponents = one_value_and_grad(cell=cell, x=x[r], h0=h0[r], q0=q0[r], **options)
         cells.now[r], moments[r] = optimizer.update(moments[r], cell, gradient)
         return loss, exponents
 
@@ -237,6 +250,7 @@ class Flossing:
             history,
             f"epoch {training_epoch}: ",
             k=self.k,
+            steps=None,
             target=self.target,
             t_ons=self.t_ons,
             transient=self.transient,

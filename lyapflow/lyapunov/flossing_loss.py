@@ -12,10 +12,12 @@ from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import DIFFERENTIABLE
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.linalg.graded import NOISE
-from lyapflow.lyapunov.forward import Recover, Schedule, Tape, new_tape, sweep
+from lyapflow.lyapunov.forward import Recover, Schedule, Tape, doubt_layout, new_tape, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat, steps_per_chunk
 from lyapflow.lyapunov.resolution import Suspicious, all_resolved, confirm, resolution, suspicious
 from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem, with_intervals
+
+MEMORY = 256e6  # bytes
 
 
 def _checked_flossing(target: Any, memory: Any, **arguments: Any) -> tuple[Problem, np.ndarray, float]:
@@ -41,7 +43,7 @@ def flossing_value_and_grad(
     t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
-    memory: float = 256e6,
+    memory: float = MEMORY,
 ) -> tuple[float, Any, np.ndarray]:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
@@ -90,12 +92,25 @@ def flossing_value_and_grad(
         it names the step and, as ``rank``, how many are left. An ensemble goes on: loss, gradient and exponents of that
         member are NaN, and ``gradient.reasons`` says why.
 
+    Warns
+    -----
+    LyapflowWarning
+        If x has fewer steps than trajectories.
+
     Notes
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
     given, wanted, memory = _checked_flossing(target, memory, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
+    if steps is None:
+        doubt_layout(given.x)
+    return _flossing(with_intervals(given), wanted, memory)
+
+
+def one_value_and_grad(target: ArrayLike, memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
+    """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
+    given, wanted, memory = _checked_flossing(target, memory, **arguments)
     return _flossing(with_intervals(given), wanted, memory)
 
 

@@ -383,8 +383,15 @@ def trajectory(
         If arguments do not fit the cell.
     Diverged
         If a state stops being finite.
+
+    Warns
+    -----
+    LyapflowWarning
+        If x has fewer steps than trajectories.
     """
     cell, size, x, batched, h0 = _checked_drive(cell, x, h0, steps)
+    if steps is None:
+        doubt_layout(x)
     plan = state_schedule(len(x))
     tape = new_tape(size, h0, np.empty((0, size.state), x.dtype), plan, full=True)
     sweep(cell, size, x, tape, plan)
@@ -396,6 +403,16 @@ def trajectory(
 def state_schedule(steps: int) -> Schedule:
     """A sweep of states alone."""
     return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0, 1)
+
+
+def doubt_layout(x: np.ndarray) -> None:
+    """Warn where x (T, B, m) has fewer steps than trajectories: what comes from elsewhere often is (B, T, m)."""
+    T, B, _ = x.shape
+    if T < B:
+        _checks.warn(
+            f"x is (T, B, m), time first: shape {x.shape} was taken as {T} steps of {B} trajectories; "
+            f"if it is {T} trajectories of {B} steps, give x.transpose(1, 0, 2)"
+        )
 
 
 def inputs(x: Any, size: Sizes, like: np.ndarray, steps: Any = None, h0: Any = None) -> tuple[np.ndarray, bool]:

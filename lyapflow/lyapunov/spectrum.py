@@ -17,7 +17,7 @@ from lyapflow._results import Result
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
-from lyapflow.lyapunov.forward import Schedule, initial_state, inputs, schedule
+from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule
 from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.interval import automatic
 
@@ -285,6 +285,11 @@ def lyapunov_spectrum(
     Diverged
         If a state stops being finite; it names the step, and the trajectory of a batch.
 
+    Warns
+    -----
+    LyapflowWarning
+        If x has fewer steps than trajectories.
+
     Notes
     -----
     Benettin et al. (1980); paper, Alg. 2 and App. I. The standard error is that of the means of up to 32 batches of
@@ -301,7 +306,10 @@ def lyapunov_spectrum(
     >>> float(lf.lyapunov_spectrum(cell, steps=100).exponents[0])  # ln 0.5 at the fixed point 0
     -0.6931471805599453
     """
-    given = with_intervals(problem((step, tangent), cell, x, k, steps, h0, q0, t_ons, transient, q_transient))
+    given = problem((step, tangent), cell, x, k, steps, h0, q0, t_ons, transient, q_transient)
+    if steps is None:
+        doubt_layout(given.x)
+    given = with_intervals(given)
     cell, size, _, plan, start, block, _ = given
 
     def growth(b: int) -> Growth:
