@@ -203,7 +203,7 @@ MUTATIONS = [
     ("lyapunov/flossing_loss.py", "at.states, at.block, part", "at.states, block, part"),
     ("lyapunov/forward.py", "at - self.factors_before(start), -1", "at, -1"),
     ("lyapunov/interval.py", "most - longer.min() > bound", "False"),
-    ("lyapunov/flossing_loss.py", "growth_bar[plan.uncounted :] = 2.0 * off / (counted * batch)", "growth_bar[:] = 2.0 * off / (counted * batch)"),
+    ("lyapunov/flossing_loss.py", "factors[:, None] < plan.uncounted", "factors[:, None] < 0"),
     ("lyapunov/flossing_loss.py", "2.0 * off / (counted * batch)", "2.0 * off / counted"),
     ("lyapunov/flossing_loss.py", "off = exponents - wanted", "off = exponents"),
     ("lyapunov/spectrum.py", "/ (total * (batches - 1))", "/ (total * batches * 2)"),
