@@ -1,0 +1,41 @@
+"""Numbers that follow from a spectrum, Kaplan-Yorke dimension and entropy rate, with their standard errors.
+
+Errors of exponents are correlated (those of a volume-preserving map cancel in the sum), so they go on as the deviations
+(rows, k) of `lyapflow.lyapunov.error_bars`: a combination Σ w_i λ_i has the standard error |deviations @ w|.
+"""
+
+import numpy as np
+
+
+def kaplan_yorke(exponents: np.ndarray, deviations: np.ndarray, n_state: int) -> tuple[float, float]:
+    """Dimension and standard error; sums of exponents within 2 standard errors, and rounding, of zero are zero."""
+    order = np.argsort(-exponents)
+    ordered, errors = exponents[order].astype(float), deviations[:, order].astype(float)
+    if np.isnan(ordered).any():
+        return np.nan, np.nan
+    sums = np.cumsum(ordered)
+    rounding = (
+        n_state * np.finfo(exponents.dtype).eps * max(1.0, np.abs(ordered[np.isfinite(ordered)]).max(initial=0.0))
+    )
+    sums[np.abs(sums) <= 2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding] = 0.0
+    if sums[0] < 0:
+        return 0.0, 0.0
+    j = int(np.flatnonzero(sums >= 0)[-1]) + 1
+    weight = np.zeros(len(ordered))
+    if j == len(ordered):
+        if j < n_state:
+            return np.nan, np.nan
+        if sums[-1] == 0.0 and ordered[-1] < -2 * np.linalg.norm(errors[:, -1]) - rounding:  # it may be just below
+            weight[:] = -1 / ordered[-1]
+        return float(j), float(np.linalg.norm(errors @ weight))
+    fall = -ordered[j]
+    weight[:j], weight[j] = 1 / fall, sums[j - 1] / fall**2
+    return float(j + sums[j - 1] / fall), float(np.linalg.norm(errors @ weight))
+
+
+def entropy_rate(exponents: np.ndarray, deviations: np.ndarray, n_state: int) -> tuple[float, float]:
+    """Sum of the positive exponents, and its standard error."""
+    if np.isnan(exponents).any() or (len(exponents) < n_state and exponents.min() > 0):
+        return np.nan, np.nan
+    positive = exponents > 0
+    return float(exponents[positive].sum()), float(np.linalg.norm(deviations[:, positive].sum(axis=1)))

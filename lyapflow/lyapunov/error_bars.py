@@ -1,0 +1,202 @@
+r"""How well exponents are known: what the counted growth rates, log R per step, say about their own mean.
+
+Growth rates are correlated in time, so their scatter about the mean does not give the error of the mean. Slow
+cosines do (Müller 2007; Lazarus, Lewis, Stock and Watson 2018): with t in (0, 1) over the counted steps, the m numbers
+
+.. math:: C_j = \sqrt2 \, \langle (\text{rate} - \lambda) \cos(\pi j t) \rangle, \qquad j = 1, \dots, m
+
+are independent, each with the variance of λ, where correlations are shorter than T / m steps. The mean of their
+squares is that variance, with m degrees of freedom; a drift goes into the first of them. Where they fall with j,
+correlations are longer: C_j² ~ 1 / (1 + (j/c)²), as of an autoregressive process, is fitted with several c, and the
+results are averaged with their probabilities.
+
+Three things more are taken from the rates. Trajectories that share their input are averaged first, so that they count
+as one. Where means of trajectories scatter more than their growth rates explain, the larger error holds. And a series
+whose longest stretches on one side of its mean take too much of the run has not seen enough of them: it is doubtful.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import fdtrc, ndtr, stdtrit
+
+WAVES = 32
+BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
+FRESH = 1000  # QRs within which a starting block shows what it gains
+
+
+class Bars(NamedTuple):
+    """Standard errors.
+
+    Attributes
+    ----------
+    stderr : array (k,)
+        Such that ± 2 of them are a 95 % interval; NaN where growth is -inf or NaN, and for fewer than four QRs.
+    deviations : array (rows, k)
+        Independent deviations, whose squares add up to those of stderr: a combination Σ w_i λ_i has the standard error
+        |deviations @ w|, correlations between exponents included. Zero where stderr is NaN.
+    doubtful : bool
+        Whether the run is too short for its bars: a growth rate stays above or below its mean for an eighth of the
+        run, or, in the first exponent or the sum of all, a few long stretches on one side of the mean outweigh all
+        others, as in intermittent systems.
+    """
+
+    stderr: np.ndarray
+    deviations: np.ndarray
+    doubtful: bool
+
+
+def error_bars(
+    log_R: np.ndarray,
+    steps: np.ndarray,
+    groups: np.ndarray,
+    unknown: np.ndarray | None = None,
+    rounding: float = 0.0,
+) -> Bars:
+    """Standard errors of the mean rate of log_R (B, n_qr, k), whose QRs are `steps` (n_qr,) steps apart.
+
+    Trajectories of one number in `groups` (B,) share their input. `unknown` (B, k) are nats of growth that are not
+    known beyond what the rates say. A rate that varies less than `rounding` is constant.
+    """
+    n_qr, k = log_R.shape[1:]
+    finite = np.isfinite(log_R).all(axis=(0, 1))
+    if n_qr < 4 or not finite.any():
+        return Bars(np.full(k, np.nan), np.zeros((0, k)), False)
+    if not finite.all():
+        some = error_bars(log_R[:, :, finite], steps, groups, None if unknown is None else unknown[:, finite], rounding)
+        stderr, deviations = np.full(k, np.nan), np.zeros((len(some.deviations), k))
+        stderr[finite], deviations[:, finite] = some.stderr, some.deviations
+        return Bars(stderr, deviations, some.doubtful)
+
+    total = steps.sum()
+    rates = log_R.sum(axis=1) / total
+    weight = np.bincount(groups) / len(groups)
+    waves = _waves(log_R, steps, rates, groups)
+    freedom = waves.shape[1] / (weight**2).sum()  # fewer where groups differ in size
+    variance = _variance(waves, freedom)
+    together = np.array([rates[groups == g].mean(axis=0) for g in range(len(weight))])
+    variance = np.maximum(_between(rates, freedom, variance), _between(together, freedom, variance))
+
+    # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is rounding
+    bands = np.sqrt((np.dstack([waves, waves.sum(axis=2)]) ** 2).sum(axis=0).mean(axis=0))
+    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1 in 256
+    by_chance = np.log2(n_qr * k) + 8
+    mean, doubtful = log_R.mean(axis=0), False
+    for i in range(k + 1):
+        series = mean[:, i] if i < k else mean.sum(axis=1)
+        stretch = _stretches(series - series.sum() / total * steps, np.maximum(bands[i], rounding) * steps)
+        if stretch.longest > by_chance:
+            doubtful |= stretch.longest > n_qr / 10
+            if i == 0 or i == k:  # neighbours within change places now and then, which matters little
+                doubtful |= stretch.largest > 2 * stretch.opposite and stretch.share > 0.1
+            if i < k:  # one more such stretch, or one less, were no surprise
+                variance[i] += (stretch.largest / total) ** 2
+
+    rows = waves.sum(axis=0)
+    found = (rows**2).sum(axis=0)
+    rows *= np.sqrt(np.divide(variance, found, out=np.zeros(k), where=found > 0))
+    rest = np.where(found > 0, 0.0, variance)
+    if unknown is not None:
+        rest = rest + (unknown.mean(axis=0) / total) ** 2
+    if rest.any():
+        rows = np.vstack([rows, np.sqrt(rest)])
+    return Bars(np.sqrt((rows**2).sum(axis=0)), rows, doubtful)
+
+
+def same_input(x: np.ndarray) -> np.ndarray:
+    """Numbers (B,) of groups of trajectories whose input in x (T, B, m) is the same."""
+    seen: dict[bytes, int] = {}
+    if x.shape[1] == 1:
+        return np.zeros(1, np.int64)
+    return np.array([seen.setdefault(x[:, b].tobytes(), len(seen)) for b in range(x.shape[1])])
+
+
+def _waves(log_R: np.ndarray, steps: np.ndarray, rates: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """C_j (groups, m, k) of each group's share in the mean over all trajectories."""
+    trajectories, n_qr, k = log_R.shape
+    m = min(WAVES, max(2, (n_qr - 1) // 3))
+    batches = min(BATCHES, n_qr)
+    starts = np.arange(batches) * n_qr // batches
+    length = np.add.reduceat(steps, starts)
+    deviation = np.add.reduceat(log_R, starts, axis=1) - rates[:, None] * length[:, None]
+    of_groups = np.zeros((groups.max() + 1, batches, k))
+    np.add.at(of_groups, groups, deviation / trajectories)
+    middle = (np.cumsum(length) - length / 2) / length.sum()
+    return np.sqrt(2) * np.cos(np.pi * np.arange(1, m + 1)[:, None] * middle) @ of_groups / length.sum()
+
+
+def _variance(waves: np.ndarray, freedom: float) -> np.ndarray:
+    """Variance (k,) of λ, widened by Student's factor: ± 2 of its roots cover 95.45 % however few waves there are."""
+    m = waves.shape[1]
+    corners = 2.0 ** np.arange(1, max(2, np.log2(m)))
+    decay = np.vstack([np.ones(m), 1 + (np.arange(1, m + 1) / corners[:, None]) ** 2])
+    prior = np.append(0.97, np.full(len(corners), 0.03 / len(corners)))
+    flat = np.maximum(decay @ (waves**2).sum(axis=0), np.finfo(float).tiny)  # (shapes, k), all of them by j = 0
+    evidence = (
+        np.log(prior)[:, None] + freedom / m * np.log(decay).sum(axis=1)[:, None] / 2 - freedom / 2 * np.log(flat)
+    )
+    probability = np.exp(evidence - evidence.max(axis=0))
+    widening = stdtrit(freedom, ndtr(2.0)) / 2
+    return widening**2 * (probability * flat).sum(axis=0) / probability.sum(axis=0) / m
+
+
+def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndarray:
+    """The variance of the mean of means (n, k) by their scatter, where that is significantly larger."""
+    n = len(means)
+    if n == 1:
+        return variance
+    scatter = means.var(axis=0, ddof=1) / n
+    significance = fdtrc(n - 1, freedom, scatter / np.maximum(variance, np.finfo(float).tiny))
+    return np.where(significance < 1e-3, scatter, variance)
+
+
+class Stretches(NamedTuple):
+    """Of a series: of the steps on end that it spends on one side of zero."""
+
+    longest: int  # in QRs
+    largest: float  # sum
+    opposite: float  # largest sum on the other side
+    share: float  # of the largest sum in the sum of squares
+
+
+def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
+    """Of a series (n,); what lies within the band (n,) about zero is on no side."""
+    side = np.where(np.abs(series) > band, np.sign(series), 0.0)
+    starts = np.flatnonzero(np.diff(side, prepend=2.0))
+    length = np.diff(starts, append=len(series))[side[starts] != 0]
+    area = np.add.reduceat(series, starts)
+    above, below = max(area.max(), 0.0), max(-area.min(), 0.0)
+    square = float((area**2).sum())
+    share = max(above, below) ** 2 / square if square > 0 else 0.0
+    return Stretches(int(length.max(initial=0)), max(above, below), min(above, below), share)
+
+
+def resolved(log_R: np.ndarray, steps: np.ndarray, eps: float) -> int:
+    r"""Number of exponents that rounding errors leave alone, from all log_R (B, n_qr, k), those before counting too.
+
+    Each rounding error is a fresh vector of length eps beside an aligned one. In a long delay line with strong
+    contraction it outgrows that one: it lives on in old entries of the state while the aligned vector shrinks. The
+    starting block is fresh, too, and shows by how much: if its growth in excess of what comes later,
+    :math:`\sum_s (\log R_{ii}^s - \lambda_i)`, reaches -ln eps, then the aligned vector is lost in rounding errors. The
+    first vector is not: it aligns whatever it starts from.
+    """
+    n_qr, k = log_R.shape[1:]
+    settled = n_qr // 2
+    if settled < 32 or k == 1:
+        return k
+    starts = settled + np.arange(16) * (n_qr - settled) // 16
+    length = np.add.reduceat(steps, starts)
+    with np.errstate(invalid="ignore"):  # of -inf
+        late = np.add.reduceat(log_R, starts, axis=1).mean(axis=0)
+        rate = late.sum(axis=0) / length.sum()
+        diffusion = ((late - rate * length[:, None]) ** 2).sum(axis=0) / length.sum()
+        first = min(settled, FRESH)
+        excess = np.cumsum(log_R[:, :first].mean(axis=0) - rate * steps[:first, None], axis=0)
+        by_chance = 5 * np.sqrt(diffusion * np.cumsum(steps[:first])[:, None])
+        outgrown = ((excess > -np.log(eps)) & (excess > by_chance)).any(axis=0)[1:]
+    return 1 + int(np.argmax(outgrown)) if outgrown.any() else k
+
+
+def returns(states: np.ndarray) -> np.ndarray:
+    """Which trajectories (B,) of states (steps + 1, B, n_state) come back to where they start, so that they cycle."""
+    return (states[1:] == states[0]).all(axis=2).any(axis=0)
