@@ -24,7 +24,7 @@ from rich.text import Text
 
 import lyapflow
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._checks import Diverged, LyapflowError, collected_warnings
 from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import sizes
@@ -109,7 +109,8 @@ def _exponents(model: Model, task: tasks.Task, seed: Any) -> np.ndarray:
     """The whole spectrum under the task's input; NaN where states do not stay finite."""
     x = task.inputs(stream(seed, "picture"), 400, 1, model.h0.dtype)[:, 0]
     try:
-        return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
+        with collected_warnings():  # of error bars, which nobody will see
+            return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
     except Diverged:
         return np.full(model.h0.shape, np.nan)
 

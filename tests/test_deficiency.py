@@ -81,6 +81,7 @@ def exact_exponents(cell, x, h0):
         return np.array([float(g / len(x)) if j < len(vectors) else -np.inf for j, g in enumerate(growth)])
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 13, 44, 77, 117])
 def test_sparse_networks_against_exact_ranks(seed):
     # subspaces meet kernels exactly, and rounding hides it: up to 600 ε are left of what is lost
@@ -104,6 +105,7 @@ def test_sparse_networks_against_exact_ranks(seed):
         assert np.isfinite(lf.flossing_value_and_grad(cell, x, rank, h0=h0)[0])
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 @pytest.mark.parametrize("ratio", [1e-4, 1e-6, 1e-8])
 def test_ill_conditioned_active_units_do_not_lend_volume_to_silent_ones(ratio):
     # taking away the vectors before it magnifies the noise of a lost one by 1 / ratio

@@ -176,6 +176,7 @@ def coverage(errors, stderr):
     return np.mean(np.abs(errors) < 2 * stderr)
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_error_bars_of_gaussian_products():
     n, steps, seeds = 4, 2000, 150
     exact, variance = gaussian_product(n, 0.5)
@@ -190,6 +191,7 @@ def test_error_bars_of_gaussian_products():
     np.testing.assert_allclose(np.sqrt((stderr**2).mean(axis=0)), np.sqrt(variance / steps), rtol=0.08)
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_error_bars_respect_correlations():
     # growth rates that are a slow AR(1) process: the naive error bar would be too small by a factor of 6
     steps, seeds, phi = 20_000, 100, 0.95
@@ -219,6 +221,7 @@ def test_error_bars_of_the_logistic_map_err_on_the_safe_side():
     assert np.median(stderr) < 10 * errors.std()
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 @pytest.mark.parametrize("steps", [4, 9, 40, 100])
 def test_error_bars_of_short_runs(steps):
     rng = np.random.default_rng(steps)
@@ -231,7 +234,7 @@ def test_error_bars_of_short_runs(steps):
 
 def made_up(exponents, n_state):
     exponents = np.array(exponents)
-    counts = 1, n_state, 1, np.zeros(4, int)
+    counts = 1, n_state, 1, np.zeros(4, int), np.zeros(len(exponents.T), int)
     return Spectrum(exponents, np.zeros_like(exponents), exponents[None], exponents[None], *counts)
 
 
@@ -315,6 +318,7 @@ def test_a_batch_of_trajectories_is_averaged():
 
 
 @pytest.mark.filterwarnings("ignore:x is .T, B, m.")  # more trajectories than steps are meant here
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 @pytest.mark.parametrize(("trajectories", "steps"), [(4, 40), (16, 9)])
 def test_error_bars_of_trajectories(trajectories, steps):
     rng = np.random.default_rng(steps)
@@ -327,6 +331,7 @@ def test_error_bars_of_trajectories(trajectories, steps):
     assert np.sqrt((stderr**2).mean()) == pytest.approx(1 / np.sqrt(trajectories * steps), rel=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 @each_cell
 @each_dtype
 def test_automatic_intervals(cell_class, dtype):
@@ -345,6 +350,7 @@ def test_automatic_intervals(cell_class, dtype):
     assert dtype == np.float32 or max(lengths) > 1
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_an_interval_that_becomes_ill_conditioned_later_is_done_again():
     rng = np.random.default_rng(0)
     cell = lf.TanhRNN.random(8, 1, rng=rng)
@@ -357,6 +363,7 @@ def test_an_interval_that_becomes_ill_conditioned_later_is_done_again():
     np.testing.assert_array_equal(flossed[2], plain[2])
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_automatic_intervals_of_an_ensemble():
     rng = np.random.default_rng(0)
     cells = lf.stack([lf.TanhRNN.random(8, 1, rng=rng, g=g) for g in (0.3, 1.0, 2.0)])

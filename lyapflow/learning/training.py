@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
+from lyapflow._checks import Diverged, LyapflowError, collected_warnings
 from lyapflow.cells.ensemble import Ensemble, Members
 from lyapflow.cells.interface import Sizes, sizes
 from lyapflow.cells.parameters import map_arrays
@@ -215,11 +215,13 @@ def _measure(
     x, y, first = data
     value, gradient, outputs = bptt(model, size, x, y, first, loss)
     W_bar = gradient.cell[0]
+    with collected_warnings():  # of error bars, which nobody will see
+        spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)
     return (
         value,
         accuracy(outputs, y[first:], loss),
         np.linalg.svd(W_bar.reshape(-1, W_bar.shape[-1]), compute_uv=False),
-        lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4).exponents,
+        spectrum.exponents,
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, stdtrit
 
 from lyapflow import _checks
 from lyapflow._checks import Diverged, LyapflowError
@@ -17,11 +16,13 @@ from lyapflow._results import Result
 from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
-from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule
+from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
+from lyapflow.lyapunov.error_bars import FRESH, error_bars, resolved, returns, same_input
+from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule, trajectory
 from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.interval import automatic
 
-BATCHES = 32
+SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +35,8 @@ class Spectrum(Result):
         In nats per step and in QR order, which is descending up to noise, averaged over the trajectories; -inf for
         those without volume, which come last.
     stderr : array (k,)
-        Standard error of each exponent, from the scatter of the means of long batches, such that ± 2 of them are a
-        95 % interval; NaN below four reorthonormalisations and where an exponent is -inf.
+        Standard error of each exponent, such that ± 2 of them are a 95 % interval; NaN below four
+        reorthonormalisations and where an exponent is -inf.
     history : array (n_qr, k)
         Running means after each counted reorthonormalisation; members with fewer of them have NaN at the start.
     trajectories : array (B, k)
@@ -48,9 +49,16 @@ class Spectrum(Result):
         Steps between reorthonormalisations.
     factorisations : int array (4,)
         How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a panel taken twice;
-        by Householder's method; and how many were suspicious and done again step by step.
+        by Householder's method; and how many left a direction in doubt and were done again, step by step or from the
+        Jacobian itself.
+    below_rounding : int array (k,)
+        Counted steps, of all trajectories, that left a direction below the rounding of products in float64. Its growth
+        was found from the Jacobian itself; what remains unknown of it is in stderr.
     reasons : tuple of (str or None)
         For an ensemble: why a member came back as NaN, None where it did not.
+    deviations : array (rows, k), optional
+        Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i`` has the standard
+        error ``|deviations @ w|``.
     """
 
     exponents: np.ndarray
@@ -61,7 +69,9 @@ class Spectrum(Result):
     n_state: int
     t_ons: int
     factorisations: np.ndarray
+    below_rounding: np.ndarray
     reasons: tuple[str | None, ...] = ()
+    deviations: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def spread(self) -> np.ndarray:
@@ -76,45 +86,45 @@ class Spectrum(Result):
         r"""``j + Σ_{i<=j} λ_i / |λ_{j+1}|`` for the largest j whose sum of exponents is not negative.
 
         0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than k are needed.
-        Kaplan and Yorke (1979).
+        Sums within 2 standard errors of zero are taken for zero. Kaplan and Yorke (1979).
         """
-        return self._of_each_member(self._kaplan_yorke_dimension)
+        return self._of_each_member(kaplan_yorke)[0]
+
+    @property
+    def kaplan_yorke_stderr(self) -> Any:
+        """Standard error of the dimension, with the correlations between exponents."""
+        return self._of_each_member(kaplan_yorke)[1]
 
     @property
     def entropy_rate(self) -> Any:
         """Sum of the positive exponents, nats per step: an upper bound of the Kolmogorov-Sinai entropy rate (Ruelle),
         equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative one."""
-        return self._of_each_member(self._entropy_rate)
+        return self._of_each_member(entropy_rate)[0]
 
-    def _of_each_member(self, number: Callable[[np.ndarray], float]) -> Any:
-        found = np.apply_along_axis(number, -1, self.exponents.astype(float))
-        return found if found.ndim else float(found)
+    @property
+    def entropy_rate_stderr(self) -> Any:
+        """Standard error of the entropy rate, with the correlations between exponents."""
+        return self._of_each_member(entropy_rate)[1]
 
-    def _kaplan_yorke_dimension(self, exponents: np.ndarray) -> float:
-        ordered = np.sort(exponents)[::-1]
-        sums = np.cumsum(ordered)
-        if np.isnan(sums[-1]):
-            return np.nan
-        if sums[0] < 0:
-            return 0.0
-        j = int(np.flatnonzero(sums >= 0)[-1]) + 1
-        if j == len(ordered):
-            return float(j) if j == self.n_state else np.nan
-        return j + sums[j - 1] / abs(ordered[j])
-
-    def _entropy_rate(self, exponents: np.ndarray) -> float:
-        if np.isnan(exponents).any() or (len(exponents) < self.n_state and exponents.min() > 0):
-            return np.nan
-        return float(np.sum(exponents[exponents > 0]))
+    def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:
+        """The number and its standard error; of an ensemble, two arrays."""
+        exponents = self.exponents
+        deviations = exponents[..., None, :][..., :0, :] if self.deviations is None else self.deviations
+        if exponents.ndim == 1:
+            return numbers(exponents, deviations, self.n_state)
+        return np.array([numbers(*member, self.n_state) for member in zip(exponents, deviations)]).T
 
     @staticmethod
     def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
         """One Spectrum of an ensemble from those of its members."""
-        names = ("exponents", "stderr", "trajectories", "factorisations", "t_ons")
+        names = ("exponents", "stderr", "trajectories", "factorisations", "below_rounding", "t_ons")
         arrays: dict[str, Any] = {name: np.stack([getattr(s, name) for s in spectra]) for name in names}
         longest = max(len(s.history) for s in spectra)  # they differ where t_ons does
         missing = [((longest - len(s.history), 0), (0, 0)) for s in spectra]
         arrays["history"] = np.stack([np.pad(s.history, m, constant_values=np.nan) for s, m in zip(spectra, missing)])
+        deviations = [s.deviations for s in spectra if s.deviations is not None]
+        rows = max(map(len, deviations))
+        arrays["deviations"] = np.stack([np.pad(d, ((rows - len(d), 0), (0, 0))) for d in deviations])
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
 
 
@@ -142,26 +152,6 @@ def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
     if k is None:
         return n_state
     return _checks.integer("k", k, 1, n_state, why=f" = n_state for this {type(cell).__name__}")
-
-
-def _standard_error(log_R: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Standard error of the mean rate of log_R (B, n_qr, k) by batch means, which respect correlations within a batch.
-
-    Widened by Student's factor, so that ± 2 of them cover 95.45 % however few batches there are.
-    """
-    trajectories, n_qr, k = log_R.shape
-    if n_qr < 4:
-        return np.full(k, np.nan)
-    batches = min(BATCHES, int(np.sqrt(n_qr)))
-    starts = np.arange(batches) * n_qr // batches
-    length = np.add.reduceat(steps, starts)
-    growth = np.add.reduceat(log_R, starts, axis=1)
-    total = steps.sum()
-    with np.errstate(invalid="ignore"):  # of -inf
-        deviation = growth / length[:, None] - growth.sum(axis=1, keepdims=True) / total
-    variance = (length[:, None] * deviation**2).sum(axis=(0, 1)) / (total * (batches - 1))
-    widening = stdtrit(trajectories * (batches - 1), ndtr(2.0)) / 2
-    return widening * np.sqrt(variance) / trajectories
 
 
 class Problem(NamedTuple):
@@ -214,24 +204,71 @@ def with_intervals(given: Problem) -> Problem:
     return given._replace(plan=given.plan.with_interval(t_ons))
 
 
-def _spectrum(log_R: np.ndarray, paths: np.ndarray, plan: Schedule, size: Sizes, dtype: np.dtype) -> Spectrum:
-    """What the counted log_R (B, n_qr, k) say."""
+def _spectrum(found: Sequence[Growth], given: Problem) -> tuple[Spectrum, bool]:
+    """What the growth of all trajectories says, and whether the run is too short for the error bars."""
+    plan, dtype = given.plan, given.cell[0].dtype
+    log_R = np.array([growth.log_growth[plan.uncounted :] for growth in found])
+    unknown = np.array([growth.unknown for growth in found])
     history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
-    return Spectrum(
+    rounding = float(np.sqrt(np.finfo(dtype).eps))
+    bars = error_bars(log_R, np.diff(plan.ends, prepend=0), same_input(given.x), unknown, rounding)
+    spectrum = Spectrum(
         exponents=history[:, -1].mean(axis=0).astype(dtype),
-        stderr=_standard_error(log_R, np.diff(plan.ends, prepend=0)).astype(dtype),
+        stderr=bars.stderr.astype(dtype),
         history=history.mean(axis=0).astype(dtype),
         trajectories=history[:, -1].astype(dtype),
         steps_counted=int(plan.ends[-1]),
-        n_state=size.state,
+        n_state=given.size.state,
         t_ons=plan.t_ons,
-        factorisations=paths,
+        factorisations=np.sum([growth.paths for growth in found], axis=0),
+        below_rounding=np.sum([growth.below_rounding for growth in found], axis=0),
+        deviations=bars.deviations.astype(dtype),
     )
+    return spectrum, bars.doubtful
 
 
 def _lost_spectrum(given: Problem) -> Spectrum:
-    log_R = np.full((len(given.start), len(given.plan.ends), len(given.block)), np.nan)
-    return _spectrum(log_R, np.zeros(4, np.int64), given.plan, given.size, given.cell[0].dtype)
+    k, no_steps = len(given.block), np.zeros(4, np.int64)
+    log_growth = np.full((given.plan.n_qr, k), np.nan)
+    lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64), given.start[0])
+    return _spectrum([lost] * len(given.start), given)[0]
+
+
+def _never_leaves(given: Problem) -> bool:
+    """Whether an autonomous trajectory starts on a fixed point or short cycle, exactly."""
+    if given.size.inputs > 0:
+        return False
+    x = np.ascontiguousarray(given.x[:SHORT_CYCLE])
+    return bool(returns(np.concatenate([given.start[None], trajectory(given.cell, x, given.start)])).any())
+
+
+def _doubt(given: Problem, log_R: np.ndarray, spectrum: Spectrum, short: bool) -> str | None:
+    """Why the exponents cannot be trusted, from all log_R (B, n_qr, k), those before counting too."""
+    if spectrum.exponents[0] > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
+        return (
+            "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
+            "are those of that point; start from a random h0"
+        )
+    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
+    eps, k = float(np.finfo(given.x.dtype).eps), log_R.shape[2]
+    if (left := resolved(log_R, steps, eps)) < k:  # or the state had not settled: try a fresh block at the end
+        n = min(FRESH, len(steps) // 2)
+        late = schedule(len(given.x), given.plan.t_ons, len(given.x) - int(steps[-n:].sum()), 0)
+        fresh = volume_growth(given.cell, given.size, given.driven(0), given.start[:1], given.block, late).log_growth
+        left = resolved(np.concatenate([fresh, log_R[0, -n:]])[None], np.append(steps[-n:], steps[-n:]), eps)
+    if left < k:
+        return (
+            f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
+            f"delay line that contracts strongly): ask for k <= {left}"
+            + (", or use float64" if given.x.dtype == np.float32 else "")
+        )
+    if short:
+        return (
+            "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
+            "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
+            "longer q_transient"
+        )
+    return None
 
 
 @over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
@@ -292,9 +329,11 @@ def lyapunov_spectrum(
 
     Notes
     -----
-    Benettin et al. (1980); paper, Alg. 2 and App. I. The standard error is that of the means of up to 32 batches of
-    consecutive reorthonormalisations, so it is right where correlations are shorter than a batch, and too large
-    where growth rates cancel over time. Standard errors of trajectories add as those of independent ones.
+    Benettin et al. (1980); paper, Alg. 2 and App. I. Standard errors come from slow variations of the growth rates, so
+    correlations are accounted for; they are too large where growth rates cancel over time. Trajectories that share
+    their input count as one; where trajectories differ by more than their own errors, the scatter between them holds.
+    A `LyapflowWarning` says where a run is too short for its bars, and where exponents are those of a repelling
+    fixed point or of rounding errors.
 
     A direction that a single step leaves no longer than rounding errors in float64 explain has no volume: its exponent
     is -inf (``docs/conventions.md``).
@@ -316,8 +355,10 @@ def lyapunov_spectrum(
         return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
 
     found = each_trajectory(growth, len(start))
-    log_R, paths = (np.array([getattr(one, name) for one in found]) for name in ("log_growth", "paths"))
-    return _spectrum(log_R[:, plan.uncounted :], paths.sum(axis=0), plan, size, cell[0].dtype)
+    spectrum, short = _spectrum(found, given)
+    if doubt := _doubt(given, np.array([one.log_growth for one in found]), spectrum, short):
+        _checks.warn(doubt)
+    return spectrum
 
 
 Found = TypeVar("Found")
