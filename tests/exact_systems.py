@@ -21,6 +21,9 @@ from lyapflow.cells.interface import (
 
 HENON = 0.41922, -1.62319
 CAT = 0.9624236501192069
+IKEDA = 0.50757, -0.71829  # u = 0.9; 2e7 steps, the sum is 2 ln u
+STANDARD = 1.1367, -1.1367  # K = 6, the chaotic sea; 2e7 steps
+INTERMITTENT = {1.3: 0.64922, 1.5: 0.56233, 1.7: 0.41088, 1.9: 0.16729}  # by z; the transfer operator on 10^4 cells
 
 
 class HenonMap(NamedTuple):
@@ -165,6 +168,118 @@ def tent_step(cell, turned, h, x, h_next, record):
 @implement(tangent, TentMap)
 def tent_tangent(cell, turned, record, Q, Q_next, work):
     Q_next[:] = record * Q
+
+
+class IkedaMap(NamedTuple):
+    """``z' = 1 + u z exp(i (0.4 - 6 / (1 + |z|²)))`` for complex z: chaotic for u = 0.9."""
+
+    u: np.ndarray  # (1,)
+
+
+@sizes.register
+def _(cell: IkedaMap) -> Sizes:
+    return Sizes(2, 2, 0, record=4, step_work=0, tangent_work=0, shapes={"u": (1,)})
+
+
+@implement(step, IkedaMap)
+def ikeda_step(cell, turned, h, x, h_next, record):
+    for i in range(len(h)):
+        a, b, u = h[i, 0], h[i, 1], cell.u[0]
+        size = 1 + a * a + b * b
+        angle, turn = 0.4 - 6 / size, 12 / size**2
+        re, im = a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)
+        record[i, 0], record[i, 1] = u * (np.cos(angle) - im * turn * a), u * (-np.sin(angle) - im * turn * b)
+        record[i, 2], record[i, 3] = u * (np.sin(angle) + re * turn * a), u * (np.cos(angle) + re * turn * b)
+        h_next[i, 0], h_next[i, 1] = 1 + u * re, u * im
+
+
+@implement(tangent, IkedaMap)
+def ikeda_tangent(cell, turned, record, Q, Q_next, work):
+    for j in range(len(Q)):
+        Q_next[j, 0] = record[0] * Q[j, 0] + record[1] * Q[j, 1]
+        Q_next[j, 1] = record[2] * Q[j, 0] + record[3] * Q[j, 1]
+
+
+class StandardMap(NamedTuple):
+    """``p' = p + K sin θ, θ' = θ + p'``, both mod 2π; state (θ, p)."""
+
+    K: np.ndarray  # (1,)
+
+
+@sizes.register
+def _(cell: StandardMap) -> Sizes:
+    return Sizes(2, 2, 0, record=1, step_work=0, tangent_work=0, shapes={"K": (1,)})
+
+
+@implement(step, StandardMap)
+def standard_step(cell, turned, h, x, h_next, record):
+    for i in range(len(h)):
+        record[i, 0] = cell.K[0] * np.cos(h[i, 0])
+        p = h[i, 1] + cell.K[0] * np.sin(h[i, 0])
+        h_next[i, 0], h_next[i, 1] = (h[i, 0] + p) % (2 * np.pi), p % (2 * np.pi)
+
+
+@implement(tangent, StandardMap)
+def standard_tangent(cell, turned, record, Q, Q_next, work):
+    for j in range(len(Q)):
+        Q_next[j, 1] = Q[j, 1] + record[0] * Q[j, 0]
+        Q_next[j, 0] = Q[j, 0] + Q_next[j, 1]
+
+
+class IntermittentMap(NamedTuple):
+    """``h' = h + h^z mod 1`` of Pomeau and Manneville: laminar phases near 0, of infinite variance for z > 1.5."""
+
+    z: np.ndarray  # (1,)
+
+
+@sizes.register
+def _(cell: IntermittentMap) -> Sizes:
+    return Sizes(1, 1, 0, record=1, step_work=0, tangent_work=0, shapes={"z": (1,)})
+
+
+@implement(step, IntermittentMap)
+def intermittent_step(cell, turned, h, x, h_next, record):
+    for i in range(len(h)):
+        record[i, 0] = 1 + cell.z[0] * h[i, 0] ** (cell.z[0] - 1)
+        h_next[i, 0] = (h[i, 0] + h[i, 0] ** cell.z[0]) % 1.0
+
+
+@implement(tangent, IntermittentMap)
+def intermittent_tangent(cell, turned, record, Q, Q_next, work):
+    for j in range(len(Q)):
+        Q_next[j, 0] = record[0] * Q[j, 0]
+
+
+class DelayedHenonMap(NamedTuple):
+    """Hénon's map, its state the last values of x: the map's two exponents, and -inf."""
+
+    a: np.ndarray  # (1,)
+    b: np.ndarray  # (1,)
+    values: np.ndarray  # (n,), of no other use than to say how many
+
+
+@sizes.register
+def _(cell: DelayedHenonMap) -> Sizes:
+    n = len(cell.values)
+    shapes = {"a": (1,), "b": (1,), "values": (n,)}
+    return Sizes(n, n, 0, record=1, step_work=0, tangent_work=0, shapes=shapes)
+
+
+@implement(step, DelayedHenonMap)
+def delayed_henon_step(cell, turned, h, x, h_next, record):
+    for i in range(len(h)):
+        record[i, 0] = h[i, 0]
+        h_next[i, 0] = 1 - cell.a[0] * h[i, 0] ** 2 + cell.b[0] * h[i, 1]
+        for j in range(1, h.shape[1]):
+            h_next[i, j] = h[i, j - 1]
+
+
+@implement(tangent, DelayedHenonMap)
+def delayed_henon_tangent(cell, turned, record, Q, Q_next, work):
+    for i in range(len(Q)):
+        Q_next[i, 0] = -2 * cell.a[0] * record[0] * Q[i, 0] + cell.b[0] * Q[i, 1]
+        for j in range(1, Q.shape[1]):
+            Q_next[i, j] = Q[i, j - 1]
 
 
 class MatrixProduct(NamedTuple):

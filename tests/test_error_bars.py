@@ -1,0 +1,316 @@
+"""Error bars: do they cover, do they say where they cannot, and what do numbers made of exponents know of them?"""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+import lyapflow as lf
+from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
+from lyapflow.lyapunov.error_bars import error_bars, resolved, returns, same_input
+from tests.exact_systems import CatMap, DelayedHenonMap, LogisticMap, MatrixProduct
+
+SHORT = "growth rates stay"
+
+
+def autonomous(steps):
+    return np.empty((steps, 0))
+
+
+def bars(log_R, groups=None, **options):
+    """Error bars of log_R (B, n_qr, k), a QR after every step; all trajectories of one input by default."""
+    groups = np.zeros(len(log_R), int) if groups is None else np.asarray(groups)
+    return error_bars(log_R, np.ones(log_R.shape[1], int), groups, **options)
+
+
+def of_many(runs, truth=0.0, groups=None):
+    """Of runs, each log_R (B, n_qr, k): what covers, what is doubtful, and mean bar over scatter."""
+    found = [bars(log_R, groups) for log_R in runs]
+    errors = np.array([log_R.mean(axis=(0, 1)) for log_R in runs]) - truth
+    stderr = np.array([f.stderr for f in found])
+    doubtful = np.array([f.doubtful for f in found])
+    return np.abs(errors) < 2 * stderr, doubtful, stderr.mean(axis=0) / errors.std(axis=0)
+
+
+def autoregressive(rng, shape, rho):
+    """Stationary, of variance one, along the last axis."""
+    noise = np.sqrt(1 - rho**2) * rng.standard_normal(shape)
+    noise[..., 0] /= np.sqrt(1 - rho**2)
+    return lfilter([1.0], [1.0, -rho], noise)
+
+
+@pytest.mark.parametrize("steps", [30, 100, 1000])
+def test_independent_rates(steps):
+    rng = np.random.default_rng(steps)
+    covered, doubtful, ratio = of_many(rng.standard_normal((1000, 1, steps, 2)))
+    assert 0.93 < covered.mean() < 0.975
+    assert doubtful.mean() < 0.02
+    np.testing.assert_allclose(ratio, 1, atol=0.12 if steps > 30 else 0.25)  # Student's factor is 1.1 there
+
+
+@pytest.mark.parametrize(("rho", "steps"), [(0.9, 100), (0.9, 900), (0.99, 100), (0.99, 900), (0.99, 20_000)])
+def test_rates_with_a_long_memory_are_covered_or_doubtful(rho, steps):
+    rates = autoregressive(np.random.default_rng(0), (400, 1, steps), rho)[..., None]
+    covered, doubtful, _ = of_many(rates)
+    assert (~covered[:, 0] & ~doubtful).mean() < 0.1
+    if steps > 50 / (1 - rho):  # the run is long enough, and bars should know
+        assert covered[~doubtful].mean() > 0.9
+
+
+def test_rates_with_a_long_memory_need_no_warning_in_long_runs():
+    rates = autoregressive(np.random.default_rng(1), (200, 1, 20_000), 0.9)[..., None]
+    covered, doubtful, ratio = of_many(rates)
+    assert doubtful.mean() < 0.05
+    assert covered.mean() > 0.92
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+
+
+@pytest.mark.parametrize("z", [1.5, 1.7, 1.9])
+def test_laminar_phases_are_doubtful(z):
+    h, rates = np.random.default_rng(0).random(300), np.empty((300, 1, 2000, 1))
+    for t in range(2000):
+        rates[:, 0, t, 0] = np.log1p(z * h ** (z - 1))
+        h = (h + h**z) % 1.0
+    _, doubtful, _ = of_many(rates)
+    assert doubtful.mean() > 0.9
+
+
+def test_slow_input_of_a_network_is_covered_or_warned_of():
+    rng = np.random.default_rng(0)
+    cell = lf.GRU.random(6, 1, rng=rng)
+    x = autoregressive(rng, (41, 100_000), np.exp(-1 / 50))[:, :, None]
+    truth = lf.lyapunov_spectrum(cell, x[0], 1, q_transient=200).exponents[0]
+    neither = []
+    for driven in x[1:, :400]:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            spectrum = lf.lyapunov_spectrum(cell, driven, 1, q_transient=200)
+        neither.append(not said and abs(spectrum.exponents[0] - truth) > 2 * spectrum.stderr[0])
+    assert np.mean(neither) < 0.15  # 40 runs
+
+
+def test_ordinary_networks_get_no_warning():
+    task = lf.tasks.BinaryTemporalXOR(delay=20)
+    for seed in range(20):  # LyapflowWarning is an error here
+        rng = np.random.default_rng(seed)
+        cell = lf.TanhRNN.random(40, 1, rng=rng)
+        lf.lyapunov_spectrum(cell, task.inputs(rng, 1000, 1)[:, 0], 10, q_transient=100)
+
+
+def test_trajectories_that_disagree():
+    cell = lf.TanhRNN(np.array([[2.0]]), np.empty((1, 0)), np.array([0.3]))
+    spectrum = lf.lyapunov_spectrum(cell, np.empty((1000, 2, 0)), h0=np.array([[2.0], [-2.0]]))
+    np.testing.assert_allclose(np.sort(spectrum.trajectories[:, 0]), [-2.456, -1.047], atol=1e-3)
+    half = np.ptp(spectrum.trajectories[:, 0]) / 2
+    assert spectrum.stderr[0] == pytest.approx(half, rel=1e-6)  # which reaches both from their mean
+
+
+def test_trajectories_of_one_input_count_as_one():
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((300, 1, 400, 1))
+    runs = np.repeat(one, 16, axis=1) + 0.1 * rng.standard_normal((300, 16, 400, 1))
+    covered, _, ratio = of_many(runs)
+    assert covered.mean() > 0.92
+    assert ratio[0] == pytest.approx(1, abs=0.12)
+    covered, _, ratio = of_many(runs, groups=np.arange(16))  # as independent ones they are four times too sure
+    assert covered.mean() < 0.5
+
+
+def test_groups_of_trajectories():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4), 3)
+    runs = rng.standard_normal((400, 4, 60, 1))[:, groups]
+    covered, _, ratio = of_many(runs, groups=groups)
+    assert 0.92 < covered.mean() < 0.975
+    assert ratio[0] == pytest.approx(1, abs=0.12)
+
+
+def test_groups_that_disagree():
+    rng = np.random.default_rng(0)
+    log_R = rng.standard_normal((4, 500, 1))[np.repeat(np.arange(4), 3)]
+    log_R += np.repeat([0.0, 1.0, 2.0, 3.0], 3)[:, None, None]
+    found = bars(log_R, np.repeat(np.arange(4), 3)).stderr[0]
+    assert found == pytest.approx(np.std([0, 1, 2, 3], ddof=1) / 2, rel=0.05)  # of 4 means, not of 12
+
+
+def test_who_shares_input():
+    x = np.random.default_rng(0).standard_normal((10, 4, 2))
+    x[:, 2] = x[:, 0]
+    np.testing.assert_array_equal(same_input(x), [0, 1, 0, 2])
+    np.testing.assert_array_equal(same_input(np.empty((10, 3, 0))), [0, 0, 0])
+
+
+def test_shared_input_of_a_driven_network():
+    rng = np.random.default_rng(0)
+    cell = lf.TanhRNN.random(10, 1, rng=rng)
+    x, h0 = rng.standard_normal((300, 1, 1)), rng.standard_normal((16, 10))
+    one = lf.lyapunov_spectrum(cell, x[:, 0], 2, q_transient=50)
+    sixteen = lf.lyapunov_spectrum(cell, np.repeat(x, 16, axis=1), 2, h0=h0, q_transient=50)
+    np.testing.assert_allclose(sixteen.stderr, one.stderr, rtol=0.05)
+
+
+@pytest.mark.parametrize("q_transient", [0, 100])
+def test_a_block_that_has_not_aligned(q_transient):
+    cell = lf.LinearRNN(np.diag([0.9, 0.899]), np.empty((2, 0)), np.zeros(2))
+    with pytest.warns(lf.LyapflowWarning, match=SHORT):
+        lf.lyapunov_spectrum(cell, autonomous(200), q_transient=q_transient)
+
+
+def test_a_quiet_start():
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(8, 1, rng=rng), 0.01 * rng.standard_normal((600, 1))
+    x[300:] *= 200
+    with pytest.warns(lf.LyapflowWarning, match=SHORT):
+        lf.lyapunov_spectrum(cell, x, 2)
+
+
+def test_an_exponent_that_settles_from_the_start_on_gets_no_warning():
+    cell = lf.LinearRNN(np.diag([0.9, 0.5]), np.empty((2, 0)), np.zeros(2))
+    spectrum = lf.lyapunov_spectrum(cell, autonomous(500), h0=np.ones(2))
+    assert (np.abs(spectrum.exponents - np.log([0.9, 0.5])) < 2 * spectrum.stderr).all()
+
+
+def test_delay_lines_that_rounding_errors_outgrow():
+    def spectrum(n, **options):
+        cell = DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.zeros(n))
+        return lf.lyapunov_spectrum(cell, autonomous(2100), 2, transient=100, **options)
+
+    for n in (5, 15):
+        found = spectrum(n)
+        assert found.exponents[1] == pytest.approx(-1.623, abs=0.01)
+    for n in (30, 50, 100):
+        for q_transient in (0, 200):
+            with pytest.warns(lf.LyapflowWarning, match="ask for k <= 1"):
+                spectrum(n, q_transient=q_transient)
+    assert lf.lyapunov_spectrum(
+        DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.zeros(100)), autonomous(2100), 1, transient=100
+    ).exponents[0] == pytest.approx(0.42, abs=0.02)
+
+
+def test_a_state_that_has_not_settled_is_no_delay_line():
+    rng = np.random.default_rng(2)  # the block of this network loses 40 nats while the state grows from nearly zero
+    cell = lf.TanhRNN.random(100, 0, rng=rng, g=2.0)
+    h0 = 0.1 * rng.standard_normal(100)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        lf.lyapunov_spectrum(cell, autonomous(600), h0=h0)
+    assert not any("outgrow" in str(warning.message) for warning in said)
+
+
+def test_what_rounding_errors_outgrow():
+    rng = np.random.default_rng(0)
+    log_R = 0.1 * rng.standard_normal((1, 400, 3)) - [0.0, 1.0, 2.0]
+    steps = np.ones(400, int)
+    assert resolved(log_R, steps, 2.2e-16) == 3
+    log_R[0, :25, 2] += 2.0  # 50 nats in 25 steps, of which float64 has 36
+    assert resolved(log_R, steps, 2.2e-16) == 2
+    assert resolved(log_R, steps, 1e-30) == 3
+    log_R[0, :, 1] = -np.inf
+    assert resolved(log_R, steps, 2.2e-16) == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "h0"),
+    [
+        (lf.TanhRNN.random(30, 0, rng=np.random.default_rng(0), g=2.0), None),
+        (LogisticMap(np.array([4.0])), None),
+        (LogisticMap(np.array([4.0])), np.array([0.75])),
+        (CatMap(np.array([[2.0, 1.0], [1.0, 1.0]])), np.array([0.5, 0.0])),  # a cycle of three steps
+    ],
+)
+def test_a_trajectory_that_never_leaves_a_repelling_point(cell, h0):
+    with pytest.warns(lf.LyapflowWarning, match="start from a random h0"):
+        lf.lyapunov_spectrum(cell, autonomous(300), 1, h0=h0)
+
+
+def test_no_word_of_repelling_points_elsewhere():
+    silent = lf.TanhRNN.random(30, 0, rng=np.random.default_rng(0), g=0.5)
+    lf.lyapunov_spectrum(silent, autonomous(300), 1)  # the fixed point at zero attracts
+    lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(300), h0=np.array([0.3]))
+    assert not returns(np.arange(6.0).reshape(3, 2, 1)).any()
+    np.testing.assert_array_equal(returns(np.array([[[0.0], [1.0]], [[1.0], [2.0]], [[0.0], [3.0]]])), [True, False])
+
+
+def test_growth_that_is_not_known():
+    log_R = np.random.default_rng(0).standard_normal((2, 100, 3))
+    unknown = np.array([[0.0, 0.0, 30.0], [0.0, 10.0, 30.0]])
+    without, found = bars(log_R), bars(log_R, unknown=unknown)
+    np.testing.assert_allclose(found.stderr, np.hypot(without.stderr, [0.0, 0.05, 0.3]))
+    np.testing.assert_allclose(np.linalg.norm(found.deviations, axis=0), found.stderr)
+
+
+def test_bars_of_what_has_none():
+    log_R = np.random.default_rng(0).standard_normal((1, 100, 3))
+    alone = bars(log_R[:, :, :2])
+    log_R[0, 50:, 2] = -np.inf
+    found = bars(log_R)
+    np.testing.assert_allclose(found.stderr[:2], alone.stderr, rtol=1e-12)
+    assert np.isnan(found.stderr[2])
+    assert (found.deviations[:, 2] == 0).all()
+    assert np.isnan(bars(log_R[:, :3]).stderr).all()
+    assert np.isnan(bars(np.full((1, 100, 2), np.nan)).stderr).all()
+
+
+def test_long_and_short_intervals_weigh_by_their_steps():
+    rng = np.random.default_rng(0)
+    rates = rng.standard_normal((1, 600, 1))
+    every = bars(rates).stderr[0]
+    starts = np.sort(rng.choice(np.arange(1, 600), 199, replace=False))
+    starts = np.concatenate([[0], starts])
+    steps = np.diff(starts, append=600)
+    some = error_bars(np.add.reduceat(rates, starts, axis=1), steps, np.zeros(1, int)).stderr[0]
+    assert some == pytest.approx(every, rel=0.1)
+
+
+def test_dimension_of_marginal_systems():
+    cell = lf.LinearRNN.random(3, 0, rng=np.random.default_rng(0), weights="orthogonal")
+    spectrum = lf.lyapunov_spectrum(cell, autonomous(100), h0=np.ones(3))
+    assert spectrum.kaplan_yorke_dimension == 3
+    assert spectrum.kaplan_yorke_stderr == 0
+    none = np.zeros((0, 3))
+    assert kaplan_yorke(np.array([-1e-16, -1e-16, -0.5]), none, 3)[0] == 2
+    assert kaplan_yorke(np.array([-1e-10, -1e-10, -0.5]), none, 3)[0] == 0
+    uncertain = np.diag([0.01, 0.01, 0.01])
+    assert kaplan_yorke(np.array([-0.015, -0.5, -0.6]), uncertain, 3)[0] == 1  # zero, by its bar
+    assert kaplan_yorke(np.array([-0.025, -0.5, -0.6]), uncertain, 3)[0] == 0
+
+
+def test_errors_that_cancel():
+    opposite = np.array([[0.01, -0.01]])
+    assert kaplan_yorke(np.array([0.5, -0.5]), opposite, 2) == (2, 0)
+    assert entropy_rate(np.array([0.5, -0.5]), opposite, 2) == (0.5, 0.01)
+    spectrum = lf.lyapunov_spectrum(
+        MatrixProduct(np.ones(2)), determinant_one(np.random.default_rng(0), 500).reshape(500, 4)
+    )
+    assert spectrum.stderr[0] == pytest.approx(spectrum.stderr[1])
+    assert spectrum.kaplan_yorke_dimension == pytest.approx(2)
+    assert spectrum.kaplan_yorke_stderr < 1e-10
+
+
+def determinant_one(rng, steps):
+    a = rng.standard_normal((steps, 2, 2))
+    a[:, 0] *= np.sign(np.linalg.det(a))[:, None]
+    return a / np.sqrt(np.linalg.det(a))[:, None, None]
+
+
+def test_standard_errors_of_dimension_and_entropy_are_their_scatter():
+    spectra = []
+    for seed in range(150):
+        x = 0.8 * np.random.default_rng(seed).standard_normal((400, 16))
+        spectra.append(lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x))
+    for number in ("kaplan_yorke_dimension", "entropy_rate"):
+        values = np.array([getattr(s, number) for s in spectra])
+        stderr = np.array([getattr(s, number.replace("_dimension", "") + "_stderr") for s in spectra])
+        assert stderr.mean() == pytest.approx(values.std(), rel=0.15), number
+
+
+def test_derived_numbers_of_an_ensemble():
+    rng = np.random.default_rng(0)
+    cells = lf.stack([lf.TanhRNN.random(6, 1, rng=rng, g=g) for g in (0.5, 3.0)])
+    x = rng.standard_normal((2, 300, 1))
+    together = lf.lyapunov_spectrum(cells, x)
+    for r in range(2):
+        alone = lf.lyapunov_spectrum(cells[r], x[r])
+        for name in ("kaplan_yorke_dimension", "kaplan_yorke_stderr", "entropy_rate", "entropy_rate_stderr"):
+            assert getattr(together, name)[r] == getattr(alone, name)
