@@ -67,6 +67,26 @@ def test_rates_with_a_long_memory_need_no_warning_in_long_runs():
     np.testing.assert_allclose(ratio, 1, atol=0.15)
 
 
+def test_a_memory_of_twenty_steps_is_covered_in_300():
+    covered, _, _ = of_many(autoregressive(np.random.default_rng(2), (400, 1, 300), 0.95)[..., None])
+    assert covered.mean() > 0.9  # by cosines alone, 79 %
+
+
+def test_fast_fluctuations_that_cancel():
+    rng = np.random.default_rng(0)
+    runs = rng.standard_normal((400, 1, 400, 1)) + np.diff(3 * rng.standard_normal((400, 1, 401, 1)), axis=2)
+    covered, doubtful, ratio = of_many(runs)
+    assert covered.mean() > 0.92
+    assert doubtful.mean() < 0.02
+    assert ratio[0] == pytest.approx(1.1, abs=0.15)
+
+
+def test_drifts_of_the_size_of_rounding_errors():
+    log_R = -0.1 + 1e-12 * np.arange(100.0)[None, :, None]
+    assert bars(log_R).doubtful
+    assert not bars(log_R, rounding=1e-8).doubtful
+
+
 @pytest.mark.parametrize("z", [1.5, 1.7, 1.9])
 def test_laminar_phases_are_doubtful(z):
     h, rates = np.random.default_rng(0).random(300), np.empty((300, 1, 2000, 1))
@@ -116,6 +136,12 @@ def test_trajectories_of_one_input_count_as_one():
     assert ratio[0] == pytest.approx(1, abs=0.12)
     covered, _, ratio = of_many(runs, groups=np.arange(16))  # as independent ones they are four times too sure
     assert covered.mean() < 0.5
+
+
+def test_short_runs_of_many_trajectories():
+    covered, _, ratio = of_many(np.random.default_rng(0).standard_normal((400, 16, 9, 1)), groups=np.arange(16))
+    assert 0.92 < covered.mean() < 0.975
+    assert ratio[0] == pytest.approx(1, abs=0.12)
 
 
 def test_groups_of_trajectories():
@@ -209,6 +235,8 @@ def test_what_rounding_errors_outgrow():
     assert resolved(log_R, steps, 1e-30) == 3
     log_R[0, :, 1] = -np.inf
     assert resolved(log_R, steps, 2.2e-16) == 2
+    for _ in range(20):  # a random walk goes as far
+        assert resolved(20 * rng.standard_normal((1, 400, 3)), steps, 2.2e-16) == 3
 
 
 @pytest.mark.parametrize(
@@ -230,6 +258,7 @@ def test_no_word_of_repelling_points_elsewhere():
     lf.lyapunov_spectrum(silent, autonomous(300), 1)  # the fixed point at zero attracts
     lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(300), h0=np.array([0.3]))
     assert not returns(np.arange(6.0).reshape(3, 2, 1)).any()
+    assert not returns(np.array([[[0.0, 1.0]], [[0.0, 2.0]]])).any()
     np.testing.assert_array_equal(returns(np.array([[[0.0], [1.0]], [[1.0], [2.0]], [[0.0], [3.0]]])), [True, False])
 
 
@@ -281,6 +310,10 @@ def test_errors_that_cancel():
     opposite = np.array([[0.01, -0.01]])
     assert kaplan_yorke(np.array([0.5, -0.5]), opposite, 2) == (2, 0)
     assert entropy_rate(np.array([0.5, -0.5]), opposite, 2) == (0.5, 0.01)
+    assert entropy_rate(np.array([0.5, 0.4, -2.0]), np.array([[0.01, 0.01, 0.1]]), 3) == pytest.approx((0.9, 0.02))
+    one = np.diag([0.01, 0.02])
+    assert kaplan_yorke(np.array([0.5, -1.0]), one, 2) == pytest.approx((1.5, np.hypot(0.01, 0.5 * 0.02)))
+    assert kaplan_yorke(np.array([0.5, -0.505]), one, 2) == pytest.approx((2, np.hypot(0.01, 0.02) / 0.505))
     spectrum = lf.lyapunov_spectrum(
         MatrixProduct(np.ones(2)), determinant_one(np.random.default_rng(0), 500).reshape(500, 4)
     )

@@ -228,7 +228,6 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "np.append(0.97, np.full(len(corners), 0.03", "np.append(1.0, np.full(len(corners), 1e-300"),
     ("lyapunov/error_bars.py", "waves.shape[1] / (weight**2).sum()", "waves.shape[1] * 1.0"),
     ("lyapunov/error_bars.py", "np.sqrt(2) * np.cos", "np.cos"),
-    ("lyapunov/error_bars.py", "(np.cumsum(length) - length / 2)", "np.cumsum(length)"),
     ("lyapunov/error_bars.py", "np.add.at(of_groups, groups,", "np.add.at(of_groups, np.arange(len(groups)) % len(of_groups),"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "variance"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "scatter"),
