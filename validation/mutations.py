@@ -234,7 +234,7 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "_between(together, freedom, variance))", "variance)"),
     ("lyapunov/error_bars.py", "doubtful |= stretch.longest > n_qr / 10", "pass"),
     ("lyapunov/error_bars.py", "doubtful |= stretch.largest > 2 * stretch.opposite and stretch.share > 0.1", "pass"),
-    ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8", "np.log2(n_qr * k)"),
+    ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8 if", "np.log2(n_qr * k) if"),
     ("lyapunov/error_bars.py", "np.maximum(bands[i], rounding)", "0 * np.maximum(bands[i], rounding)"),
     ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
     ("lyapunov/error_bars.py", "seen.setdefault(x[:, b].tobytes(), len(seen))", "b"),

@@ -79,8 +79,9 @@ def error_bars(
 
     # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is rounding
     bands = np.sqrt((np.dstack([waves, waves.sum(axis=2)]) ** 2).sum(axis=0).mean(axis=0))
-    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1 in 256
-    by_chance = np.log2(n_qr * k) + 8
+    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1 in 256, of which
+    # a few QRs cannot speak
+    by_chance = np.log2(n_qr * k) + 8 if n_qr >= WAVES else np.inf
     mean, doubtful = log_R.mean(axis=0), False
     for i in range(k + 1):
         series = mean[:, i] if i < k else mean.sum(axis=1)
