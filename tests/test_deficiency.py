@@ -58,11 +58,12 @@ def test_the_number_of_exponents_is_the_rank_of_the_product(dtype):
         assert np.isfinite(exponents).sum() >= np.linalg.matrix_rank(product)
 
 
-def exact_exponents(cell, x, h0):
-    """Exponents of the default block in 1500 bits, along the float64 states; -inf once a length is exactly lost."""
+def exact_exponents(cell, x, h0, q0=None):
+    """Exponents of q0, or the default block, in 3000 bits along the float64 states; -inf once a length is lost."""
     states, n = np.vstack([h0, lf.trajectory(cell, x, h0)]), len(h0)
-    with mpmath.workprec(1500):
-        vectors = [[mpmath.mpf(float(v)) for v in row] for row in default_block(n, n, np.dtype(float))]
+    with mpmath.workprec(3000):
+        block = default_block(n, n, np.dtype(float)) if q0 is None else q0.T
+        vectors = [[mpmath.mpf(float(v)) for v in row] for row in block]
         growth = [mpmath.mpf(0)] * n
         for h, driven in zip(states, x):
             D = [[mpmath.mpf(v) for v in row] for row in lf.jacobian(cell, h, driven).tolist()]
@@ -73,7 +74,7 @@ def exact_exponents(cell, x, h0):
                     along = mpmath.fdot(q, moved)
                     moved = [a - along * b for a, b in zip(moved, q)]
                 length = mpmath.sqrt(mpmath.fdot(moved, moved))
-                if length < mpmath.mpf(10) ** -200:
+                if length < mpmath.mpf(2) ** -1500:
                     break
                 growth[j] += mpmath.log(length)
                 basis.append([a / length for a in moved])

@@ -30,7 +30,7 @@ EPS = float(np.finfo(float).eps)
 KNOWN = 4096 * EPS  # relative error with which vectors of a block are taken to be known
 NOISE = float(np.sqrt(EPS))  # and the largest that is feared, where something may be lost
 LOST = 2.0**-80  # what is so much smaller than the terms of its sum may be all rounding
-SCALE = 400  # the largest entry of D becomes 2^SCALE, so that the smallest are far from underflow
+SCALE = 1000  # the largest entry of D becomes 2^SCALE, so that the smallest are far from underflow
 NEGLIGIBLE = 2.0**-50  # of D, beside the shortest vector
 
 

@@ -42,7 +42,6 @@ class Growth(NamedTuple):
     paths: np.ndarray  # int (4,), ways of QR, and what was in doubt
     unknown: np.ndarray  # (k,), nats of the counted log R that are not known
     below_rounding: np.ndarray  # int (k,), counted steps whose log R float64 products would not show
-    state: np.ndarray  # (n_state,), the last
 
     def with_lost(self, more: int) -> "Growth":
         """With more vectors, which are lost from the start."""
@@ -166,8 +165,7 @@ class _Trajectory:
                 self._shorten()
             else:
                 self._take_carefully()
-        state = run.tape.states[steps % len(run.tape.states), 0]
-        return Growth(run.log_R, run.paths, self.unknown, self.below_rounding, state.copy())
+        return Growth(run.log_R, run.paths, self.unknown, self.below_rounding)
 
     def _stop(self) -> int:
         """Where to look whether intervals may be longer."""

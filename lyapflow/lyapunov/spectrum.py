@@ -230,7 +230,7 @@ def _spectrum(found: Sequence[Growth], given: Problem) -> tuple[Spectrum, bool]:
 def _lost_spectrum(given: Problem) -> Spectrum:
     k, no_steps = len(given.block), np.zeros(4, np.int64)
     log_growth = np.full((given.plan.n_qr, k), np.nan)
-    lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64), given.start[0])
+    lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
     return _spectrum([lost] * len(given.start), given)[0]
 
 
