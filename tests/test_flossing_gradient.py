@@ -28,6 +28,7 @@ SETTINGS = st.fixed_dictionaries(
         "counted": st.integers(1, 12),
         "batch": st.sampled_from([None, 1, 3]),
         "one_target": st.booleans(),
+        "average": st.sampled_from(["exponents", "loss"]),
         "g": st.floats(0.2, 1.5),
         "seed": st.integers(0, 2**32),
     }
@@ -48,17 +49,18 @@ def problem(drawn, cell_class=lf.TanhRNN):
         "target": 0.3 if drawn["one_target"] else rng.standard_normal(k),
         "h0": rng.standard_normal(n),
         "q0": np.linalg.qr(rng.standard_normal((n, k)))[0],
-        **{name: drawn[name] for name in ("t_ons", "transient", "q_transient")},
+        **{name: drawn[name] for name in ("t_ons", "transient", "q_transient", "average")},
     }
     return cell, 0.5 * rng.standard_normal((steps, *batch, drawn["m"])), k, options, rng
 
 
 BASE = {"n": 5, "m": 2, "k": 3, "t_ons": 1, "transient": 0, "q_transient": 0, "counted": 10, "batch": None}
-BASE |= {"one_target": True, "g": 1.0, "seed": 0}
+BASE |= {"one_target": True, "g": 1.0, "seed": 0, "average": "exponents"}
 EXAMPLES = [
     BASE,
     BASE | {"t_ons": 3, "transient": 2, "q_transient": 4},
     BASE | {"k": 5, "batch": 3, "one_target": False},
+    BASE | {"k": 5, "batch": 3, "one_target": False, "average": "loss", "q_transient": 4},
 ]
 
 
@@ -86,7 +88,8 @@ def test_against_finite_differences(cell_class, data):
         return lf.flossing_value_and_grad(cell, x, k, **options | {"target": target[:k], "q0": options["q0"][:, :k]})
 
     (loss, gradient, exponents), k = existing(flossing, k)
-    assert loss == pytest.approx(((exponents - target[:k]) ** 2).sum(), rel=1e-12)
+    if options["average"] == "exponents" or (drawn["batch"] or 1) == 1:
+        assert loss == pytest.approx(((exponents - target[:k]) ** 2).sum(), rel=1e-12)
     assume(norm(gradient) > 1e-4 * loss)
     # nearly dependent columns bend the loss within any step that rounding allows, and ReLU has kinks
     errors = []
@@ -194,6 +197,27 @@ def test_a_batch_averages_exponents_before_the_loss():
     _, _, together = lf.flossing_value_and_grad(cell, x, 4, h0=h0)
     alone = [lf.lyapunov_spectrum(cell, x[:, b], 4, h0=h0[b]).exponents for b in range(3)]
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-14)
+
+
+@each_cell
+@pytest.mark.parametrize("memory", [256e6, 0.0])
+def test_averaging_the_loss_is_the_mean_of_single_trajectories(cell_class, memory):
+    rng = np.random.default_rng(0)
+    cell, x = random_cell(cell_class, 6, 2, rng), 0.5 * rng.standard_normal((25, 3, 2))
+    if cell_class is lf.ReluRNN:
+        cell = cell._replace(b=np.abs(cell.b) + 1.0)  # most units active, so that there are exponents
+    h0 = np.abs(rng.standard_normal((3, sizes(cell).state)))
+    options = {"target": np.array([0.1, -0.4]), "q_transient": 5, "memory": memory}
+    loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 2, h0=h0, average="loss", **options)
+    alone = [lf.flossing_value_and_grad(cell, x[:, b], 2, h0=h0[b], **options) for b in range(3)]
+    assert loss == pytest.approx(np.mean([found[0] for found in alone]), rel=1e-12)
+    np.testing.assert_allclose(exponents, np.mean([found[2] for found in alone], axis=0), atol=1e-14)
+    for name, array in zip(cell._fields, gradient):
+        parts = [getattr(found[1], name) for found in alone]
+        np.testing.assert_allclose(array, np.mean(parts, axis=0), rtol=0, atol=1e-12 * np.abs(parts).max())
+    # larger than the loss of the mean by the variance over the trajectories
+    other = lf.flossing_value_and_grad(cell, x, 2, h0=h0, **options)[0]
+    assert loss - other == pytest.approx(np.var([found[2] for found in alone], axis=0).sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize(("rows", "steps"), [(7, 1000), (7, 1), (1, 1), (512, 3)])

@@ -19,13 +19,18 @@ from lyapflow.lyapunov.spectrum import Problem, each_trajectory, problem, with_i
 
 MEMORY = 256e6  # bytes
 
+AVERAGES = ("exponents", "loss")
 
-def _checked_flossing(target: Any, memory: Any, **arguments: Any) -> tuple[Problem, np.ndarray, float]:
+
+def _checked_flossing(
+    target: Any, memory: Any, average: Any, **arguments: Any
+) -> tuple[Problem, np.ndarray, float, str]:
     given = problem(DIFFERENTIABLE, **arguments)
-    return given, targets(target, len(given.block)), _checks.number("memory", memory, 0.0)
+    wanted = targets(target, len(given.block))
+    return given, wanted, _checks.number("memory", memory, 0.0), _checks.one_of("average", average, AVERAGES)
 
 
-def _lost_flossing(checked: tuple[Problem, np.ndarray, float]) -> tuple[float, Any, np.ndarray]:
+def _lost_flossing(checked: tuple[Problem, np.ndarray, float, str]) -> tuple[float, Any, np.ndarray]:
     cell, block = checked[0].cell, checked[0].block
     return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(len(block), np.nan, block.dtype)
 
@@ -43,11 +48,17 @@ def flossing_value_and_grad(
     t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
+    average: str = "exponents",
     memory: float = MEMORY,
 ) -> tuple[float, Any, np.ndarray]:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
-    .. math:: L = \sum_{i \le k} (\lambda_i - \lambda_i^{target})^2
+    .. math:: L = \sum_{i \le k} (\bar\lambda_i - \lambda_i^{target})^2
+        \qquad\text{or}\qquad
+        L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} (\lambda_{bi} - \lambda_i^{target})^2
+
+    of the exponents averaged over the B trajectories, or averaged over the losses of each. The second is larger by the
+    variance of the exponents over the trajectories, which it lowers as well; for one trajectory they are the same.
 
     The exponents are a function of (parameters, x, h0, q0); the gradient is the exact derivative of that function,
     through the trajectory and the QR, transients included, with h0 and q0 held constant.
@@ -56,7 +67,7 @@ def flossing_value_and_grad(
     ----------
     cell : cell
     x : array (T, m) or (T, B, m)
-        Input of one trajectory, or of B whose exponents are averaged before the loss.
+        Input of one trajectory, or of B.
     k : int, optional
         Number of exponents in the loss, all n_state by default.
     steps : int, optional
@@ -69,6 +80,9 @@ def flossing_value_and_grad(
         Initial orthonormal block, shared by the trajectories.
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
+    average : "exponents" or "loss"
+        What is averaged over the trajectories: the exponents, before the loss (the first formula), or the losses of
+        each (the second), as the scripts of the paper's author do.
     memory : float
         Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each trajectory in
         float64. Where those of all trajectories are more, sweeps keep checkpoints and are done again piece by piece,
@@ -81,7 +95,7 @@ def flossing_value_and_grad(
     gradient : cell
         Of the same class.
     exponents : array (k,)
-        In nats per step.
+        In nats per step, averaged over the trajectories.
 
     Raises
     ------
@@ -102,16 +116,20 @@ def flossing_value_and_grad(
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    given, wanted, memory = _checked_flossing(target, memory, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
+    given, wanted, memory, average = _checked_flossing(
+        target, memory, average, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
+    )
     if steps is None:
         doubt_layout(given.x)
-    return _flossing(with_intervals(given), wanted, memory)
+    return _flossing(with_intervals(given), wanted, memory, average)
 
 
-def one_value_and_grad(target: ArrayLike, memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
+def one_value_and_grad(
+    target: ArrayLike, average: str, memory: float = MEMORY, **arguments: Any
+) -> tuple[float, Any, np.ndarray]:
     """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
-    given, wanted, memory = _checked_flossing(target, memory, **arguments)
-    return _flossing(with_intervals(given), wanted, memory)
+    given, wanted, memory, average = _checked_flossing(target, memory, average, **arguments)
+    return _flossing(with_intervals(given), wanted, memory, average)
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -183,7 +201,7 @@ def _with_way_out(error: Diverged, given: Problem) -> Diverged:
     return Diverged(f"{error}; {way_out}", step=error.step, member=error.member, rank=k)
 
 
-def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float, Any, np.ndarray]:
+def _flossing(given: Problem, wanted: np.ndarray, memory: float, average: str) -> tuple[float, Any, np.ndarray]:
     cell, size, x, plan, start, block, _ = given
     batch, counted, starts = len(start), plan.ends[-1], piece_starts(given, memory)
     whole = not starts
@@ -210,8 +228,8 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
         driven = given.driven(b)
 
         def growth_bar(first: int, end: int) -> np.ndarray:
-            factors = np.arange(plan.factors_before(first), plan.factors_before(end))
-            return np.where(factors[:, None] < plan.uncounted, 0.0, 2.0 * off / (counted * batch)).astype(x.dtype)
+            factors = np.arange(plan.factors_before(first), plan.factors_before(end))[:, None]
+            return np.where(factors < plan.uncounted, 0.0, 2.0 * off[b % len(off)] / (counted * batch)).astype(x.dtype)
 
         def again(first: int, end: int) -> Piece:
             part, at = plan.part(first, end), checkpoints[first]
@@ -230,10 +248,11 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float) -> tuple[float,
         if error.rank is None:
             raise
         raise _with_way_out(error, given) from None
-    exponents = np.sum([growth for growth, *_ in runs], axis=0) / (counted * batch)
-    off = exponents - wanted
+    growth = np.array([found[0] for found in runs])
+    exponents = growth.sum(axis=0) / (counted * batch)
+    off = growth / counted - wanted if average == "loss" else (exponents - wanted)[None]  # a row for each, or for all
     parts = each_trajectory(back, batch)
     gradient = type(cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*parts)))
     if not all(np.isfinite(a).all() for a in gradient):
         raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")
-    return float(off @ off), gradient, exponents.astype(x.dtype)
+    return float(np.vdot(off, off)) / len(off), gradient, exponents.astype(x.dtype)
