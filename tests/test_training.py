@@ -352,3 +352,16 @@ def test_what_comes_back_is_a_copy():
         for ours, theirs in zip(arrays(found), arrays(given)):
             np.testing.assert_array_equal(ours, theirs)
             assert not np.shares_memory(ours, theirs)
+
+
+def test_flossing_descends_the_average_that_was_asked_for():
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(6, 1, rng=rng), rng.standard_normal((25, 3, 1))
+    optimizer = lf.Adam(0.01)
+    for average in ("exponents", "loss"):
+        loss, gradient, _ = lf.flossing_value_and_grad(cell, x, 2, average=average)
+        flossed, history = lf.floss(cell, lambda epoch: x, k=2, epochs=1, optimizer=optimizer, average=average)
+        expected, _ = optimizer.update(optimizer.init(cell), cell, gradient)
+        assert history[0].loss == loss
+        for a, b in zip(flossed, expected):
+            np.testing.assert_array_equal(a, b)

@@ -16,7 +16,7 @@ from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
-from lyapflow.lyapunov.flossing_loss import one_value_and_grad, targets
+from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
 from lyapflow.lyapunov.forward import doubt_layout, schedule
 
 
@@ -34,9 +34,13 @@ def floss(
     t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
+    average: str = "exponents",
     callbacks: Callbacks = (),
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
+
+    Each epoch is one update down the gradient of the flossing loss, Σ (λ_i - target_i)², of that epoch's input. Of
+    several trajectories it is the loss of their averaged exponents or, with ``average="loss"``, their averaged loss.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def floss(
         Its moments start afresh.
     target : float or array (k,)
         Wanted exponents, nats per step.
-    h0, q0, t_ons, transient, q_transient
+    h0, q0, t_ons, transient, q_transient, average
         As in `flossing_value_and_grad`.
     callbacks : iterable of callables, or one
         Each receives every `FlossingRecord`; one that returns True ends the flossing after that epoch's update.
@@ -112,6 +116,7 @@ def floss(
             t_ons=t_ons,
             transient=transient,
             q_transient=q_transient,
+            average=average,
         ):
             pass
     return cells.join(cells.now), history
@@ -192,7 +197,9 @@ class Flossing:
     target : float or array (k,)
         Wanted exponents, nats per step.
     batch : int
-        Trajectories whose exponents are averaged.
+        Trajectories of a flossing epoch.
+    average : "exponents" or "loss"
+        What is averaged over them, as in `flossing_value_and_grad`.
 
     Raises
     ------
@@ -210,12 +217,14 @@ class Flossing:
     target: ArrayLike = 0.0
     t_ons: int = 1
     batch: int = 1
+    average: str = "exponents"
 
     def __post_init__(self) -> None:
         _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
         _checks.integer("epochs", self.epochs, 1)
         schedule(_checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient)
         _checks.integer("batch", self.batch, 1)
+        _checks.one_of("average", self.average, AVERAGES)
         checked_optimizer(self.optimizer)
         targets(self.target, self.k)
         if not np.iterable(self.at):
@@ -255,4 +264,5 @@ class Flossing:
             t_ons=self.t_ons,
             transient=self.transient,
             q_transient=self.q_transient,
+            average=self.average,
         )
