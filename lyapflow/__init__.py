@@ -15,6 +15,7 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
 from lyapflow.learning.model import Model
+from lyapflow.learning.recommended import recommended
 from lyapflow.linalg.qr import qr
 from lyapflow.linalg.qr_pullback import qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
@@ -52,6 +53,7 @@ __all__ = [
     "predicted_condition",
     "qr",
     "qr_pullback",
+    "recommended",
     "resume",
     "save",
     "stack",

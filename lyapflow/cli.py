@@ -10,9 +10,10 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,7 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
+from lyapflow.learning.recommended import recommended
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import Training
 from lyapflow.lyapunov.forward import trajectory
@@ -220,15 +222,28 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")] = 300,
     batch: Annotated[int, typer.Option(min=1, help="Sequences per training epoch.")] = 16,
-    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for training.")] = 1e-3,
-    clip: Annotated[float, typer.Option(min=0.0, help="Bound on the norm of each array's gradient; 0: none.")] = 0.03,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Learning rate of Adam, for training.", show_default="0.001; for lstm and gru 0.003"
+        ),
+    ] = None,
+    clip: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Bound on the norm of each array's gradient; 0: none.",
+            show_default="0.03; for lstm and gru 1",
+        ),
+    ] = None,
     floss: Annotated[
-        When,
+        When | None,
         typer.Option(
             help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
-            "throughout, every 100 epochs."
+            "throughout, every 100 epochs.",
+            show_default="during; for lstm and gru before",
         ),
-    ] = "during",
+    ] = None,
     floss_at: Annotated[
         str | None, typer.Option(help="Epochs to floss before, such as 0,500.", show_default="by --floss")
     ] = None,
@@ -238,10 +253,13 @@ def train(
             "--k",
             min=1,
             help="Exponents to floss.",
-            show_default="75, or the units of a smaller network; for relu an eighth of its units",
+            show_default="75, or the units of a smaller network; for relu, lstm and gru a twentieth of its units",
         ),
     ] = None,
-    floss_epochs: Annotated[int, typer.Option(min=1, help="Flossing epochs of an episode.")] = 500,
+    floss_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Flossing epochs of an episode.", show_default="500; for lstm and gru 200"),
+    ] = None,
     floss_steps: Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")] = 55,
     floss_transient: Annotated[
         int, typer.Option(min=0, help="First steps of these, which move state and tangent vectors but do not count.")
@@ -312,27 +330,30 @@ def train(
         rng = stream(seed, "weights")
         network = _random_cell(cell, units, chosen.n_inputs, rng, gain, weights, dtype)
         start = Model.random(network, chosen.n_outputs, rng=rng)
-        episodes = _episodes(floss, floss_at, epochs)
-        if k is None:  # of a ReLU network few exponents exist, of an LSTM in its zero state under zero input half
-            k = max(1, units // 8) if cell == "relu" else min(75, units)
-        if k > len(start.h0):
+        if k is not None and k > len(start.h0):
             raise LyapflowError(
                 f"--k must be between 1 and {len(start.h0)}, the length of the network's state, got {k}"
             )
-        schedule = None
-        if episodes:
-            schedule = Flossing(
-                k=k,
-                epochs=floss_epochs,
-                steps=floss_steps,
-                q_transient=floss_transient,
-                at=episodes,
-                optimizer=Adam(floss_lr),
-                target=target,
-                t_ons=t_ons,
-            )
+        advised = recommended(network)
+        flossing, adam = advised["flossing"], advised["optimizer"]
+        episodes = _episodes(floss, floss_at, epochs, flossing.at)
+        schedule = replace(
+            flossing,
+            k=flossing.k if k is None else k,
+            epochs=flossing.epochs if floss_epochs is None else floss_epochs,
+            steps=floss_steps,
+            q_transient=floss_transient,
+            at=episodes,
+            optimizer=Adam(floss_lr),
+            target=target,
+            t_ons=t_ons,
+        )
+        optimizer = Adam(
+            adam.lr if lr is None else lr,
+            clip_norm=adam.clip_norm if clip is None else clip or None,  # 0: none
+        )
         training = Training(
-            chosen, epochs, seed, schedule, steps, batch, Adam(lr, clip_norm=clip or None), measure_every
+            chosen, epochs, seed, schedule if episodes else None, steps, batch, optimizer, measure_every
         )
         about = {"cell": cell, "units": units, "gain": gain, "weights": weights, "dtype": dtype}
         go = functools.partial(
@@ -423,14 +444,14 @@ def _integers(option: str, text: str, what: str) -> tuple[int, ...]:
         raise LyapflowError(f"{option} must be {what} separated by commas, got {text!r}") from None
 
 
-def _episodes(floss: When, floss_at: str | None, epochs: int) -> tuple[int, ...]:
+def _episodes(floss: When | None, floss_at: str | None, epochs: int, advised: Sequence[int]) -> tuple[int, ...]:
     if floss_at is not None:
         episodes = _integers("--floss-at", floss_at, "epochs")
         if not 0 <= min(episodes) <= max(episodes) < epochs:
             raise LyapflowError(f"--floss-at must be epochs from 0 to {epochs - 1}, got {floss_at}")
         return episodes
     every = {"none": (), "before": (0,), "during": range(0, 500, 100), "throughout": range(0, epochs, 100)}
-    return tuple(every[floss])
+    return tuple(advised if floss is None else every[floss])
 
 
 @app.command()

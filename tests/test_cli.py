@@ -82,6 +82,24 @@ def test_train_is_the_library(command):
     np.testing.assert_array_equal(found.cell.W, trained.cell.W)
 
 
+@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+def test_what_is_left_out_is_as_recommended(command, cell):
+    words = ["train", "run", "--cell", cell, "--units", "45", "--delay", "4", "--steps", "20", "--time-limit", "0"]
+    code, _, err = command(*words)
+    assert (code, err) == (0, "")
+    training, advised = RunFolder("run").training(), lf.recommended(RunFolder("run").start().cell)
+    assert training.flossing == advised["flossing"]
+    assert training.optimizer == advised["optimizer"]
+    assert training.flossing.k == {"tanh": 45, "linear": 45}.get(cell, 2)
+
+    command(
+        *words, "--force", "--k", "3", "--lr", "0.01", "--clip", "0", "--floss-epochs", "7", "--floss", "throughout"
+    )
+    training = RunFolder("run").training()
+    assert training.optimizer == lf.Adam(0.01)
+    assert (training.flossing.k, training.flossing.epochs, training.flossing.at) == (3, 7, tuple(range(0, 1000, 100)))
+
+
 @pytest.mark.parametrize("task", ["copy", "temporal-xor", "binary-xor", "spatial-xor"])
 @pytest.mark.parametrize("floss", ["none", "before", "during", "throughout"])
 def test_every_task_and_schedule(command, task, floss):
