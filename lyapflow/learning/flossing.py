@@ -16,6 +16,7 @@ from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
+from lyapflow.learning.stillness import keeps_still, warn_of_still_units
 from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
 from lyapflow.lyapunov.forward import doubt_layout, schedule
 
@@ -80,7 +81,8 @@ def floss(
     Warns
     -----
     LyapflowWarning
-        If the input of the first epoch has fewer steps than trajectories.
+        If the input of the first epoch has fewer steps than trajectories, or if the exponents are at their targets but
+        nearly all units keep still, saturated: flossing has gone too far.
 
     Notes
     -----
@@ -110,6 +112,7 @@ def floss(
             [optimizer.init(member) for member in cells.now],
             lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
             history,
+            set(),
             k=k,
             steps=steps,
             target=target,
@@ -140,12 +143,14 @@ def _descend(
     moments: list[AdamState],
     tell: Callable[[int, Any, Any], bool],
     history: Log,
+    blind: set[int],
     where: str = "",
     **options: Any,
 ) -> Iterator[int]:
     """Flossing epochs of all cells, each with its own input, state and block, until one is told to be the last.
 
-    Cells and moments change in place; the number of epochs that are done comes after each.
+    Cells and moments change in place; the number of epochs that are done comes after each. Members whose units keep
+    still at the end are warned of, and go into `blind`, which has those that were warned of before.
     """
 
     def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
@@ -157,8 +162,17 @@ def _descend(
     def lost(r: int) -> tuple[float, np.ndarray]:
         return np.nan, np.full(options["k"], np.nan, cells.now[r][0].dtype)
 
+    def look(r: int) -> None:
+        exponents = found[r][1]
+        off = exponents - targets(options["target"], len(exponents))
+        if r not in blind and keeps_still(cells.now[r], x[r], h0[r], off):
+            blind.add(r)
+            warn_of_still_units(where, cells.now[r])
+
+    found: list = []
     for epoch in epochs:
-        piece = functools.partial(descend, inputs(epoch))
+        x = inputs(epoch)
+        piece = functools.partial(descend, x)
         try:
             found = cells.run(piece, lost, f"{where}flossing epoch {epoch}: ")
         except Diverged as error:
@@ -167,6 +181,8 @@ def _descend(
         yield epoch + 1
         if stopped or None not in cells.reasons:
             break
+    if found:
+        cells.run(look, lambda r: None)
 
 
 def checked_optimizer(optimizer: Any) -> None:
@@ -242,10 +258,12 @@ class Flossing:
         moments: list[AdamState],
         tell: Callable[[FlossingRecord], bool],
         history: Log,
+        blind: set[int],
     ) -> Iterator[int]:
         """Floss the cells of an ensemble, or one, by these settings, from where `done` flossing epochs have left them.
 
-        Cells and moments change in place; the number of epochs that are done comes after each.
+        Cells and moments change in place; the number of epochs that are done comes after each. `blind` are the members
+        that need no warning that their units keep still: those that had one.
         """
         return _descend(
             cells,
@@ -257,6 +275,7 @@ class Flossing:
             moments,
             lambda epoch, loss, exponents: tell(FlossingRecord(training_epoch, epoch, loss, exponents)),
             history,
+            blind,
             f"epoch {training_epoch}: ",
             k=self.k,
             steps=None,

@@ -104,7 +104,7 @@ class Training:
         models, moments = _members(state.model), _members(state.moments).now
         size, seeds = sizes(models.now[0].cell), self._seeds(models)
         data = [self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)]
-        held_back = []
+        held_back, blind = [], set[int]()
         if self.measure_every is not None:
             held_back = [self._sample(member, size, stream(seed, "test")) for member, seed in zip(models.now, seeds)]
 
@@ -123,7 +123,7 @@ class Training:
             where = f"epoch {epoch}: "
             try:
                 if self.flossing is not None and epoch in self.flossing.at and epoch < self.epochs:
-                    episode = self._floss(self.flossing, state, models, seeds, history, tell)
+                    episode = self._floss(self.flossing, state, models, seeds, history, tell, blind)
                     for state in episode:
                         yield state
                     if tell.stopped:
@@ -154,7 +154,14 @@ class Training:
         return seeds
 
     def _floss(
-        self, flossing: Flossing, state: State, models: Members, seeds: Sequence[int], history: History, tell: Teller
+        self,
+        flossing: Flossing,
+        state: State,
+        models: Members,
+        seeds: Sequence[int],
+        history: History,
+        tell: Teller,
+        blind: set[int],
     ) -> Iterator[State]:
         """The episode before a training epoch, or what is left of it; it changes the models."""
         if None not in models.reasons:
@@ -174,6 +181,7 @@ class Training:
             moments,
             lambda record: tell(record, history.flossing),
             history.flossing,
+            blind,
         ):
             models.now = [member._replace(cell=cell) for member, cell in zip(members, cells.now)]
             yield state._replace(

@@ -92,6 +92,8 @@ def train(
     -----
     RuntimeWarning
         If a checkpoint cannot be written; the run goes on, and the next one may be.
+    LyapflowWarning
+        If an episode of flossing leaves nearly all units saturated, so that the readout does not see what it does.
 
     Examples
     --------

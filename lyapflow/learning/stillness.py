@@ -1,0 +1,50 @@
+"""Whether flossing has left units that a readout can learn from."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lyapflow._checks import Diverged, warn
+from lyapflow.cells.interface import sizes
+from lyapflow.lyapunov.forward import trajectory
+
+MET = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived
+STILL = 0.1  # of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09
+MOST = 0.9  # of the units
+
+
+def keeps_still(cell: Any, x: ArrayLike, h0: ArrayLike | None, off: np.ndarray) -> bool:
+    """Whether nearly all units keep still under a changing input although exponents are where they were wanted.
+
+    Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows without bound. Then
+    h = o tanh(c) is saturated: the exponents live in c alone, and a readout of h sees nothing of it.
+    """
+    if np.sqrt(np.mean(off**2)) > MET:
+        return False
+    try:
+        states = trajectory(cell, x, h0)
+    except Diverged:  # after the last update; the next use of the cell says so
+        return False
+    late = slice(len(states) // 2, None)  # from the zero state units move at first
+    driving = np.asarray(x)[late]
+    if not np.ptp(driving, axis=0).any():
+        return False
+    varies, size = _variation(driving)
+    pace = np.linalg.norm(varies) / np.linalg.norm(size)
+    varies, size = _variation(states[late, ..., : sizes(cell).units])
+    return bool(np.mean(varies < STILL * pace * size) > MOST)
+
+
+def _variation(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation and root mean square over all axes but the last."""
+    rows = a.reshape(-1, a.shape[-1]).astype(float)
+    return rows.std(axis=0), np.sqrt(np.mean(rows**2, axis=0))
+
+
+def warn_of_still_units(where: str, cell: Any) -> None:
+    warn(
+        f"{where}flossing should leave units that follow the input, but nearly all {sizes(cell).units} of this "
+        f"{type(cell).__name__} keep still, saturated, so that a readout sees nothing of what the exponents hold: "
+        f"floss fewer exponents (lyapflow.recommended says how many), or at a smaller rate"
+    )
