@@ -76,6 +76,8 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
         score.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
         score.text(0.99, 0.505, "chance", ha="right", va="bottom", color="grey", transform=score.get_yaxis_transform())
         score.set_ylim(min(0.4, score.get_ylim()[0]), 1.02)
+    else:
+        score.set_yscale("log")  # a random readout's first errors are a hundred times those to come
     norm.set(
         xlabel="training epoch",
         ylabel="‖dL/dh₀‖",

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import lyapflow as lf
 from lyapflow import cli
-from lyapflow.plotting import smooth
+from lyapflow.plotting import Shown, smooth, training_figure
 from lyapflow.progress import Progress, long_product
 from lyapflow.runs.folder import RunFolder
 
@@ -413,3 +413,14 @@ def test_a_second_start_compiles_nothing(tmp_path):
 
 def test_smooth():
     np.testing.assert_allclose(smooth(np.array([1.0, 2.0, 3.0, 4.0]), 2), [1.0, 1.5, 2.5, 3.5])
+
+
+@pytest.mark.parametrize(
+    ("task", "scale"), [(lf.tasks.DelayedCopy(2), "log"), (lf.tasks.BinaryTemporalXOR(2), "linear")]
+)
+def test_losses_are_drawn_on_a_logarithmic_axis(task, scale):
+    rng = np.random.default_rng(0)
+    model = lf.Model.random(lf.TanhRNN.random(6, 1, rng=rng), 1, rng=rng)
+    _, history = lf.train(model, task, epochs=3, seed=0, T=20)
+    figure = training_figure({"network": Shown(history, np.zeros(6))}, np.zeros(6), "title")
+    assert figure.axes[0].get_yscale() == scale
