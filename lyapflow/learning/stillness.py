@@ -14,13 +14,13 @@ STILL = 0.1  # of the input's relative variation; healthy units have 0.3 and mor
 MOST = 0.9  # of the units
 
 
-def keeps_still(cell: Any, x: ArrayLike, h0: ArrayLike | None, off: np.ndarray) -> bool:
+def keeps_still(cell: Any, x: ArrayLike | None, h0: ArrayLike | None, off: np.ndarray) -> bool:
     """Whether nearly all units keep still under a changing input although exponents are where they were wanted.
 
     Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows without bound. Then
     h = o tanh(c) is saturated: the exponents live in c alone, and a readout of h sees nothing of it.
     """
-    if np.sqrt(np.mean(off**2)) > MET:
+    if x is None or np.sqrt(np.mean(off**2)) > MET:
         return False
     try:
         states = trajectory(cell, x, h0)
