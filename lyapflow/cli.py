@@ -241,7 +241,7 @@ def train(
         typer.Option(
             help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
             "throughout, every 100 epochs.",
-            show_default="during; for lstm and gru before",
+            show_default="during; for lstm and gru none",
         ),
     ] = None,
     floss_at: Annotated[
@@ -253,7 +253,8 @@ def train(
             "--k",
             min=1,
             help="Exponents to floss.",
-            show_default="75, or the units of a smaller network; for relu, lstm and gru a twentieth of its units",
+            show_default="75, or the units of a smaller network; for relu a twentieth of its units, for lstm and gru "
+            "an eighth",
         ),
     ] = None,
     floss_epochs: Annotated[
@@ -334,9 +335,9 @@ def train(
             raise LyapflowError(
                 f"--k must be between 1 and {len(start.h0)}, the length of the network's state, got {k}"
             )
-        advised = recommended(network)
-        flossing, adam = advised["flossing"], advised["optimizer"]
-        episodes = _episodes(floss, floss_at, epochs, flossing.at)
+        flossing, adam = recommended(network, floss=True).values()
+        advised = flossing.at if recommended(network)["flossing"] else ()
+        episodes = _episodes(floss, floss_at, epochs, advised)
         schedule = replace(
             flossing,
             k=flossing.k if k is None else k,

@@ -90,7 +90,12 @@ def test_what_is_left_out_is_as_recommended(command, cell):
     training, advised = RunFolder("run").training(), lf.recommended(RunFolder("run").start().cell)
     assert training.flossing == advised["flossing"]
     assert training.optimizer == advised["optimizer"]
-    assert training.flossing.k == {"tanh": 45, "linear": 45}.get(cell, 2)
+    assert (training.flossing is None) == (cell in ("lstm", "gru"))
+
+    command(*words, "--force", "--floss", "during")
+    training = RunFolder("run").training()
+    assert training.flossing == lf.recommended(RunFolder("run").start().cell, floss=True)["flossing"]
+    assert training.flossing.k == {"relu": 2, "lstm": 5, "gru": 5}.get(cell, 45)
 
     command(
         *words, "--force", "--k", "3", "--lr", "0.01", "--clip", "0", "--floss-epochs", "7", "--floss", "throughout"

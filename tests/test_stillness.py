@@ -58,7 +58,7 @@ def test_a_gru_whose_gates_let_nothing_in():
 @pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LSTM, lf.GRU, lf.ReluRNN])
 def test_recommended_settings_do_not_warn(cell_class):
     model = network(cell_class, 80 if cell_class is lf.TanhRNN else 40)  # the tanh network of README and demo
-    lf.train(model, TASK, epochs=1, seed=0, T=20, **lf.recommended(model.cell))
+    lf.train(model, TASK, epochs=1, seed=0, T=20, **lf.recommended(model.cell, floss=True))
 
 
 def test_units_that_keep_still_for_another_reason():

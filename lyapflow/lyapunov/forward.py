@@ -69,11 +69,6 @@ class Schedule(NamedTuple):
         """Number of QRs before step t."""
         return int((self.factor_after[:t] >= 0).sum())
 
-    def interval(self, t: int) -> int:
-        """First step of the interval between QRs to which step t belongs."""
-        before = np.flatnonzero(self.factor_after[:t] >= 0)
-        return int(before[-1]) + 1 if before.size else self.transient
-
 
 def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:
     """Lay out the reorthonormalisations of a sweep; raises LyapflowError where nothing is left to count."""
