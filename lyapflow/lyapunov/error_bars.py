@@ -22,6 +22,10 @@ from scipy.special import fdtrc, ndtr, stdtrit
 
 WAVES = 32
 BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
+# A largest stretch is one of few if it is FEW times the largest on the other side, takes a SHARE of all squares, and is
+# LOPSIDED times as long as any on the other side: the last tells laminar phases from slow noise.
+FEW, SHARE, LOPSIDED = 2.0, 0.1, 2.0
+WIDER = 2.0  # squares of a long stretch by which a variance grows
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -82,16 +86,17 @@ def error_bars(
     # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1 in 256, of which
     # a few QRs cannot speak
     by_chance = np.log2(n_qr * k) + 8 if n_qr >= WAVES else np.inf
-    mean, doubtful = log_R.mean(axis=0), False
-    for i in range(k + 1):
-        series = mean[:, i] if i < k else mean.sum(axis=1)
-        stretch = _stretches(series - series.sum() / total * steps, np.maximum(bands[i], rounding) * steps)
-        if stretch.longest > by_chance:
-            doubtful |= stretch.longest > n_qr / 10
-            if i == 0 or i == k:  # neighbours within change places now and then, which matters little
-                doubtful |= stretch.largest > 2 * stretch.opposite and stretch.share > 0.1
-            if i < k:  # one more such stretch, or one less, were no surprise
-                variance[i] += (stretch.largest / total) ** 2
+    series = np.empty((k + 1, n_qr))
+    series[:k] = log_R.mean(axis=0).T
+    series[k] = series[:k].sum(axis=0)
+    series -= series.sum(axis=1, keepdims=True) / total * steps
+    stretch = _stretches(series, np.maximum(bands, rounding)[:, None] * steps)
+    long = stretch.longest > by_chance
+    few = (stretch.largest > FEW * stretch.opposite) & (stretch.share > SHARE)
+    few &= stretch.longest > LOPSIDED * stretch.shorter
+    few[1:k] = False  # neighbours within change places now and then, which matters little
+    doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
+    variance += WIDER * np.where(long, stretch.largest / total, 0.0)[:k] ** 2  # one more or less were no surprise
 
     rows = waves.sum(axis=0)
     found = (rows**2).sum(axis=0)
@@ -152,24 +157,29 @@ def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndar
 
 
 class Stretches(NamedTuple):
-    """Of a series: of the steps on end that it spends on one side of zero."""
+    """Of several series: of the steps on end that each spends on one side of zero. All are arrays (k,)."""
 
-    longest: int  # in QRs
-    largest: float  # sum
-    opposite: float  # largest sum on the other side
-    share: float  # of the largest sum in the sum of squares
+    longest: np.ndarray  # in QRs
+    shorter: np.ndarray  # the longest on the side where it is shorter
+    largest: np.ndarray  # sum
+    opposite: np.ndarray  # largest sum on the other side
+    share: np.ndarray  # of the largest sum's square in the sum of squares
 
 
 def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
-    """Of a series (n,); what lies within the band (n,) about zero is on no side."""
+    """Of series (k, n); what lies within the band (k, n) about zero is on no side."""
     side = np.where(np.abs(series) > band, np.sign(series), 0.0)
-    starts = np.flatnonzero(np.diff(side, prepend=2.0))
-    length = np.diff(starts, append=len(series))[side[starts] != 0]
-    area = np.add.reduceat(series, starts)
-    above, below = max(area.max(), 0.0), max(-area.min(), 0.0)
-    square = float((area**2).sum())
-    share = max(above, below) ** 2 / square if square > 0 else 0.0
-    return Stretches(int(length.max(initial=0)), max(above, below), min(above, below), share)
+    starts = np.flatnonzero(np.diff(side, axis=1, prepend=2.0))  # in one row after the other
+    first = np.searchsorted(starts, np.arange(len(series)) * series.shape[1])
+    length, side = np.diff(starts, append=series.size), side.ravel()[starts]
+    sides = [np.maximum.reduceat(np.where(side == sign, length, 0), first) for sign in (-1, 1)]
+    area = np.add.reduceat(series.ravel(), starts)
+    above = np.maximum(np.maximum.reduceat(area, first), 0.0)
+    below = np.maximum(-np.minimum.reduceat(area, first), 0.0)
+    square = np.add.reduceat(area**2, first)
+    largest = np.maximum(above, below)
+    share = np.divide(largest**2, square, out=np.zeros(len(series)), where=square > 0)
+    return Stretches(np.maximum(*sides), np.minimum(*sides), largest, np.minimum(above, below), share)
 
 
 def resolved(log_R: np.ndarray, steps: np.ndarray, eps: float) -> int:
