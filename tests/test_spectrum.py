@@ -377,6 +377,7 @@ def test_automatic_intervals_of_an_ensemble():
         np.testing.assert_array_equal(spectra.factorisations[r], alone.factorisations)
 
 
+@pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_how_often_each_way_of_qr_ran_is_told():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((50, 1))

@@ -215,7 +215,7 @@ MUTATIONS = [
     ("lyapunov/forward.py", "at[1] + 1 < every", "at[1] < every"),
     ("linalg/qr.py", "noise += abs(c[i]) * max(scale, lengths[i])", "pass"),
     ("linalg/qr.py", "c[m] -= c[i] * L[i, m]", "pass"),
-    ("lyapunov/growth.py", "max(half_of_the_digits, rounding(size.state, x.dtype))", "1e-13"),
+    ("lyapunov/growth.py", "max(DOUBT[x.dtype], rounding(size.state, x.dtype))", "1e-13"),
     ("lyapunov/growth.py", "self.every = self.longest = self.every // 2", "pass"),
     ("lyapunov/growth.py", "self.every, self.changed = min(2 * self.every, self.longest), self.run.t", "pass"),
     ("lyapunov/growth.py", "again = run.t + 1", "again = 0"),

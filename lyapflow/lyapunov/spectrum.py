@@ -190,9 +190,11 @@ def problem(
     if chosen:
         _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
     plan = schedule(len(x), 1 if chosen else t_ons, transient, q_transient)
-    growth_rates = plan.n_qr * k * x.shape[1]
-    _checks.affordable(f"{growth_rates} growth rates and their means", 5 * growth_rates)
-    start = initial_state(h0, size, x.shape[1], cell[0])
+    trajectories = x.shape[1]
+    growth_rates = plan.n_qr * k * trajectories
+    bars = 8 * plan.n_qr * (k + 1)  # of the mean over trajectories, and of the sum of all
+    _checks.affordable(f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars)
+    start = initial_state(h0, size, trajectories, cell[0])
     return Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]), chosen)
 
 
