@@ -253,7 +253,7 @@ def train(
             "--k",
             min=1,
             help="Exponents to floss.",
-            show_default="75, or the units of a smaller network; for relu a twentieth of its units, for lstm and gru "
+            show_default="75, or the units of a smaller network; for relu and gru a twentieth of its units, for lstm "
             "an eighth",
         ),
     ] = None,

@@ -7,9 +7,10 @@ LSTM copying over 40 steps, 3000 epochs; sequences of 100 steps, batches of 16, 
 the settings).
 
 - none: no flossing; the optimizer of `lyapflow.recommended`. For LSTM and GRU all that is recommended.
-- few: a twentieth of the units; LSTM and GRU once, for 200 epochs before training, with the optimizer recommended; ReLU
-  as recommended.
-- five: LSTM and GRU as recommended where flossing is asked for: an eighth of the units, in five episodes of 200 epochs.
+- few: a twentieth of the units; LSTM and GRU once, for 200 epochs before training. Recommended for ReLU, and for GRU
+  where flossing is asked for.
+- five: an eighth of the units, in five episodes of 200 epochs; LSTM and GRU only. Recommended for LSTM where flossing
+  is asked for.
 - as tanh: 75 exponents or as many as units (ReLU: an eighth of the units), five episodes of 500 epochs; Adam 1e-3,
   clipped at 0.03. So the command line did once.
 
@@ -55,10 +56,12 @@ def settings(cell: lf.LSTM | lf.GRU | lf.ReluRNN, condition: str) -> dict:
     if condition == "as tanh":
         k = units // 8 if relu else min(75, units)
         return {"flossing": lf.Flossing(k=k), "optimizer": lf.Adam(1e-3, clip_norm=0.03)}
-    advised = lf.recommended(cell, floss=condition != "none")
-    if condition == "few" and not relu:
-        return advised | {"flossing": lf.Flossing(k=units // 20, epochs=200, at=(0,))}
-    return advised
+    schedules = {
+        "none": None,
+        "few": lf.Flossing(k=units // 20) if relu else lf.Flossing(k=units // 20, epochs=200, at=(0,)),
+        "five": lf.Flossing(k=units // 8, epochs=200),
+    }
+    return lf.recommended(cell) | {"flossing": schedules[condition]}
 
 
 def run(kind: str, name: str, condition: str) -> dict:

@@ -22,10 +22,7 @@ from scipy.special import fdtrc, ndtr, stdtrit
 
 WAVES = 32
 BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
-# A largest stretch is one of few if it is FEW times the largest on the other side, takes a SHARE of all squares, and is
-# LOPSIDED times as long as any on the other side: the last tells laminar phases from slow noise.
-FEW, SHARE, LOPSIDED = 2.0, 0.1, 2.0
-WIDER = 2.0  # squares of a long stretch by which a variance grows
+FEW, SHARE = 2.0, 0.1  # a largest stretch so many times that of the other side, of such a share in all, is one of few
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -93,10 +90,9 @@ def error_bars(
     stretch = _stretches(series, np.maximum(bands, rounding)[:, None] * steps)
     long = stretch.longest > by_chance
     few = (stretch.largest > FEW * stretch.opposite) & (stretch.share > SHARE)
-    few &= stretch.longest > LOPSIDED * stretch.shorter
     few[1:k] = False  # neighbours within change places now and then, which matters little
     doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
-    variance += WIDER * np.where(long, stretch.largest / total, 0.0)[:k] ** 2  # one more or less were no surprise
+    variance += np.where(long, stretch.largest / total, 0.0)[:k] ** 2  # one more or less were no surprise
 
     rows = waves.sum(axis=0)
     found = (rows**2).sum(axis=0)
@@ -160,7 +156,6 @@ class Stretches(NamedTuple):
     """Of several series: of the steps on end that each spends on one side of zero. All are arrays (k,)."""
 
     longest: np.ndarray  # in QRs
-    shorter: np.ndarray  # the longest on the side where it is shorter
     largest: np.ndarray  # sum
     opposite: np.ndarray  # largest sum on the other side
     share: np.ndarray  # of the largest sum's square in the sum of squares
@@ -171,15 +166,14 @@ def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
     side = np.where(np.abs(series) > band, np.sign(series), 0.0)
     starts = np.flatnonzero(np.diff(side, axis=1, prepend=2.0))  # in one row after the other
     first = np.searchsorted(starts, np.arange(len(series)) * series.shape[1])
-    length, side = np.diff(starts, append=series.size), side.ravel()[starts]
-    sides = [np.maximum.reduceat(np.where(side == sign, length, 0), first) for sign in (-1, 1)]
+    length = np.where(side.ravel()[starts] != 0, np.diff(starts, append=series.size), 0)
     area = np.add.reduceat(series.ravel(), starts)
     above = np.maximum(np.maximum.reduceat(area, first), 0.0)
     below = np.maximum(-np.minimum.reduceat(area, first), 0.0)
     square = np.add.reduceat(area**2, first)
     largest = np.maximum(above, below)
     share = np.divide(largest**2, square, out=np.zeros(len(series)), where=square > 0)
-    return Stretches(np.maximum(*sides), np.minimum(*sides), largest, np.minimum(above, below), share)
+    return Stretches(np.maximum.reduceat(length, first), largest, np.minimum(above, below), share)
 
 
 def resolved(log_R: np.ndarray, steps: np.ndarray, eps: float) -> int:
