@@ -15,6 +15,7 @@ as one. Where means of trajectories scatter more than their growth rates explain
 whose longest stretches on one side of its mean take too much of the run has not seen enough of them: it is doubtful.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -115,16 +116,23 @@ def same_input(x: np.ndarray) -> np.ndarray:
 
 def _waves(log_R: np.ndarray, steps: np.ndarray, rates: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """C_j (groups, m, k) of each group's share in the mean over all trajectories."""
-    trajectories, n_qr, k = log_R.shape
+    trajectories, n_qr = log_R.shape[:2]
     m = min(WAVES, max(2, (n_qr - 1) // 3))
-    batches = min(BATCHES, n_qr)
-    starts = np.arange(batches) * n_qr // batches
-    length = np.add.reduceat(steps, starts)
-    deviation = np.add.reduceat(log_R, starts, axis=1) - rates[:, None] * length[:, None]
-    of_groups = np.zeros((groups.max() + 1, batches, k))
-    np.add.at(of_groups, groups, deviation / trajectories)
+    length, growth = steps, log_R
+    if n_qr > BATCHES:
+        starts = np.arange(BATCHES) * n_qr // BATCHES
+        length, growth = np.add.reduceat(steps, starts), np.add.reduceat(log_R, starts, axis=1)
+    deviation = (growth - rates[:, None] * length[:, None]) / trajectories
+    of_groups = np.array([deviation[groups == g].sum(axis=0) for g in range(groups.max() + 1)])
+    return _cosines(m, length.tobytes()) @ of_groups
+
+
+@functools.lru_cache(maxsize=8)
+def _cosines(m: int, lengths: bytes) -> np.ndarray:
+    """√2 cos(π j t), j = 1, ..., m, in the middle of batches of such lengths, int64, over all steps."""
+    length = np.frombuffer(lengths, np.int64)
     middle = (np.cumsum(length) - length / 2) / length.sum()
-    return np.sqrt(2) * np.cos(np.pi * np.arange(1, m + 1)[:, None] * middle) @ of_groups / length.sum()
+    return np.sqrt(2) * np.cos(np.pi * np.arange(1, m + 1)[:, None] * middle) / length.sum()
 
 
 def _variance(waves: np.ndarray, freedom: float) -> np.ndarray:
@@ -163,8 +171,10 @@ class Stretches(NamedTuple):
 
 def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
     """Of series (k, n); what lies within the band (k, n) about zero is on no side."""
-    side = np.where(np.abs(series) > band, np.sign(series), 0.0)
-    starts = np.flatnonzero(np.diff(side, axis=1, prepend=2.0))  # in one row after the other
+    side = (series > band).view(np.int8) - (series < -band).view(np.int8)
+    change = np.ones(side.shape, bool)
+    change[:, 1:] = side[:, 1:] != side[:, :-1]
+    starts = np.flatnonzero(change)  # in one row after the other
     first = np.searchsorted(starts, np.arange(len(series)) * series.shape[1])
     length = np.where(side.ravel()[starts] != 0, np.diff(starts, append=series.size), 0)
     area = np.add.reduceat(series.ravel(), starts)
