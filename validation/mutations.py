@@ -21,6 +21,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam spectrum error_bars deficiency graded growth ensemble tasks training jit".split()
+# tests that are about a file, and come first
+NEAREST = {
+    **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "deficiency")),
+    **dict.fromkeys(("growth", "rank", "resolution", "flossing_loss"), ("growth", "deficiency", "flossing_gradient")),
+    **dict.fromkeys(("error_bars", "dimension"), ("error_bars", "spectrum")),
+    "forward": ("deficiency", "growth", "spectrum"),
+}
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -409,7 +416,8 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         elif mutation and "runs" in mutation[0]:
             words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile")]
         else:
-            words += [f"tests/test_{name}.py" for name in TESTS]
+            nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
+            words += [f"tests/test_{name}.py" for name in (*nearest, *(n for n in TESTS if n not in nearest))]
             own = CELLS.get(Path(mutation[0]).stem) if mutation else None
             others = " and ".join(f"not {name}" for name in CELLS.values())
             words += ["-k", own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others)]
