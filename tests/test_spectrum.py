@@ -1,5 +1,6 @@
 """Lyapunov spectra: closed forms, an independent QR, error bars, derived quantities."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -256,6 +257,11 @@ def test_kaplan_yorke_dimension_and_entropy_rate():
     two = made_up([[0.5, -0.2, -1.0], [-0.1, -0.2, -0.3]], 3)
     np.testing.assert_allclose(two.kaplan_yorke_dimension, [2.3, 0])
     np.testing.assert_allclose(two.entropy_rate, [0.5, 0])
+
+
+def test_a_wide_bar_of_a_late_exponent_does_not_raise_the_dimension():
+    found = dataclasses.replace(made_up([0.1, -0.3, -5.0], 3), deviations=np.diag([1e-3, 1e-3, 4.0]))
+    assert found.kaplan_yorke_dimension == pytest.approx(4 / 3)
 
 
 def test_a_spectrum_is_shown_in_a_few_lines():

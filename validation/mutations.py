@@ -28,6 +28,7 @@ NEAREST = {
     **dict.fromkeys(("error_bars", "dimension"), ("error_bars", "spectrum")),
     "forward": ("deficiency", "growth", "spectrum"),
 }
+TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -229,14 +230,18 @@ MUTATIONS = [
     ("lyapunov/growth.py", "            elif run.x.dtype == np.float32:\n                raise _InDoubt\n", ""),
     ("lyapunov/growth.py", "if growth > LARGEST:", "if False:"),
     ("lyapunov/growth.py", "log_R[at[0], i] += growth", "log_R[at[0], i] += 0.5 * growth"),
-    ("lyapunov/growth.py", "np.log1p(KNOWN * left / pivot) if pivot > KNOWN * left else UNKNOWN", "0.0"),
+    ("lyapunov/growth.py", "np.log1p(error) if error < 1 else UNKNOWN", "0.0"),
     ("lyapunov/growth.py", "growth < largest - UNKNOWN", "False"),
     ("lyapunov/growth.py", "at[0] += factor_after[t] >= 0", "at[0] += 1"),
     ("lyapunov/growth.py", "run.log_R[run.at[0] :, rows : run.k] = -np.inf", "run.log_R[run.at[0] :, rows : run.k] = 0.0"),
     ("lyapunov/growth.py", "raise _Dependent(lost)", "pass"),
     ("lyapunov/growth.py", "self.exact.keep(rows)", "pass"),
-    ("lyapunov/growth.py", "sure < k and singular and t != settled", "sure < k and t != settled and False"),
+    ("lyapunov/growth.py", "sure < k and rank < Q.shape[1] and t != settled", "False"),
+    ("lyapunov/growth.py", "LOST - sure if rank == sure else MAYBE_LOST", "MAYBE_LOST"),
     # graded factors
+    ("linalg/graded.py", "KNOWN * left / abs(M[j, p]) + work.rounding[p]", "KNOWN * left / abs(M[j, p])"),
+    ("linalg/graded.py", "max(rest, EPS * work.left[j], math.ldexp(1.0, -1000))", "math.ldexp(1.0, -1000)"),
+    ("linalg/graded.py", "        rank = -rank\n", "        pass\n"),
     ("linalg/graded.py", "NOISE * work.left[j]", "EPS * work.left[j]"),
     ("linalg/graded.py", "LOST * terms", "0.0 * terms"),
     ("linalg/graded.py", "SCALE = 1000", "SCALE = 1"),
@@ -275,18 +280,18 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "np.append(0.97, np.full(len(corners), 0.03", "np.append(1.0, np.full(len(corners), 1e-300"),
     ("lyapunov/error_bars.py", "waves.shape[1] / (weight**2).sum()", "waves.shape[1] * 1.0"),
     ("lyapunov/error_bars.py", "np.sqrt(2) * np.cos", "np.cos"),
-    ("lyapunov/error_bars.py", "np.add.at(of_groups, groups,", "np.add.at(of_groups, np.arange(len(groups)) % len(of_groups),"),
+    ("lyapunov/error_bars.py", "deviation[groups == g].sum(axis=0)", "deviation[groups == g].mean(axis=0)"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "variance"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "scatter"),
     ("lyapunov/error_bars.py", "_between(together, freedom, variance))", "variance)"),
-    ("lyapunov/error_bars.py", "doubtful |= stretch.longest > n_qr / 10", "pass"),
-    ("lyapunov/error_bars.py", "doubtful |= stretch.largest > 2 * stretch.opposite and stretch.share > 0.1", "pass"),
+    ("lyapunov/error_bars.py", "(stretch.longest > n_qr / 10) | few", "few"),
+    ("lyapunov/error_bars.py", "few = (stretch.largest > FEW * stretch.opposite) & (stretch.share > SHARE)", "few = stretch.largest < 0"),
     ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8 if", "np.log2(n_qr * k) if"),
-    ("lyapunov/error_bars.py", "np.maximum(bands[i], rounding)", "0 * np.maximum(bands[i], rounding)"),
+    ("lyapunov/error_bars.py", "np.maximum(bands, rounding)[:, None]", "0 * np.maximum(bands, rounding)[:, None]"),
     ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
     ("lyapunov/error_bars.py", "seen.setdefault(x[:, b].tobytes(), len(seen))", "b"),
-    ("lyapunov/error_bars.py", "(excess > -np.log(eps)) & (excess > by_chance)", "excess > by_chance"),
-    ("lyapunov/error_bars.py", "(excess > -np.log(eps)) & (excess > by_chance)", "excess > -np.log(eps)"),
+    ("lyapunov/error_bars.py", "(excess > -np.log(eps) - NEAR) & (excess > by_chance)", "excess > by_chance"),
+    ("lyapunov/error_bars.py", "(excess > -np.log(eps) - NEAR) & (excess > by_chance)", "excess > -np.log(eps)"),
     ("lyapunov/error_bars.py", "(states[1:] == states[0]).all(axis=2).any(axis=0)", "(states[1:] == states[0]).any(axis=2).any(axis=0)"),
     ("lyapunov/dimension.py", "2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "rounding"),
     ("lyapunov/dimension.py", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0)"),
@@ -421,7 +426,12 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
             own = CELLS.get(Path(mutation[0]).stem) if mutation else None
             others = " and ".join(f"not {name}" for name in CELLS.values())
             words += ["-k", own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others)]
-        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                words, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=TOO_LONG
+            )
+        except subprocess.TimeoutExpired:
+            return "the tests do not end"
     failed = re.search(r"^(?:FAILED|ERROR) \S*tests/(\S+)", done.stdout, re.MULTILINE)
     return failed[1] if failed else None if done.returncode == 0 else "the suite does not start"
 

@@ -42,12 +42,14 @@ class Graded(NamedTuple):
     rows: np.ndarray  # int (n,), the order of elimination
     columns: np.ndarray
     largest: np.ndarray  # (n,), modulus of each row's entries that are left
+    rounding: np.ndarray  # (n,), what rounding of D's entries makes of each pivot, relative to it
     M: np.ndarray  # (k, n), then N
     M_low: np.ndarray
     taken: np.ndarray  # bool (n,)
     Z: np.ndarray  # (k, n)
     pivots: np.ndarray  # (k,)
     left: np.ndarray  # (k,), the largest pivot that a vector in its place might have
+    error: np.ndarray  # (k,), relative, of pivots and thus of growth
     F: np.ndarray  # (k, k)
     qr: Workspace
 
@@ -60,10 +62,12 @@ def graded(k: int, n: int) -> Graded:
         np.empty(n, np.int64),
         np.empty(n, np.int64),
         np.empty(n),
+        np.empty(n),
         np.empty((k, n)),
         np.empty((k, n)),
         np.empty(n, np.bool_),
         np.empty((k, n)),
+        np.empty(k),
         np.empty(k),
         np.empty(k),
         np.empty((k, k)),
@@ -128,6 +132,7 @@ def _eliminate(rank, stop, work):
             terms = max(terms, abs(A[m, s] * A[s, s] * A[s, m]))
         if not abs(d) > LOST * terms:
             return m
+        work.rounding[m] = EPS * terms / abs(d)
         for i in range(m + 1, n):
             factor, factor_low = quotient(A[i, m], A_low[i, m], d, d_low)
             A[i, m], A_low[i, m] = factor, factor_low
@@ -172,13 +177,14 @@ def _triangularise(rank, work):
                 left = max(left, abs(A[m, m]))
                 if M[j, m] != 0.0 and (p < 0 or abs(M[j, m]) > abs(M[j, p])):
                     p = m
-        work.left[j], work.pivots[j] = left, 0.0
+        work.left[j], work.pivots[j], work.error[j] = left, 0.0, np.inf
         if p < 0:
             M[j] = 0.0
             M[j, spare] = 1.0
             spare += 1
             continue
         taken[p] = True
+        work.error[j] = KNOWN * left / abs(M[j, p]) + work.rounding[p]
         pivot, pivot_low = M[j, p], M_low[j, p]
         work.pivots[j] = pivot
         for i in range(j + 1, len(M)):
@@ -214,8 +220,10 @@ def _orthonormalise(rank, Q, work):
 def _orthonormalise_product(DT, B, Q, growth, work):
     """``B D^T = L Q`` with orthonormal rows Q, for rows B (k, n) and D^T (n, n), which is finite.
 
-    Sets growth (k,) to log L_jj. Returns the number of leading rows whose growth is above what errors of B, of relative
-    size NOISE, make of work.left; whether D is singular as far as can be told; and the logarithm of its largest entry.
+    Sets growth (k,) to log L_jj, and work.error (k,) to the relative error of L_jj that errors of B, of relative size
+    KNOWN, and the rounding of D's entries make. Returns the number of leading rows whose growth is above what errors of
+    B of size NOISE would make; n, or the rank of D as far as can be told where that is less, negative where it may be
+    more; and the logarithm of D's largest entry.
     """
     k, n = B.shape
     exponent = _load(DT, work)
@@ -238,11 +246,13 @@ def _orthonormalise_product(DT, B, Q, growth, work):
     _orthonormalise(rank, Q, work)
     for j in range(k):
         pivot = abs(work.pivots[j])
-        if pivot == 0.0:  # shorter than the rounding of what is left
-            pivot = max(rest, math.ldexp(1.0, -1000))
+        if pivot == 0.0:  # not to be told from the rounding of what it might be
+            pivot = max(rest, EPS * work.left[j], math.ldexp(1.0, -1000))
         fraction, power = math.frexp(pivot * work.qr.L[j, j])
         growth[j] = math.log(fraction) + (power - exponent) * math.log(2.0)
-    return sure, rank < stop, math.log(abs(work.A[0, 0])) - exponent * math.log(2.0)
+    if rank < stop and rest > 0:
+        rank = -rank
+    return sure, rank if rank < stop else n, math.log(abs(work.A[0, 0])) - exponent * math.log(2.0)
 
 
 def _arguments(dtype):

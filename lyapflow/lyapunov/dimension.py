@@ -20,7 +20,7 @@ def kaplan_yorke(exponents: np.ndarray, deviations: np.ndarray, n_state: int) ->
     sums[np.abs(sums) <= 2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding] = 0.0
     if sums[0] < 0:
         return 0.0, 0.0
-    j = int(np.flatnonzero(sums >= 0)[-1]) + 1
+    j = int(np.argmax(sums < 0)) if (sums < 0).any() else len(ordered)  # a wide bar later on makes no sum zero again
     weight = np.zeros(len(ordered))
     if j == len(ordered):
         if j < n_state:

@@ -22,7 +22,7 @@ from lyapflow._threads import breathe
 from lyapflow.cells.interface import Sizes
 from lyapflow.cells.parameters import map_arrays
 from lyapflow.linalg.elementary import all_finite
-from lyapflow.linalg.graded import EPS, KNOWN, Graded, graded, orthonormalise_product
+from lyapflow.linalg.graded import EPS, Graded, graded, orthonormalise_product
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.forward import NOT_FINITE, Schedule, Sweep, new_tape, state_lost, steps_per_segment
 from lyapflow.lyapunov.rank import ExactBlock, linearise
@@ -30,7 +30,7 @@ from lyapflow.lyapunov.rank import ExactBlock, linearise
 # What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is cheap, what keeps the
 # errors of log R below 1e-9.
 DOUBT = {np.dtype(np.float64): 2.0**-23, np.dtype(np.float32): 2.0**-11.5}
-OVERFLOW, MAYBE_LOST = -2, -3
+OVERFLOW, MAYBE_LOST, LOST = -2, -3, -4
 LARGEST = float(np.log(np.finfo(float).max))
 UNKNOWN = -float(np.log(EPS))  # nats that are not known of what float64 vectors cannot resolve
 FIRST = 8  # steps of the first intervals, which are doubled where several leave nothing in doubt
@@ -89,7 +89,7 @@ def _carefully(
     """Take steps from start on, one by one and each from D itself, until one leaves nothing in doubt.
 
     Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing step and
-    NOT_FINITE, OVERFLOW or MAYBE_LOST.
+    NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are left.
     """
     states, records, blocks, _ = tape
     k = blocks.shape[1]
@@ -102,18 +102,18 @@ def _carefully(
             return t, OVERFLOW
         s = t - transient
         Q, Q_next = blocks[s % len(blocks)], blocks[(s + 1) % len(blocks)]
-        sure, singular, largest = orthonormalise_product(careful.DT, Q, Q_next, careful.growth, careful.graded)
-        if sure < k and singular and t != settled:
-            return t, MAYBE_LOST
+        sure, rank, largest = orthonormalise_product(careful.DT, Q, Q_next, careful.growth, careful.graded)
+        if sure < k and rank < Q.shape[1] and t != settled:
+            return t, LOST - sure if rank == sure else MAYBE_LOST
         shortest = np.inf
         for i in range(k):
-            growth, pivot, left = careful.growth[i], abs(careful.graded.pivots[i]), careful.graded.left[i]
+            growth, error = careful.growth[i], careful.graded.error[i]
             if growth > LARGEST:
                 return t, OVERFLOW
             log_R[at[0], i] += growth
             shortest = min(shortest, growth)
             if at[0] >= uncounted:
-                unknown[i] += np.log1p(KNOWN * left / pivot) if pivot > KNOWN * left else UNKNOWN
+                unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
                 below_rounding[i] += growth < largest - UNKNOWN
         paths[-1] += t > start  # the first was counted as it was found
         at[0] += factor_after[t] >= 0
@@ -229,9 +229,12 @@ class _Trajectory:
                 raise state_lost(run.t, run.tape.states[(run.t + 1) % len(run.tape.states)])
             if outcome == OVERFLOW:
                 raise Diverged(f"the tangent block overflowed at step {run.t}: use smaller weights", step=run.t)
-            if outcome != MAYBE_LOST:
+            if outcome > MAYBE_LOST:
                 return
-            self._lose(run.t)
+            if outcome <= LOST:  # D has no higher rank
+                self._keep(LOST - outcome)
+            else:
+                self._lose(run.t)
             settled = run.t
         run.t += 1  # nothing is left of the block, and the state has moved already
 
@@ -239,16 +242,22 @@ class _Trajectory:
         """Take from the block what step t has lost exactly."""
         run = self.run
         if self.exact is None:
-            self.exact = ExactBlock(run.cell, run.size, run.x, *self.start, run.plan.transient)
+            h0, block = self.start
+            self.exact = ExactBlock(run.cell, run.size, run.x, h0, block[: run.k], run.plan.transient)
         lost = self.exact.lost(t)
-        if not lost:
-            return
         rows = run.k - len(lost)
-        if lost[0] < rows:
+        if lost and lost[0] < rows:
             raise _Dependent(lost)
+        if lost:
+            self._keep(rows)
+
+    def _keep(self, rows: int) -> None:
+        """Go on with the leading vectors alone."""
+        run = self.run
         run.log_R[run.at[0] :, rows : run.k] = -np.inf
         run.go_on_with(run.tape._replace(blocks=run.tape.blocks[:, :rows].copy(), factors=np.empty((1, rows, rows))))
-        self.exact.keep(rows)
+        if self.exact is not None:
+            self.exact.keep(rows)
         self.careful = None
 
 
