@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.linalg.qr import HOUSEHOLDER, ONCE, TWICE, _orthonormalise, panel, panels, rounding, solve, workspace
+from lyapflow.linalg.qr import (
+    DEFECT,
+    HOUSEHOLDER,
+    ONCE,
+    TWICE,
+    _orthonormalise,
+    panel,
+    panels,
+    rounding,
+    solve,
+    workspace,
+)
 from lyapflow.linalg.qr_pullback import _pull_back_log
 from tests.exact_systems import gaussian_product
 from tests.gradcheck import derivative
@@ -88,7 +99,8 @@ def check_factors(block):
     assert np.abs((L @ Q - block) / scale[:, None]).max() < (1e-11 if wide else 1e-5)
     reference = np.abs(np.diagonal(np.linalg.qr(block.T.astype(float))[1]))
     blurred = 1e-15 * block.shape[1] * np.linalg.cond(block.astype(float) / scale[:, None])
-    np.testing.assert_allclose(np.diagonal(L), reference, rtol=blurred)
+    squared = DEFECT if path == ONCE else 0.0  # Cholesky's method squares the condition number, as far as it may
+    np.testing.assert_allclose(np.diagonal(L), reference, rtol=max(blurred, squared))
     Y, B = np.empty((k, 3)), np.random.default_rng(0).standard_normal((k, 3))
     for p in range(panels(k)):  # what F means
         start, stop = panel(p, k)
@@ -116,14 +128,16 @@ def test_orthogonality_of_every_path(k, n, dtype):
     st.integers(0, 30),
     st.floats(0, 13),
     st.booleans(),
-    st.sampled_from([1e-150, 1e-100, 1.0, 1e100, 1e150]),
+    st.sampled_from([2.0**-498, 2.0**-332, 1.0, 2.0**332, 2.0**498]),  # exact, as rounding may change the path
     st.integers(0, 2**32),
 )
+@example(2, 0, 3.0, False, 1.0, 0)
+@example(66, 1, 3.0, False, 2.0**-332, 0)
 def test_orthogonality_of_drawn_blocks(k, extra, digits, last, unit, seed):
     rng = np.random.default_rng(seed)
     block = conditioned(rng, k, k + extra, 10.0**digits, last)
     path = check_factors(block)
-    if unit in (1e-100, 1.0, 1e100):
+    if 2.0**-400 < unit < 2.0**400:
         units = np.where(rng.random(k) < 0.5, unit, 1.0)[:, None]
         assert check_factors(block * units) == path  # how rows are scaled does not matter
     else:
