@@ -8,8 +8,9 @@ refuse ordinary networks, n ε.
 
 Errors of vectors may also grow over many steps, none of which shows it. So where a float64 sweep
 has come near such a step its log R are compared with those of `lyapflow.lyapunov.growth`, which
-keep their digits, and with what is unknown of these. Of 11 000 gradients of small saturated networks none was off by more than twice
-the largest difference in a log R, relative to its norm (high-precision differences).
+keep their digits, and with what is unknown of these. Of 11 000 gradients of small saturated
+networks none was off by more than twice the largest difference in a log R, relative to its norm
+(high-precision differences).
 """
 
 from collections.abc import Callable
