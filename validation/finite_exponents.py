@@ -13,7 +13,7 @@ than 2^-1500 is lost.
 Criteria, written before the runs: -inf in the right places in all of them; every finite exponent right to 1e-6 or
 within two of its standard errors, or a warning that rounding errors outgrow the directions; for k = n without a loss
 the sum of the exponents right to 1e-9; no exponent of a plain loop over ``numpy.linalg.qr`` better by more than 1e-9.
-Exit code 1 if one is missed. Needs python-flint; a quarter of an hour.
+Exit code 1 if one is missed. Needs python-flint; two minutes.
 """
 
 import argparse
