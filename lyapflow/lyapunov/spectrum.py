@@ -22,6 +22,7 @@ from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inp
 from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.interval import automatic
 
+SHORT_RUN = 256  # QRs, of which half may be taken again where there is a doubt
 SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
@@ -253,11 +254,12 @@ def _doubt(given: Problem, log_R: np.ndarray, spectrum: Spectrum, short: bool) -
         )
     steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
     eps, k = float(np.finfo(given.x.dtype).eps), log_R.shape[2]
-    if (left := resolved(log_R, steps, eps, 3.0)) < k:  # or the state had not settled: try a fresh block at the end
+    sigmas = 3.0 if len(steps) < SHORT_RUN else 5.0
+    if (left := resolved(log_R, steps, eps, sigmas)) < k:  # or the state had not settled: try a fresh block at the end
         n = min(FRESH, len(steps) // 2)
         late = schedule(len(given.x), given.plan.t_ons, len(given.x) - int(steps[-n:].sum()), 0)
         fresh = volume_growth(given.cell, given.size, given.driven(0), given.start[:1], given.block, late).log_growth
-        left = resolved(np.concatenate([fresh, log_R[0, -n:]])[None], np.append(steps[-n:], steps[-n:]), eps, 3.0)
+        left = resolved(np.concatenate([fresh, log_R[0, -n:]])[None], np.append(steps[-n:], steps[-n:]), eps, sigmas)
     if left < k:
         return (
             f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
