@@ -85,7 +85,7 @@ def _largest(A, i, start):
 
 @jit
 def _load(DT, work):
-    """A = D^T, scaled; the power of two, or False where there is no finite largest entry above zero."""
+    """A = D^T, scaled; the exponent of the power of two that it was scaled by."""
     n, most = len(DT), 0.0
     for i in range(n):
         most = max(most, _largest(DT, i, 0))

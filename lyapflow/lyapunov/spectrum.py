@@ -34,7 +34,7 @@ class Spectrum(Result):
     ----------
     exponents : array (k,)
         In nats per step and in QR order, which is descending up to noise, averaged over the trajectories; -inf for
-        those without volume, which come last.
+        directions that are lost exactly, which come last.
     stderr : array (k,)
         Standard error of each exponent, such that ± 2 of them are a 95 % interval; NaN below four
         reorthonormalisations and where an exponent is -inf.
@@ -329,7 +329,7 @@ def lyapunov_spectrum(
     Warns
     -----
     LyapflowWarning
-        If x has fewer steps than trajectories.
+        If x has fewer steps than trajectories, or the exponents or their bars cannot be trusted (Notes).
 
     Notes
     -----
@@ -339,8 +339,9 @@ def lyapunov_spectrum(
     A `LyapflowWarning` says where a run is too short for its bars, and where exponents are those of a repelling
     fixed point or of rounding errors.
 
-    A direction that a single step leaves no longer than rounding errors in float64 explain has no volume: its exponent
-    is -inf (``docs/conventions.md``).
+    An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank exactly. A direction that a
+    step leaves below rounding is found from the Jacobian itself; what remains unknown of it is in stderr
+    (``docs/conventions.md``).
 
     Examples
     --------
