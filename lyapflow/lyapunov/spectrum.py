@@ -339,8 +339,8 @@ def lyapunov_spectrum(
     A `LyapflowWarning` says where a run is too short for its bars, and where exponents are those of a repelling
     fixed point or of rounding errors.
 
-    An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank exactly. A direction that a
-    step leaves below rounding is found from the Jacobian itself; what remains unknown of it is in stderr
+    An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank exactly. A direction that
+    a step leaves below rounding is found from the Jacobian itself; what remains unknown of it is in stderr
     (``docs/conventions.md``).
 
     Examples
