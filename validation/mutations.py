@@ -29,6 +29,7 @@ NEAREST = {
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "deficiency")),
     **dict.fromkeys(("growth", "rank", "resolution", "flossing_loss"), ("growth", "deficiency", "flossing_gradient")),
     **dict.fromkeys(("error_bars", "dimension"), ("error_bars", "spectrum")),
+    "rounding": ("error_bars",),
     "forward": ("deficiency", "growth", "spectrum"),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
@@ -293,8 +294,8 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "np.maximum(bands, rounding)[:, None]", "0 * np.maximum(bands, rounding)[:, None]"),
     ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
     ("lyapunov/error_bars.py", "seen.setdefault(x[:, b].tobytes(), len(seen))", "b"),
-    ("lyapunov/error_bars.py", "(excess > -np.log(eps) - NEAR) & (excess > by_chance)", "excess > by_chance"),
-    ("lyapunov/error_bars.py", "(excess > -np.log(eps) - NEAR) & (excess > by_chance)", "excess > -np.log(eps)"),
+    ("lyapunov/error_bars.py", "np.where(gained > by_chance, gained, 0.0).max(axis=0)", "gained.max(axis=0)"),
+    ("lyapunov/error_bars.py", "gained = np.cumsum(log_R[:, :first].mean(axis=0) - rate * steps[:first, None], axis=0)", "gained = np.zeros((first, k))"),
     ("lyapunov/error_bars.py", "(states[1:] == states[0]).all(axis=2).any(axis=0)", "(states[1:] == states[0]).any(axis=2).any(axis=0)"),
     ("lyapunov/dimension.py", "2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "rounding"),
     ("lyapunov/dimension.py", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding", "np.linalg.norm(np.cumsum(errors, axis=1), axis=0)"),
@@ -302,7 +303,11 @@ MUTATIONS = [
     ("lyapunov/dimension.py", "weight[:] = -1 / ordered[-1]", "pass"),
     ("lyapunov/dimension.py", "deviations[:, positive].sum(axis=1)", "deviations[:, positive]"),
     ("lyapunov/spectrum.py", "same_input(given.x)", "np.arange(len(given.start))"),
-    ("lyapunov/spectrum.py", "np.concatenate([fresh, log_R[0, -n:]])[None]", "log_R"),
+    ("lyapunov/spectrum.py", "+ errors * plan.ends[-1]", ""),
+    ("lyapunov/rounding.py", "size[1:] = size[1:].max(axis=1, keepdims=True)", "pass"),
+    ("lyapunov/rounding.py", "np.where(change > SATURATED, np.inf, errors)", "errors"),
+    ("lyapunov/rounding.py", "ROUNDINGS * eps / DISTURBANCE * roundings * change / span", "0.0 * change"),
+    ("lyapunov/rounding.py", "min(plan.steps - plan.transient, LAST) // 2", "min(plan.steps - plan.transient, LAST)"),
     # ensembles
     ("cells/ensemble.py", "if self.reasons[r] is not None:", "if False:"),
     ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(moments[r]", "cells.now[r], moments[r] = optimizer.update(moments[0]"),

@@ -24,7 +24,6 @@ from scipy.special import fdtrc, ndtr, stdtrit
 WAVES = 32
 BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
 FEW, SHARE = 2.0, 0.1  # a largest stretch so many times that of the other side, of such a share in all, is one of few
-NEAR = 4.0  # nats
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -187,21 +186,17 @@ def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
     return Stretches(np.maximum.reduceat(length, first), largest, np.minimum(above, below), share)
 
 
-def resolved(log_R: np.ndarray, steps: np.ndarray, eps: float, sigmas: float = 5.0) -> int:
-    r"""Number of exponents that rounding errors leave alone, from all log_R (B, n_qr, k), those before counting too.
+def excess(log_R: np.ndarray, steps: np.ndarray, sigmas: float) -> np.ndarray:
+    r"""What the starting block gains before it aligns (k,), in nats, from all log_R (B, n_qr, k), uncounted ones too.
 
-    Each rounding error is a fresh vector of length eps beside an aligned one. In a long delay line with strong
-    contraction it outgrows that one: it lives on in old entries of the state while the aligned vector shrinks. The
-    starting block is fresh, too, and shows by how much: if its growth in excess of what comes later,
-    :math:`\sum_s (\log R_{ii}^s - \lambda_i)`, comes near -ln eps, then the aligned vector is lost in rounding errors,
-    which let the excess grow no further. The first vector is not: it aligns whatever it starts from. An excess that a
-    random walk reaches, within so many sigmas, says nothing.
+    The largest :math:`\sum_{s \le t} (\log R_{ii}^s - \lambda_i)` over t, with λ of the second half of the run; 0 where
+    a random walk goes as far, within so many sigmas, where the run is too short to say, and where λ is -inf.
     """
     n_qr, k = log_R.shape[1:]
     settled = n_qr // 2
     pieces = min(16, n_qr - settled)
-    if pieces < 6 or k == 1:
-        return k
+    if pieces < 2:
+        return np.zeros(k)
     starts = settled + np.arange(pieces) * (n_qr - settled) // pieces
     length = np.add.reduceat(steps, starts)
     with np.errstate(invalid="ignore"):  # of -inf
@@ -209,10 +204,9 @@ def resolved(log_R: np.ndarray, steps: np.ndarray, eps: float, sigmas: float = 5
         rate = late.sum(axis=0) / length.sum()
         diffusion = ((late - rate * length[:, None]) ** 2).sum(axis=0) / length.sum()
         first = min(settled, FRESH)
-        excess = np.cumsum(log_R[:, :first].mean(axis=0) - rate * steps[:first, None], axis=0)
+        gained = np.cumsum(log_R[:, :first].mean(axis=0) - rate * steps[:first, None], axis=0)
         by_chance = sigmas * np.sqrt(diffusion * np.cumsum(steps[:first])[:, None])
-        outgrown = ((excess > -np.log(eps) - NEAR) & (excess > by_chance)).any(axis=0)[1:]
-    return 1 + int(np.argmax(outgrown)) if outgrown.any() else k
+        return np.where(gained > by_chance, gained, 0.0).max(axis=0)
 
 
 def returns(states: np.ndarray) -> np.ndarray:

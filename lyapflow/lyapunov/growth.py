@@ -12,6 +12,7 @@ than half of the digits, beside those that it is made from, is *in doubt*. Then
    What is not lost is small, and what remains unknown of its growth is kept.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,9 @@ UNKNOWN = -float(np.log(EPS))  # nats that are not known of what float64 vectors
 FIRST = 8  # steps of the first intervals, which are doubled where several leave nothing in doubt
 SEVERAL = 4
 FEW, RARE = 3, 32  # intervals in doubt, and one of so many, after which intervals are halved
+
+
+Disturb = Callable[[np.ndarray], None]
 
 
 class Growth(NamedTuple):
@@ -151,12 +155,20 @@ class _Trajectory:
         self.changed, self.doubts = 0, 0  # when intervals became what they are, and how many were in doubt since
         self.start = h0, block
 
-    def growth(self) -> Growth:
+    def growth(self, disturb: Disturb, at: Sequence[int]) -> Growth:
         """Take all steps. Raises Diverged where numbers overflow, _InDoubt in float32, and _Dependent."""
-        run, steps, again = self.run, self.run.plan.steps, 0
-        while run.t < steps:
+        for t in at:
+            self._to(t)
+            blocks = self.run.tape.blocks
+            disturb(blocks[(self.run.t - self.run.plan.transient) % len(blocks)])
+        self._to(self.run.plan.steps)
+        return Growth(self.run.log_R, self.run.paths, self.unknown, self.below_rounding)
+
+    def _to(self, step: int) -> None:
+        run, again = self.run, 0
+        while run.t < step:
             run.every = 1 if run.t < again else self.every
-            stop = again if run.t < again else self._stop()
+            stop = min(again if run.t < again else self._stop(), step)
             if run.to(stop):
                 self._lengthen()
             elif run.x.dtype == np.float32:
@@ -167,7 +179,6 @@ class _Trajectory:
                 self._shorten()
             else:
                 self._take_carefully()
-        return Growth(run.log_R, run.paths, self.unknown, self.below_rounding)
 
     def _stop(self) -> int:
         """Where to look whether intervals may be longer."""
@@ -261,17 +272,27 @@ class _Trajectory:
         self.careful = None
 
 
-def volume_growth(cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, plan: Schedule) -> Growth:
+def volume_growth(
+    cell: Any,
+    size: Sizes,
+    x: np.ndarray,
+    h0: np.ndarray,
+    block: np.ndarray,
+    plan: Schedule,
+    disturb: Disturb = lambda block: None,
+    at: Sequence[int] = (),
+) -> Growth:
     """Growth of a block (k, n_state) along the trajectory from state h0 (1, n_state) under inputs x (T, 1, m).
 
     A vector is lost where it comes to depend on those before it. The growth of the others is that of the block without
-    it. A float32 sweep that leaves something in doubt is done in float64, from the start.
+    it. A float32 sweep that leaves something in doubt is done in float64, from the start. The block is handed to
+    `disturb`, to be changed in place, before each of the steps `at`.
     """
     kept = np.arange(len(block))
     while True:
         try:
             with one_blas_thread():
-                found = _Trajectory(cell, size, x, h0, block[kept], plan).growth()
+                found = _Trajectory(cell, size, x, h0, block[kept], plan).growth(disturb, at)
         except _Dependent as found_lost:
             kept = np.delete(kept, found_lost.lost)
         except _InDoubt:

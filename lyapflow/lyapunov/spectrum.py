@@ -17,12 +17,14 @@ from lyapflow._threads import each
 from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
-from lyapflow.lyapunov.error_bars import FRESH, error_bars, resolved, returns, same_input
+from lyapflow.lyapunov.error_bars import error_bars, excess, returns, same_input
 from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule, trajectory
 from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.interval import automatic
+from lyapflow.lyapunov.rounding import rounding_errors
 
-SHORT_RUN = 256  # QRs, of which half may be taken again where there is a doubt
+SHORT_RUN = 256  # QRs, which cost little to take again
+TRANSIENT = 0.4  # of the digits, gained by a starting block: rounding errors may then matter
 SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
@@ -207,11 +209,14 @@ def with_intervals(given: Problem) -> Problem:
     return given._replace(plan=given.plan.with_interval(t_ons))
 
 
-def _spectrum(found: Sequence[Growth], given: Problem) -> tuple[Spectrum, bool]:
-    """What the growth of all trajectories says, and whether the run is too short for the error bars."""
+def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tuple[Spectrum, bool]:
+    """What the growth of all trajectories says, and whether the run is too short for the error bars.
+
+    Errors (B, k) are of exponents, beyond what their growth rates show.
+    """
     plan, dtype = given.plan, given.cell[0].dtype
     log_R = np.array([growth.log_growth[plan.uncounted :] for growth in found])
-    unknown = np.array([growth.unknown for growth in found])
+    unknown = np.array([growth.unknown for growth in found]) + errors * plan.ends[-1]
     history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
     rounding = float(np.sqrt(np.finfo(dtype).eps))
     bars = error_bars(log_R, np.diff(plan.ends, prepend=0), same_input(given.x), unknown, rounding)
@@ -234,7 +239,7 @@ def _lost_spectrum(given: Problem) -> Spectrum:
     k, no_steps = len(given.block), np.zeros(4, np.int64)
     log_growth = np.full((given.plan.n_qr, k), np.nan)
     lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
-    return _spectrum([lost] * len(given.start), given)[0]
+    return _spectrum([lost] * len(given.start), given, np.zeros((1, k)))[0]
 
 
 def _never_leaves(given: Problem) -> bool:
@@ -245,25 +250,35 @@ def _never_leaves(given: Problem) -> bool:
     return bool(returns(np.concatenate([given.start[None], trajectory(given.cell, x, given.start)])).any())
 
 
-def _doubt(given: Problem, log_R: np.ndarray, spectrum: Spectrum, short: bool) -> str | None:
-    """Why the exponents cannot be trusted, from all log_R (B, n_qr, k), those before counting too."""
+def _rounding(given: Problem, log_R: np.ndarray) -> np.ndarray:
+    """What rounding errors do to the exponents (B, k) of each trajectory, from all log_R (B, n_qr, k).
+
+    That is measured where a starting block shows that it may matter.
+    """
+    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
+    digits = -float(np.log(np.finfo(given.x.dtype).eps))
+    if not (excess(log_R, steps, 0.0 if len(steps) < SHORT_RUN else 5.0) > TRANSIENT * digits).any():
+        return np.zeros_like(log_R[:, 0])
+
+    def errors(b: int) -> np.ndarray:
+        return rounding_errors(given.cell, given.size, given.driven(b), given.start[b : b + 1], given.block, given.plan)
+
+    return np.array(each_trajectory(errors, len(log_R)))
+
+
+def _doubt(given: Problem, spectrum: Spectrum, errors: np.ndarray, short: bool) -> str | None:
+    """Why the exponents cannot be trusted, from errors (B, k) that rounding makes and whether the run is too short."""
     if spectrum.exponents[0] > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
         return (
             "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
             "are those of that point; start from a random h0"
         )
-    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
-    eps, k = float(np.finfo(given.x.dtype).eps), log_R.shape[2]
-    sigmas = 3.0 if len(steps) < SHORT_RUN else 5.0
-    if (left := resolved(log_R, steps, eps, sigmas)) < k:  # or the state had not settled: try a fresh block at the end
-        n = min(FRESH, len(steps) // 2)
-        late = schedule(len(given.x), given.plan.t_ons, len(given.x) - int(steps[-n:].sum()), 0)
-        fresh = volume_growth(given.cell, given.size, given.driven(0), given.start[:1], given.block, late).log_growth
-        left = resolved(np.concatenate([fresh, log_R[0, -n:]])[None], np.append(steps[-n:], steps[-n:]), eps, sigmas)
-    if left < k:
+    if (outgrown := np.isinf(errors).any(axis=0)).any():
+        left = int(np.argmax(outgrown))
         return (
             f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
-            f"delay line that contracts strongly): ask for k <= {left}"
+            "delay line that contracts strongly): "
+            + (f"ask for k <= {left}" if left > 0 else "use more precise numbers")
             + (", or use float64" if given.x.dtype == np.float32 else "")
         )
     if short:
@@ -360,8 +375,9 @@ def lyapunov_spectrum(
         return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
 
     found = each_trajectory(growth, len(start))
-    spectrum, short = _spectrum(found, given)
-    if doubt := _doubt(given, np.array([one.log_growth for one in found]), spectrum, short):
+    errors = _rounding(given, np.array([one.log_growth for one in found]))
+    spectrum, short = _spectrum(found, given, np.where(np.isinf(errors), 0.0, errors))
+    if doubt := _doubt(given, spectrum, errors, short):
         _checks.warn(doubt)
     return spectrum
 
