@@ -26,11 +26,22 @@ ROOT = Path(__file__).parent.parent
 TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam spectrum error_bars deficiency graded growth ensemble tasks training jit".split()
 # tests that are about a file, and come first
 NEAREST = {
+    **dict.fromkeys(
+        ("additive", "tanh", "relu", "linear", "lstm", "gru", "gates"), ("cells", "flossing_gradient", "bptt")
+    ),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "deficiency")),
-    **dict.fromkeys(("growth", "rank", "resolution", "flossing_loss"), ("growth", "deficiency", "flossing_gradient")),
-    **dict.fromkeys(("error_bars", "dimension"), ("error_bars", "spectrum")),
-    "rounding": ("error_bars",),
+    **dict.fromkeys(("growth", "rank", "resolution"), ("growth", "deficiency", "flossing_gradient")),
+    **dict.fromkeys(("error_bars", "dimension", "rounding", "spectrum"), ("error_bars", "spectrum")),
+    **dict.fromkeys(("flossing_loss", "pullback"), ("flossing_gradient",)),
+    **dict.fromkeys(("qr", "qr_pullback"), ("qr", "flossing_gradient")),
+    **dict.fromkeys(("team", "products", "tiles", "by_address"), ("products", "team")),
+    **dict.fromkeys(("training", "flossing"), ("training", "bptt")),
+    "bptt": ("bptt",),
+    "adam": ("adam",),
     "forward": ("deficiency", "growth", "spectrum"),
+    "ensemble": ("ensemble",),
+    "interval": ("spectrum",),
+    "_jit": ("jit",),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
