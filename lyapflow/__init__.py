@@ -1,15 +1,14 @@
 """Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
 
-__version__ = "0.1.0"
-
-from lyapflow._checks import Diverged, LyapflowError, LyapflowWarning
-from lyapflow.cells.ensemble import stack
+from lyapflow._version import __version__ as __version__
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.ensemble import stack
+from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
 from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad

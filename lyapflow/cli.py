@@ -25,14 +25,14 @@ from rich.text import Text
 
 import lyapflow
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError, collected_warnings
-from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.ensemble import Ensemble
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from lyapflow._checks import LyapflowError
+from lyapflow.errors import LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.lyapunov.spectrum import Spectrum
 from lyapflow.precision.condition import ConditionNumber

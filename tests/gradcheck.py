@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
+from lyapflow._trees import arrays, like
 from lyapflow.cells import interface
-from lyapflow.cells.parameters import arrays, like
 
 CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 DTYPES = (np.float64, np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.cells.parameters import arrays, map_arrays
+from lyapflow._trees import arrays, map_arrays
 
 
 def cell(rng, dtype=np.float64):

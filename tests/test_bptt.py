@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow import _threads
+from lyapflow._engine import pool, scratch
+from lyapflow._trees import arrays, map_arrays, named_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
 from lyapflow.learning.bptt import bptt, piece_length
 from tests import high_precision
 from tests.gradcheck import norm, relative_error
@@ -174,8 +174,8 @@ def test_of_several_pieces_that_fail_the_first_is_named(threads, small_pieces, m
 
 def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):
     model, x, y, options, _ = problem(BASE)
-    for kept in (_threads.KEPT, 1000):  # beyond which nothing is kept
-        monkeypatch.setattr(_threads, "KEPT", kept)
+    for kept in (scratch.KEPT, 1000):  # beyond which nothing is kept
+        monkeypatch.setattr(scratch, "KEPT", kept)
         size = sizes(model.cell)
         value, gradient, outputs = bptt(model, size, x, y, 0, "mse")
         before = [a.copy() for a in (*arrays(gradient), outputs)]
@@ -190,11 +190,11 @@ def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):
 
 
 def test_a_thread_keeps_its_memory_and_nobody_elses():
-    mine = _threads.scratch("test", (3, 4), np.dtype(np.float32))
+    mine = scratch.scratch("test", (3, 4), np.dtype(np.float32))
     assert mine.shape == (3, 4) and mine.dtype == np.float32
-    assert np.shares_memory(mine, _threads.scratch("test", (2, 2), np.dtype(float)))
-    with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(_threads.scratch, "test", (3, 4), np.dtype(np.float32)).result()
+    assert np.shares_memory(mine, scratch.scratch("test", (2, 2), np.dtype(float)))
+    with ThreadPoolExecutor(1) as executor:
+        other = executor.submit(scratch.scratch, "test", (3, 4), np.dtype(np.float32)).result()
     assert not np.shares_memory(mine, other)
-    large = (_threads.KEPT * _threads.threads() - 40) // 8  # with the first one it is too much
-    assert not np.shares_memory(*(_threads.scratch("large", (large,), np.dtype(float)) for _ in range(2)))
+    large = (scratch.KEPT * pool.threads() - 40) // 8  # with the first one it is too much
+    assert not np.shares_memory(*(scratch.scratch("large", (large,), np.dtype(float)) for _ in range(2)))

@@ -10,9 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
+from lyapflow._trees import map_arrays
 from lyapflow.cells import interface
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import map_arrays
 from tests import gradcheck
 from tests.exact_systems import HenonMap, LogisticMap, TentMap
 from tests.gradcheck import CELLS, DTYPES, cells, derivative, next_state

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow.cells.parameters import map_arrays
+from lyapflow._trees import map_arrays
 from lyapflow.lyapunov.spectrum import default_block
 from tests.exact_systems import MatrixProduct
 from tests.gradcheck import random_cell

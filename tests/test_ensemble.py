@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow import _threads
-from lyapflow.cells.ensemble import Ensemble
+from lyapflow._engine import pool
+from lyapflow._trees import arrays, map_arrays, named_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import arrays, map_arrays, named_arrays
+from lyapflow.ensemble import Ensemble
 from tests.gradcheck import CELLS, random_cell
 from tests.test_cells import each_cell, each_dtype
 
@@ -282,10 +282,10 @@ def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):
 
     def piece(r):
         both.wait()  # passes only if three run at a time
-        assert _threads.each(lambda s: threading.get_ident(), 4) == [threading.get_ident()] * 4  # nested: in turn
+        assert pool.each(lambda s: threading.get_ident(), 4) == [threading.get_ident()] * 4  # nested: in turn
         return r**2
 
-    assert _threads.each(piece, 3) == [0, 1, 4]
+    assert pool.each(piece, 3) == [0, 1, 4]
 
     def failing(r):
         time.sleep(0.2 / (r + 1))
@@ -293,7 +293,7 @@ def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):
             raise ValueError(r)
 
     with pytest.raises(ValueError, match="1"):  # though piece 2 fails sooner
-        _threads.each(failing, 3)
+        pool.each(failing, 3)
 
 
 def test_pieces_end_when_their_caller_is_interrupted(monkeypatch):
@@ -304,10 +304,10 @@ def test_pieces_end_when_their_caller_is_interrupted(monkeypatch):
         if r == 0:
             raise KeyboardInterrupt
         while time.monotonic() - started < 30:
-            _threads.breathe()
+            pool.breathe()
 
     with pytest.raises(KeyboardInterrupt):
-        _threads.each(piece, 20)
+        pool.each(piece, 20)
     assert time.monotonic() - started < 10
 
 

@@ -9,8 +9,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import lyapflow as lf
+from lyapflow._trees import arrays, map_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import arrays, map_arrays
 from lyapflow.lyapunov.forward import new_tape
 from tests import high_precision
 from tests.exact_systems import CatMap, HenonMap

@@ -16,7 +16,8 @@ import pytest
 
 import lyapflow
 import lyapflow as lf
-from lyapflow._jit import _blas, jit, one_blas_thread
+from lyapflow._engine.blas import _blas, one_blas_thread
+from lyapflow._engine.jit import jit
 from tests.exact_systems import HenonMap
 
 PACKAGE = Path(lyapflow.__file__).parent
@@ -163,8 +164,8 @@ def test_a_crash_while_the_cache_is_written_leaves_no_stale_code(sandbox, step):
     files = len(edited.files())
     cell = package / "cells" / "additive.py"
     cell.write_text(cell.read_text().replace("scaled[j, i] = slope[i]", "scaled[j, i] = 2 * slope[i]"))
-    crash = "import os; from lyapflow import _jit\n"
-    crash += f"_jit._IndexFile.{step} = lambda *arguments: print(0.0, flush=True) or os._exit(0)\n"
+    crash = "import os; from lyapflow._engine import cache\n"
+    crash += f"cache.IndexFile.{step} = lambda *arguments: print(0.0, flush=True) or os._exit(0)\n"
     edited.run(crash + INSIDE)
     for _ in range(2):
         assert edited.run(INSIDE) == pytest.approx(np.log(2 * 0.5))

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
 from lyapflow.linalg import lapack, products
 from lyapflow.linalg.products import DEPTH, LARGE, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 import lyapflow as lf
-from lyapflow.cells.parameters import arrays
+from lyapflow._trees import arrays
 from tests.exact_systems import HenonMap
 from tests.test_resume import same_history
 from tests.test_training import TASK, model, small

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import lyapflow as lf
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import map_arrays
 from lyapflow.lyapunov.spectrum import Spectrum
 from tests.exact_systems import (
     CAT,

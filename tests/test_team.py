@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import each
-from lyapflow.linalg import products, team
-from lyapflow.linalg.products import LARGE, LOWER_RESULT
-from lyapflow.linalg.team import HELP, call_help, in_parts, share
+from lyapflow._engine import atomics, team
+from lyapflow._engine.atomics import board
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
+from lyapflow._engine.jobs import in_parts
+from lyapflow._engine.pool import each
+from lyapflow._engine.team import share
+from lyapflow.linalg import products
+from lyapflow.linalg.products import HELP, LARGE, LOWER_RESULT, call_help
 
 
 @jit
@@ -50,9 +54,9 @@ def count(done, spins, times):
 def _meet(job, part):
     """Ends only if both parts run at a time, or after some seconds; what they agree on stands in two free places."""
     met, place = job
-    team.store(place + part, 1)
+    atomics.store(place + part, 1)
     for _ in range(10**9):
-        if team.load(place + 1 - part) == 1:
+        if atomics.load(place + 1 - part) == 1:
             met[part] = 1
             break
 
@@ -67,7 +71,7 @@ def meet(met, place):
 
 
 def helpers():
-    return int(team._board[team.HELPERS])
+    return int(board[team.HELPERS])
 
 
 def wait_for(condition):
@@ -110,7 +114,7 @@ def test_helpers_take_parts_that_wait(four):
     met = np.zeros(2, np.int64)
     meet.compile((numba.typeof(met), numba.intp))  # helpers would not wait for it
     call_three()
-    meet(met, team._board.size - 2)
+    meet(met, board.size - 2)
     np.testing.assert_array_equal(met, 1)
 
 
@@ -200,8 +204,8 @@ def test_a_fork_goes_on_without_the_helpers(four):
 def test_a_fork_right_after_the_first_call_goes_on(tmp_path):
     script = """
 import os, time, warnings
-from lyapflow._jit import jit
-from lyapflow.linalg.team import HELP, call_help
+from lyapflow._engine.jit import jit
+from lyapflow.linalg.products import HELP, call_help
 warnings.simplefilter("ignore")
 call_help(HELP)
 time.sleep(0.1)

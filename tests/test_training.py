@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.cells.parameters import arrays
+from lyapflow._trees import arrays
 from lyapflow.learning.history import FlossingRecord, Log
 from lyapflow.learning.streams import stream
 

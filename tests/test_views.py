@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from lyapflow._jit import jit
-from lyapflow.linalg import views
+from lyapflow._engine import views
+from lyapflow._engine.jit import jit
 
 
 @jit(allocates=True)

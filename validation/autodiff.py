@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 import lyapflow as lf
+from lyapflow._trees import arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.cells.parameters import arrays
 from tests.gradcheck import next_state as equations
 
 LIMIT = 1e-9

@@ -24,7 +24,7 @@ from rich.table import Table
 from scipy.signal import lfilter
 
 import lyapflow as lf
-from lyapflow._checks import collected_warnings
+from lyapflow.errors import collected_warnings
 from tests.exact_systems import (
     HENON,
     IKEDA,

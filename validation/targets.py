@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lyapflow as lf
-from lyapflow.cells.ensemble import Ensemble
+from lyapflow.ensemble import Ensemble
 
 N, NETWORKS, EPOCHS = 32, 10, 200
 STEPS, BATCH, ALIGNING, HELD_OUT = 200, 4, 20, 1000

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
+from lyapflow._engine.views import as_matrix, window
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
@@ -29,7 +30,6 @@ from lyapflow.cells.interface import (
 from lyapflow.linalg.elementary import add_rows
 from lyapflow.linalg.products import gemm
 from lyapflow.linalg.qr import qr
-from lyapflow.linalg.views import as_matrix, window
 
 
 def activation(cell, h, value, slope):

@@ -27,8 +27,8 @@ from numba.core import types
 from numba.extending import overload
 
 from lyapflow import _checks
-from lyapflow._checks import LyapflowError
-from lyapflow._jit import OPTIONS
+from lyapflow._engine.jit import OPTIONS
+from lyapflow.errors import LyapflowError
 
 
 class Sizes(NamedTuple):

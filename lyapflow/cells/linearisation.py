@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._jit import jit, one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
 from lyapflow.cells import interface
-from lyapflow.cells.ensemble import over_members
+from lyapflow.ensemble import over_members
 
 
 @jit

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lyapflow._engine.views import as_matrix, window
 from lyapflow.cells.gates import random_gates
 from lyapflow.cells.interface import (
     Sizes,
@@ -30,7 +31,6 @@ from lyapflow.cells.interface import (
 )
 from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
-from lyapflow.linalg.views import as_matrix, window
 
 
 class LSTM(NamedTuple):

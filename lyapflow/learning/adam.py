@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._jit import jit
-from lyapflow.cells.ensemble import Ensemble, Members
-from lyapflow.cells.parameters import arrays, like, map_arrays, named_arrays
+from lyapflow._engine.jit import jit
+from lyapflow._trees import arrays, like, map_arrays, named_arrays
+from lyapflow.ensemble import Ensemble, Members
+from lyapflow.errors import Diverged, LyapflowError
 
 
 class AdamState(NamedTuple):
@@ -79,7 +80,7 @@ class Adam:
         _checks.number("lr", self.lr, 0.0)
         for name in ("beta1", "beta2"):
             if _checks.number(name, getattr(self, name), 0.0, 1.0) == 1.0:
-                raise _checks.LyapflowError(f"{name} must be below 1, got 1")
+                raise LyapflowError(f"{name} must be below 1, got 1")
         _checks.number("eps", self.eps, 0.0, open_low=True)
         if self.clip_norm is not None:
             _checks.number("clip_norm", self.clip_norm, 0.0, open_low=True)
@@ -112,13 +113,9 @@ class Adam:
                 )
             )
         if not isinstance(state, AdamState):
-            raise _checks.LyapflowError(
-                f"state must come from init or from the last update, got {type(state).__name__}"
-            )
+            raise LyapflowError(f"state must come from init or from the last update, got {type(state).__name__}")
         if not hasattr(grads, "_fields"):
-            raise _checks.LyapflowError(
-                f"grads must be a cell or Model like the parameters, got {type(grads).__name__}"
-            )
+            raise LyapflowError(f"grads must be a cell or Model like the parameters, got {type(grads).__name__}")
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]
@@ -128,11 +125,11 @@ class Adam:
             for p, other in itertools.zip_longest(fresh, tree):
                 if p is None or other is None or other.shape != p.shape or other.dtype != p.dtype:
                     expected, got = ("nothing" if a is None else f"{a.dtype} {a.shape}" for a in (p, other))
-                    raise _checks.LyapflowError(f"a {name} must be like its parameter, {expected}, got {got}")
+                    raise LyapflowError(f"a {name} must be like its parameter, {expected}, got {got}")
         for name, g in named_arrays(grads):
             _checks.not_masked(f"the gradient of {name}", g)
         for p, g, m, v in zip(fresh, arrays(grads), mean, square):
             flat = (p.reshape(-1), np.array(g, order="C").reshape(-1), m.reshape(-1), v.reshape(-1))
             if not _update(*flat, step, *settings):
-                raise _checks.Diverged(f"an update by {self} stopped being finite: set clip_norm or a smaller lr")
+                raise Diverged(f"an update by {self} stopped being finite: set clip_norm or a smaller lr")
         return like(params, iter(fresh)), AdamState(step, like(params, iter(mean)), like(params, iter(square)))

@@ -7,16 +7,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import breathe, scratch, threads
-from lyapflow.cells.ensemble import over_members
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
+from lyapflow._engine.jobs import in_parts
+from lyapflow._engine.pool import breathe, threads
+from lyapflow._engine.scratch import scratch
+from lyapflow._engine.team import share
+from lyapflow._trees import arrays, like, map_arrays
 from lyapflow.cells.interface import Sizes, accumulate, member, sizes, step, step_pullback, transposed
-from lyapflow.cells.parameters import arrays, like, map_arrays
+from lyapflow.ensemble import over_members
+from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
-from lyapflow.linalg.products import gemm
-from lyapflow.linalg.team import call_help, in_parts, share
+from lyapflow.linalg.products import call_help, gemm
 from lyapflow.lyapunov.forward import state_lost, steps_per_segment
 from lyapflow.lyapunov.pullback import gradient_lost, steps_per_chunk
 

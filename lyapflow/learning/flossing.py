@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._jit import one_blas_thread
-from lyapflow.cells.ensemble import Members
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.ensemble import Members
+from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.adam import Adam, AdamState
 from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
 from lyapflow.learning.stillness import keeps_still, warn_of_still_units

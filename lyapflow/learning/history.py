@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lyapflow._checks import LyapflowError
 from lyapflow._results import Result
+from lyapflow.errors import LyapflowError
 
 
 @dataclass(frozen=True, eq=False)

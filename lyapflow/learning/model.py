@@ -6,6 +6,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
+from lyapflow.errors import LyapflowError
 
 
 class Model(NamedTuple):
@@ -52,7 +53,7 @@ class Model(NamedTuple):
 def checked_model(model: Any) -> Model:
     """The Model with checked, C-contiguous arrays of one dtype."""
     if not isinstance(model, Model):
-        raise _checks.LyapflowError(
+        raise LyapflowError(
             f"model must be a lyapflow.Model, got {type(model).__name__}; "
             f"make one of a cell with lyapflow.Model.random(cell, n_outputs, rng=rng)"
         )
@@ -60,7 +61,7 @@ def checked_model(model: Any) -> Model:
     size = sizes(cell)
     W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=cell[0])
     if len(W_out) == 0:
-        raise _checks.LyapflowError(f"W_out must have a row for each output, at least one, got shape {W_out.shape}")
+        raise LyapflowError(f"W_out must have a row for each output, at least one, got shape {W_out.shape}")
     b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=cell[0])
     h0 = _checks.array("h0", model.h0, (size.state,), like=cell[0])
     return Model(cell, W_out, b_out, h0)

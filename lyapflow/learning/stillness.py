@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lyapflow._checks import Diverged, warn
 from lyapflow.cells.interface import sizes
+from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.forward import trajectory
 
 MET = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from lyapflow import _checks
+from lyapflow.errors import LyapflowError
 
 
 class Task(Protocol):
@@ -48,9 +49,7 @@ class _DelayedTask(abc.ABC):
         name = type(self).__name__
         _checks.integer("delay", self.delay, 1)
         if self.halves and self.delay % 2:
-            raise _checks.LyapflowError(
-                f"delay must be even for {name}, whose lags are delay/2 and delay, got {self.delay}"
-            )
+            raise LyapflowError(f"delay must be even for {name}, whose lags are delay/2 and delay, got {self.delay}")
 
     @property
     def n_inputs(self) -> int:
@@ -99,7 +98,7 @@ class _DelayedTask(abc.ABC):
         dtype = _checks.dtype(dtype)
         streams = self._draw(rng, T, batch)
         if T <= self.delay:
-            raise _checks.LyapflowError(f"T must be longer than the delay, got T={T} with a delay of {self.delay}")
+            raise LyapflowError(f"T must be longer than the delay, got T={T} with a delay of {self.delay}")
         y = np.zeros((T, batch, 1), dtype)
         y[self.delay :] = self._target(streams)
         return (streams / self.n_streams).astype(dtype), y, self.delay

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError, collected_warnings
-from lyapflow.cells.ensemble import Ensemble, Members
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, sizes
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.ensemble import Ensemble, Members
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing, checked_optimizer

@@ -3,7 +3,7 @@
 Dekker (1971); Hida, Li and Bailey (2001). An error is relative to what is added, not to the sum.
 """
 
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
 from lyapflow.linalg.elementary import fma
 
 

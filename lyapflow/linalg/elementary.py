@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from lyapflow._jit import OPTIONS, jit
+from lyapflow._engine.jit import OPTIONS, jit
 
 # Per dtype: 1.5 * 2^(mantissa bits), whose ulp is one; ln 2 in two parts, the first short enough for n * high to be
 # exact; the logarithm of the largest number; for the intrinsic: integer width, mantissa bits, exponent bias.

@@ -21,8 +21,8 @@ from numba import typeof
 from numba.core import types
 from numba.extending import intrinsic
 
-from lyapflow._jit import jit
-from lyapflow.linalg.by_address import ByAddress
+from lyapflow._engine.by_address import ByAddress
+from lyapflow._engine.jit import jit
 from lyapflow.linalg.double_double import quotient, subtract_multiple, subtract_product
 from lyapflow.linalg.qr import Workspace, orthonormalise, workspace
 

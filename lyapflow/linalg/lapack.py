@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import get_cython_function_address, intrinsic
 
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
 
 _ROUTINES = {
     "scipy.linalg.cython_blas": ("gemm",),

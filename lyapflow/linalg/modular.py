@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from lyapflow._jit import jit
+from lyapflow._engine.jit import jit
 from lyapflow.linalg.elementary import fma
 
 PRIME = 2.0**46 - 21.0

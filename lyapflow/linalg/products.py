@@ -5,19 +5,20 @@ a recurrent network, and for many rows. Here a product is made tile by tile from
 one a panel is copied only to be transposed, to be filled up to whole vectors, or where its rows are far apart. Every
 entry is summed term by term, 128 at a time, so that it depends neither on what is computed beside it nor on the width
 of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns are shared with those who help
-(`lyapflow.linalg.team`), which changes no bit. Nothing is allocated.
+(`lyapflow._engine.team`), which changes no bit. Nothing is allocated.
 """
 
 from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from lyapflow._jit import jit
+from lyapflow._engine.by_address import DTYPES, ByAddress
+from lyapflow._engine.jit import jit
+from lyapflow._engine.jobs import in_parts
+from lyapflow._engine.team import share, start_helpers
+from lyapflow._engine.views import on_stack, window
 from lyapflow.linalg import lapack
-from lyapflow.linalg.by_address import DTYPES, ByAddress
-from lyapflow.linalg.team import SHARE, in_parts, share
 from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
-from lyapflow.linalg.views import on_stack, window
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
@@ -25,6 +26,8 @@ MANY = 32  # rows for which a copy of B may pay, by BLAS or here,
 SPREAD = 2**15  # where a panel of B is spread over more bytes than this
 LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is better at
 COLUMNS = 128  # of such a product in a part, about
+SHARE = 2**17  # terms m n k of a product that are worth a part of their own
+HELP = 2**19  # those that are worth a helper
 
 WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
 
@@ -192,3 +195,8 @@ def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     above or below its diagonal.
     """
     return _product(A, transpose_A, B, transpose_B, alpha, beta, C, part)
+
+
+def call_help(terms: int, parts: int = 1) -> None:
+    """Let other threads help: with products of so many terms m n k, or with so many parts."""
+    start_helpers(max(terms // HELP, parts - 1))

@@ -31,12 +31,15 @@ from numba.extending import intrinsic, overload
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._jit import OPTIONS, jit, one_blas_thread, parallel_kernel
-from lyapflow.linalg.by_address import ByAddress
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.by_address import ByAddress
+from lyapflow._engine.jit import OPTIONS, jit
+from lyapflow._engine.parallel import parallel_kernel
+from lyapflow._engine.views import window
+from lyapflow.errors import LyapflowError
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.lapack import geqrf, orgqr, potrf
 from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm, gemm_part
-from lyapflow.linalg.views import window
 
 EPS = float(np.finfo(float).eps)
 PANEL = 24  # rows of a panel, but for the last, which may have half as many more, or less
@@ -427,7 +430,7 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     A = _checks.array("A", A, ("...", "n", "k"))
     *stack, n, k = A.shape
     if not n >= k >= 1:
-        raise _checks.LyapflowError(f"A must have at least as many rows as columns, and a column, got shape {A.shape}")
+        raise LyapflowError(f"A must have at least as many rows as columns, and a column, got shape {A.shape}")
     blocks = transposed(A.astype(float))
     Q, L = np.empty_like(blocks), np.empty((len(blocks), k, k))
     ranks = np.empty(len(blocks), np.int64)
@@ -442,7 +445,7 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if (ranks < k).any():
         first = int(np.argmax(ranks < k))
         where = f" of matrix {tuple(map(int, np.unravel_index(first, stack)))}" if stack else ""
-        raise _checks.LyapflowError(
+        raise LyapflowError(
             f"A must have independent columns: column {ranks[first]}{where} is a combination of those before it"
         )
     factors = (transposed(a).astype(A.dtype) for a in (Q, L))

@@ -14,11 +14,14 @@ from numba.extending import intrinsic
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._jit import jit, one_blas_thread, parallel_kernel
-from lyapflow.linalg.by_address import ByAddress
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.by_address import ByAddress
+from lyapflow._engine.jit import jit
+from lyapflow._engine.parallel import parallel_kernel
+from lyapflow._engine.views import window
+from lyapflow.errors import LyapflowError
 from lyapflow.linalg.products import LOWER_RESULT, UPPER_FACTOR, gemm, gemm_part
 from lyapflow.linalg.qr import group, panel, panels, solve, transposed
-from lyapflow.linalg.views import window
 
 
 @jit(inline="always")
@@ -109,13 +112,13 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
     Q = _checks.array("Q", Q, ("...", "n", "k"))
     n, k = Q.shape[-2:]
     if not n >= k >= 1:
-        raise _checks.LyapflowError(f"Q must have at least as many rows as columns, and a column, got shape {Q.shape}")
+        raise LyapflowError(f"Q must have at least as many rows as columns, and a column, got shape {Q.shape}")
     R = _checks.array("R", R, (*Q.shape[:-2], k, k), like=Q)
     Q_bar = _checks.array("Q_bar", Q_bar, Q.shape, like=Q)
     R_bar = _checks.array("R_bar", R_bar, R.shape, like=Q)
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)
     if not (diagonal > 0).all():
-        raise _checks.LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
+        raise LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
     stacks = [transposed(a) for a in (Q, np.triu(R), Q_bar, np.triu(R_bar))]
     A_bar = np.empty_like(stacks[0])
     with one_blas_thread():

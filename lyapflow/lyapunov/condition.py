@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import LyapflowError
+from lyapflow.errors import LyapflowError
 
 
 def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) -> Any:

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._threads import threads
-from lyapflow.cells.ensemble import over_members
+from lyapflow._engine.pool import threads
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.ensemble import over_members
+from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.linalg.graded import NOISE
 from lyapflow.lyapunov.forward import Recover, Schedule, Tape, doubt_layout, new_tape, sweep
 from lyapflow.lyapunov.pullback import Piece, retreat, steps_per_chunk

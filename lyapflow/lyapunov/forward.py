@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import breathe
-from lyapflow.cells.ensemble import over_members
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
+from lyapflow._engine.pool import breathe
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent, transposed
+from lyapflow.ensemble import over_members
+from lyapflow.errors import Diverged, LyapflowError, warn
 from lyapflow.linalg.elementary import all_finite
+from lyapflow.linalg.products import call_help
 from lyapflow.linalg.qr import orthonormalise, workspace
-from lyapflow.linalg.team import call_help
 
 NOT_FINITE = -1
 FORGOTTEN = 0.9  # what a QR leaves of the longest vector of those before
@@ -404,7 +405,7 @@ def doubt_layout(x: np.ndarray) -> None:
     """Warn where x (T, B, m) has fewer steps than trajectories: what comes from elsewhere often is (B, T, m)."""
     T, B, _ = x.shape
     if T < B:
-        _checks.warn(
+        warn(
             f"x is (T, B, m), time first: shape {x.shape} was taken as {T} steps of {B} trajectories; "
             f"if it is {T} trajectories of {B} steps, give x.transpose(1, 0, 2)"
         )

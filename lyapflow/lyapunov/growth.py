@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lyapflow._checks import Diverged
-from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import breathe
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
+from lyapflow._engine.pool import breathe
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.graded import EPS, Graded, graded, orthonormalise_product
 from lyapflow.linalg.qr import rounding

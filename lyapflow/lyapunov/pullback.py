@@ -5,14 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lyapflow._checks import Diverged
-from lyapflow._jit import jit, one_blas_thread
-from lyapflow._threads import breathe
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
+from lyapflow._engine.pool import breathe
+from lyapflow._engine.views import window
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
+from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite, copy
+from lyapflow.linalg.products import call_help
 from lyapflow.linalg.qr_pullback import pull_back_log
-from lyapflow.linalg.team import call_help
-from lyapflow.linalg.views import window
 from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
 
 ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix product as stay in the L2 cache

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from lyapflow._jit import jit
-from lyapflow._threads import breathe
+from lyapflow._engine.jit import jit
+from lyapflow._engine.pool import breathe
 from lyapflow.cells.interface import Sizes, step, tangent, transposed
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.modular import independent, multiply, residues

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from lyapflow._checks import Diverged
-from lyapflow._jit import one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, transposed
-from lyapflow.cells.parameters import map_arrays
+from lyapflow.errors import Diverged
 from lyapflow.linalg.graded import KNOWN
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.forward import Schedule, Tape

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes
-from lyapflow.cells.parameters import map_arrays
 from lyapflow.lyapunov.forward import Schedule, schedule
 from lyapflow.lyapunov.growth import volume_growth
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
-from lyapflow._jit import one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.pool import each
 from lyapflow._results import Result
-from lyapflow._threads import each
-from lyapflow.cells.ensemble import over_members
 from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
+from lyapflow.ensemble import over_members
+from lyapflow.errors import Diverged, LyapflowError, warn
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
 from lyapflow.lyapunov.error_bars import error_bars, excess, returns, same_input
 from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule, trajectory
@@ -378,7 +378,7 @@ def lyapunov_spectrum(
     errors = _rounding(given, np.array([one.log_growth for one in found]))
     spectrum, short = _spectrum(found, given, np.where(np.isinf(errors), 0.0, errors))
     if doubt := _doubt(given, spectrum, errors, short):
-        _checks.warn(doubt)
+        warn(doubt)
     return spectrum
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._checks import LyapflowError
+from lyapflow.errors import LyapflowError
 
 Vector = list[Any]
 Matrix = list[Vector]

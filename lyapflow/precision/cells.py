@@ -9,12 +9,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from lyapflow._checks import LyapflowError
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.errors import LyapflowError
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Vector
 
 

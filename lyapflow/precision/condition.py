@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._checks import Diverged, LyapflowError
 from lyapflow._results import Result
-from lyapflow.cells.ensemble import Ensemble
 from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.ensemble import Ensemble
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
 from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
 from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
@@ -82,7 +82,7 @@ def _announce(a: Arithmetic, problem: "_Problem") -> None:
     seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
     if seconds > LONG:
         faster = "" if a.proves else "; python-flint takes a fifth of it"
-        _checks.warn(
+        warn(
             f"condition numbers of a state of {n} over {max(problem.expected)} steps take about "
             f"{math.ceil(seconds / 60)} minutes here, as n^3 times steps and bits: ask for fewer steps, "
             f"or for fewer columns by m={faster}"
@@ -301,7 +301,7 @@ def _predicted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exponents (columns,), and the condition number that they predict after each number of steps."""
     try:
-        with _checks.collected_warnings(), np.errstate(invalid="ignore"):  # of no concern here, as error bars are not
+        with collected_warnings(), np.errstate(invalid="ignore"):  # of no concern here, as error bars are not
             exponents = lyapunov_spectrum(cell, x, columns, h0=start).exponents
     except Diverged:  # in float64
         exponents = np.full(columns, np.nan)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._checks import LyapflowError
-from lyapflow.cells.ensemble import Ensemble
-from lyapflow.cells.parameters import arrays, like, named_arrays
+from lyapflow._trees import arrays, like, named_arrays
+from lyapflow.ensemble import Ensemble
+from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.adam import AdamState
 from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
 from lyapflow.learning.training import State
@@ -62,7 +62,7 @@ def read(path: str | os.PathLike) -> tuple[State, History]:
         place = json.loads(metadata["place"])
         epoch, flossed = (_checks.integer(name, place[name], 0) for name in ("epoch", "flossed"))
         if isinstance(model, Ensemble):
-            reasons = [None if reason is None else _checks.printable(str(reason)) for reason in place["reasons"]]
+            reasons = [None if reason is None else printable(str(reason)) for reason in place["reasons"]]
             model = Ensemble(model, reasons)
             if len(model.reasons) != len(model):
                 raise LyapflowError(f"{len(model.reasons)} reasons for {len(model)} members")

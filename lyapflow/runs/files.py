@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from lyapflow._checks import LyapflowError, half_of_memory
+from lyapflow._checks import half_of_memory
+from lyapflow.errors import LyapflowError
 
 PART = ".lyapflow-part"  # ends the name of a file that is not yet whole
 

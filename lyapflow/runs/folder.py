@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lyapflow._checks import LyapflowError
+from lyapflow.errors import LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training

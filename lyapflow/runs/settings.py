@@ -11,8 +11,8 @@ from llvmlite import binding
 from numba import config
 from threadpoolctl import threadpool_info
 
-from lyapflow import __version__
-from lyapflow._checks import LyapflowError
+from lyapflow._version import __version__
+from lyapflow.errors import LyapflowError
 from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing

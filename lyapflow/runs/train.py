@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lyapflow import _checks
-from lyapflow._checks import LyapflowError
-from lyapflow._jit import one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Callbacks, History, Teller
@@ -170,7 +170,7 @@ def resume(
         _checks.integer("flossing epochs that are done", state.flossed, 0, getattr(training.flossing, "epochs", 0))
         began, now = run.settings()["versions"], versions()
         if began != now:
-            was = {name: _checks.printable(str(began.get(name))[:40]) for name in now}
+            was = {name: printable(str(began.get(name))[:40]) for name in now}
             changed = (f"{name} {was[name]} -> {now[name]}" for name in now if began.get(name) != now[name])
             warnings.warn(f"the bits of this run may differ from here on: {', '.join(changed)}", RuntimeWarning, 2)
         return _go(run, training, state, history, tell, *interval)

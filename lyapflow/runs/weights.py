@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from lyapflow._checks import LyapflowError
-from lyapflow.cells.ensemble import Ensemble, stack
+from lyapflow._trees import named_arrays
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import checked
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
-from lyapflow.cells.parameters import named_arrays
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.ensemble import Ensemble, stack
+from lyapflow.errors import LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.runs import files
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lyapflow as lf
-from lyapflow.cells.ensemble import Ensemble
+from lyapflow.ensemble import Ensemble
 
 jax.config.update("jax_enable_x64", True)
 

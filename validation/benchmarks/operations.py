@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 import lyapflow as lf
-from lyapflow._jit import jit, one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
 from lyapflow.cells import interface
 from lyapflow.linalg.qr import orthonormalise, workspace
 from lyapflow.linalg.qr_pullback import pull_back_log

@@ -3,7 +3,8 @@
 import numpy as np
 
 import lyapflow as lf
-from lyapflow._jit import jit, one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow._engine.jit import jit
 from lyapflow.linalg.lapack import gemm
 
 

@@ -7,9 +7,10 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from lyapflow._checks import Diverged, LyapflowError, collected_warnings, not_masked, warn
-from lyapflow._threads import each
-from lyapflow.cells.parameters import map_arrays, named_arrays
+from lyapflow._checks import not_masked
+from lyapflow._engine.pool import each
+from lyapflow._trees import map_arrays, named_arrays
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 
 
 class Ensemble(tuple):

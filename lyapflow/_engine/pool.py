@@ -5,7 +5,6 @@ Numba's threading layers end a process.
 """
 
 import functools
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -13,15 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
 import numba
-import numpy as np
 
-from lyapflow._jit import one_blas_thread
+from lyapflow._engine.blas import one_blas_thread
 
 Result = TypeVar("Result")
-# .piece, .round: what this thread works on, and for whom; .kept: see scratch
+# .piece, .round: what this thread works on, and for whom
 _here = threading.local()
 _helpers: list[threading.Thread] = []
-KEPT = 2**25  # bytes that a thread keeps, at most, for itself and for each that helps it
 
 
 class Stopped(BaseException):
@@ -29,7 +26,7 @@ class Stopped(BaseException):
 
 
 def threads() -> int:
-    """How many threads `each` and `have_helpers` may use, the caller's among them."""
+    """How many threads `each` and `start_threads` may use, the caller's among them."""
     return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
@@ -100,8 +97,8 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     return found
 
 
-def have_helpers(work: Callable[[], None], most: int) -> None:
-    """See that other threads, most at most, do work(), which ends by itself; those that are still at it count.
+def start_threads(work: Callable[[], None], most: int) -> None:
+    """Start up to `most` helper threads that do work(), which ends by itself; those that are still at it count.
 
     A piece of `each` gets none. They are no threads of the pool, for whose threads a process waits when it ends.
     """
@@ -121,18 +118,3 @@ def breathe() -> None:
     """Called ten times a second by whatever takes long, so that a piece ends soon after Ctrl-C."""
     if hasattr(_here, "piece") and _here.piece > _here.round.failed:
         raise Stopped
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array to be written, in the memory of the last one that this thread had under this name.
-
-    To get fresh memory from the system takes as long as a short epoch needs to fill it. What is large is not kept.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    kept = _here.__dict__.setdefault("kept", {})
-    if name not in kept or kept[name].size < size:
-        fresh = np.empty(size, np.uint8)
-        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT * threads():
-            return fresh.view(dtype).reshape(shape)
-        kept[name] = fresh
-    return kept[name][:size].view(dtype).reshape(shape)

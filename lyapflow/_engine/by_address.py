@@ -18,10 +18,9 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from lyapflow.linalg.team import symbol
+from lyapflow._engine.atomics import INDEX, symbol
 
 DTYPES = (types.float64, types.float32)
-_INDEX = ir.IntType(64)
 
 
 class ByAddress:
@@ -30,7 +29,7 @@ class ByAddress:
     Parameters
     ----------
     name : str
-    kernel : a `lyapflow._jit.jit` function, which must not raise
+    kernel : a `lyapflow._engine.jit.jit` function, which must not raise
     signature : callable
         Numba's type of a dtype -> types of the kernel's arguments.
     """
@@ -72,22 +71,22 @@ class ByAddress:
         returned = self.find(index)
 
         def codegen(context, builder, signature, values):
-            place = ir.Constant(_INDEX, index)
-            table = symbol(builder.module, ir.ArrayType(_INDEX, len(self.addresses)), self.name)
-            entry = builder.gep(table, [ir.Constant(_INDEX, 0), place])
+            place = ir.Constant(INDEX, index)
+            table = symbol(builder.module, ir.ArrayType(INDEX, len(self.addresses)), self.name)
+            entry = builder.gep(table, [ir.Constant(INDEX, 0), place])
             look, provide, ready = (builder.append_basic_block(name) for name in ("look", "provide", "ready"))
             builder.branch(look)
             builder.position_at_end(look)
             builder.cbranch(cgutils.is_null(builder, builder.load(entry)), provide, ready)
             builder.position_at_end(provide)  # again and again, should Ctrl-C come before a line of it is run
-            kind = ir.FunctionType(ir.VoidType(), [_INDEX])
+            kind = ir.FunctionType(ir.VoidType(), [INDEX])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{self.name}_provide"), [place])
             builder.branch(look)
             builder.position_at_end(ready)
             wanted = self.signatures[index]
             kind = context.call_conv.get_function_type(returned, wanted)
             kernel = builder.inttoptr(builder.load(entry), kind.as_pointer())
-            arguments = [*values, *(ir.Constant(_INDEX, number) for number in more)]
+            arguments = [*values, *(ir.Constant(INDEX, number) for number in more)]
             return context.call_conv.call_function(builder, kernel, returned, wanted, arguments)[1]
 
         return returned(*given), codegen

@@ -13,8 +13,9 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from lyapflow._engine.atomics import INDEX
+
 LINE = 64  # bytes of the cache: what is on the stack begins with one
-_INDEX = ir.IntType(64)
 
 
 def _view(context, builder, view, whole, data, shape, strides):
@@ -32,7 +33,7 @@ def window(typingctx, array, start, stop, *columns):
         whole = context.make_array(array)(context, builder, values[0])
         sides = [values[1:3], *([cgutils.unpack_tuple(builder, values[3])] if columns else [])]
         shape, strides = (cgutils.unpack_tuple(builder, of) for of in (whole.shape, whole.strides))
-        address = builder.ptrtoint(whole.data, _INDEX)
+        address = builder.ptrtoint(whole.data, INDEX)
         for axis, (first, behind) in enumerate(sides):
             address = builder.add(address, builder.mul(first, strides[axis]))
             shape[axis] = builder.sub(behind, first)
@@ -69,7 +70,7 @@ def on_stack(typingctx, rows, row_bytes, number):
             place = builder.alloca(ir.ArrayType(values[2].type, height * width))
         place.align = LINE
         data = builder.bitcast(place, values[2].type.as_pointer())
-        shape, strides = ([ir.Constant(_INDEX, n) for n in of] for of in ((height, width), (width * size, size)))
+        shape, strides = ([ir.Constant(INDEX, n) for n in of] for of in ((height, width), (width * size, size)))
         result = context.make_array(matrix)(context, builder)
         populate_array(result, data, shape, strides, strides[1], None)
         return result._getvalue()

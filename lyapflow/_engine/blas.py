@@ -1,0 +1,63 @@
+"""BLAS held at one thread while the package computes."""
+
+import functools
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_callers = 0
+_before: list[int | None] = []
+
+
+@functools.cache
+def _blas() -> list[Any]:
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _limit_blas(threads: Iterable[int | None]) -> None:
+    """Library by library: threadpoolctl's own context asks each for all it knows, which takes ten times as long."""
+    for library, count in zip(_blas(), threads):
+        if hasattr(library, "clear_controlling_thread"):
+            # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.
+            library.clear_controlling_thread(force=True)
+        if count is not None:
+            library.set_num_threads(count)
+
+
+def _forked() -> None:
+    """A fork may be made inside, by a callback or another thread: its BLAS is as before, and nobody is inside."""
+    global _lock, _callers
+    if _callers:
+        _limit_blas(_before)
+    _lock, _callers = threading.Lock(), 0
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS at one thread while any caller, in any thread, is inside; nested calls cost nothing.
+
+    BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a result.
+    """
+    global _callers, _before
+    process = os.getpid()
+    with _lock:
+        if _callers == 0:
+            _before = [library.get_num_threads() for library in _blas()]
+            _limit_blas([1] * len(_before))
+        _callers += 1
+    try:
+        yield
+    finally:
+        if process == os.getpid():
+            with _lock:
+                _callers -= 1
+                if _callers == 0:
+                    _limit_blas(_before)
