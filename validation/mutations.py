@@ -315,6 +315,7 @@ MUTATIONS = [
     ("lyapunov/dimension.py", "deviations[:, positive].sum(axis=1)", "deviations[:, positive]"),
     ("lyapunov/spectrum.py", "same_input(given.x)", "np.arange(len(given.start))"),
     ("lyapunov/spectrum.py", "+ errors * plan.ends[-1]", ""),
+    ("lyapunov/spectrum.py", "measured[:, ahead:] = 0.0", "pass"),
     ("lyapunov/rounding.py", "size[1:] = size[1:].max(axis=1, keepdims=True)", "pass"),
     ("lyapunov/rounding.py", "np.where(change > SATURATED, np.inf, errors)", "errors"),
     ("lyapunov/rounding.py", "ROUNDINGS * eps / DISTURBANCE * roundings * change / span", "0.0 * change"),

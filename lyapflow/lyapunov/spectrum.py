@@ -250,20 +250,27 @@ def _never_leaves(given: Problem) -> bool:
     return bool(returns(np.concatenate([given.start[None], trajectory(given.cell, x, given.start)])).any())
 
 
-def _rounding(given: Problem, log_R: np.ndarray) -> np.ndarray:
-    """What rounding errors do to the exponents (B, k) of each trajectory, from all log_R (B, n_qr, k).
+def _rounding(given: Problem, found: Sequence[Growth]) -> np.ndarray:
+    """What rounding errors do to the exponents (B, k) of each trajectory.
 
-    That is measured where a starting block shows that it may matter.
+    That is measured where a starting block shows that it may matter, of the vectors ahead of those that some step
+    leaves below rounding: what is unknown of these was found in that step.
     """
+    log_R = np.array([growth.log_growth for growth in found])
+    below = np.any([growth.below_rounding for growth in found], axis=0)
+    ahead = int(np.argmax(below)) if below.any() else len(below)
     steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
     digits = -float(np.log(np.finfo(given.x.dtype).eps))
-    if not (excess(log_R, steps, 0.0 if len(steps) < SHORT_RUN else 5.0) > TRANSIENT * digits).any():
+    gained = excess(log_R[:, :, :ahead], steps, 0.0 if len(steps) < SHORT_RUN else 5.0)
+    if not (gained > TRANSIENT * digits).any():
         return np.zeros_like(log_R[:, 0])
 
     def errors(b: int) -> np.ndarray:
         return rounding_errors(given.cell, given.size, given.driven(b), given.start[b : b + 1], given.block, given.plan)
 
-    return np.array(each_trajectory(errors, len(log_R)))
+    measured = np.array(each_trajectory(errors, len(log_R)))
+    measured[:, ahead:] = 0.0
+    return measured
 
 
 def _doubt(given: Problem, spectrum: Spectrum, errors: np.ndarray, short: bool) -> str | None:
@@ -375,7 +382,7 @@ def lyapunov_spectrum(
         return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
 
     found = each_trajectory(growth, len(start))
-    errors = _rounding(given, np.array([one.log_growth for one in found]))
+    errors = _rounding(given, found)
     spectrum, short = _spectrum(found, given, np.where(np.isinf(errors), 0.0, errors))
     if doubt := _doubt(given, spectrum, errors, short):
         warn(doubt)
