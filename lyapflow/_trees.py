@@ -1,28 +1,51 @@
-"""Trees of arrays: a cell or a Model as its list of arrays, and back."""
+"""Trees of arrays: a cell, a Model or an optimiser's state as its list of leaves, and back.
+
+A branch is a NamedTuple, a tuple, a list or a dict; whatever else stands in one is a leaf, an array or a number.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
+
+def is_tree(value: Any) -> bool:
+    """Whether something is a NamedTuple, such as a cell or a Model."""
+    return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
-def named_arrays(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Every array of a cell or Model with its dotted name, in the order of the fields."""
-    for field, value in zip(tree._fields, tree):
-        if hasattr(value, "_fields"):
-            yield from named_arrays(value, f"{prefix}{field}.")
+def _branches(tree: Any) -> Iterator[tuple[str, Any]] | None:
+    """The parts of a branch by name; None for a leaf."""
+    if is_tree(tree):
+        return zip(tree._fields, tree)
+    if isinstance(tree, dict):
+        return iter(tree.items())
+    if isinstance(tree, (tuple, list)):
+        return ((str(i), part) for i, part in enumerate(tree))
+    return None
+
+
+def named_arrays(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf with its dotted name, in the order of the fields."""
+    for name, part in _branches(tree) or ():
+        if _branches(part) is None:
+            yield prefix + name, part
         else:
-            yield prefix + field, value
+            yield from named_arrays(part, f"{prefix}{name}.")
 
 
-def arrays(tree: Any) -> list[np.ndarray]:
+def arrays(tree: Any) -> list[Any]:
     return [array for _, array in named_arrays(tree)]
 
 
-def like(tree: Any, values: Iterator[np.ndarray]) -> Any:
-    """The same tree with other arrays, taken in order."""
-    return type(tree)(*(like(v, values) if hasattr(v, "_fields") else next(values) for v in tree))
+def like(tree: Any, values: Iterator[Any]) -> Any:
+    """The same tree with other leaves, taken in order."""
+    branches = _branches(tree)
+    if branches is None:
+        return next(values)
+    parts = {name: like(part, values) for name, part in branches}
+    if is_tree(tree):
+        return type(tree)(*parts.values())
+    return parts if isinstance(tree, dict) else type(tree)(parts.values())
 
 
-def map_arrays(function: Callable[[np.ndarray], np.ndarray], tree: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:
     return like(tree, map(function, arrays(tree)))

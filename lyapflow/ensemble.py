@@ -9,7 +9,7 @@ import numpy as np
 
 from lyapflow._checks import not_masked
 from lyapflow._engine.pool import each
-from lyapflow._trees import map_arrays, named_arrays
+from lyapflow._trees import is_tree, map_arrays, named_arrays
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 
 
@@ -42,7 +42,7 @@ class Ensemble(tuple):
         if field not in super().__getitem__(0)._fields:
             raise AttributeError(f"an ensemble of {type(self[0]).__name__} has no {field}")
         values = [getattr(member, field) for member in self]
-        return Ensemble(values, self.reasons) if hasattr(values[0], "_fields") else np.stack(values)
+        return Ensemble(values, self.reasons) if is_tree(values[0]) else np.stack(values)
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self)} {type(self[0]).__name__}>"
@@ -83,7 +83,7 @@ def stack(members: Iterable[Any]) -> Ensemble:
         raise LyapflowError("stack takes at least one member, got none")
     kinds = []
     for r, member in enumerate(found):
-        if not hasattr(member, "_fields"):
+        if not is_tree(member):
             raise LyapflowError(
                 f"stack takes a sequence of cells or of Models, such as [cell, cell], got one of "
                 f"{type(member).__name__} in a {type(members).__name__}"
@@ -118,11 +118,11 @@ class Members:
         """What each member gets of a value that leads with the member axis; None stands for None of each."""
         if self.alone or value is None:
             return [value] * len(self.now)
-        parts = list(value) if np.iterable(value) and not hasattr(value, "_fields") else []
+        parts = list(value) if np.iterable(value) and not is_tree(value) else []
         if len(parts) != len(self.now):
             got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{value!r:.60}"
             raise LyapflowError(f"{name} must lead with the member axis, of length {len(self.now)} here, got {got}")
-        if not hasattr(parts[0], "_fields"):
+        if not is_tree(parts[0]):
             try:
                 np.shape(value if isinstance(value, np.ndarray) else parts)
             except ValueError:
@@ -167,7 +167,7 @@ class Members:
             return first
         if hasattr(first, "over_members"):
             return first.over_members(results, self.reasons)
-        if hasattr(first, "_fields"):
+        if is_tree(first):
             return Ensemble(results, self.reasons)
         if isinstance(first, tuple):
             return tuple(self.join(part) for part in zip(*results))

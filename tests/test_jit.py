@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,26 +102,72 @@ def test_a_second_process_compiles_nothing(sandbox):
     assert sandbox.files() == before
 
 
+IMPORTED = "import numpy as np\nfrom outside import Scaling\n" + USE
+
+
 def test_an_outside_cell_leaves_the_cache_to_those_who_cannot_import_it(sandbox):
-    before = sandbox.files()
     (sandbox.folder / "outside.py").write_text(MAP.replace("SLOPE", "1.0"))
-    assert sandbox.run("import numpy as np\nfrom outside import Scaling\n" + USE) == pytest.approx(np.log(2))
+    assert sandbox.run(IMPORTED) == pytest.approx(np.log(2))
     (sandbox.folder / "outside.py").unlink()
+    after = sandbox.files()
     assert sandbox.run(INSIDE) == pytest.approx(np.log(0.5))
     assert sandbox.saved == 0
-    assert sandbox.files() == before
+    assert sandbox.files() == after
 
 
 def test_an_edited_outside_cell_gives_new_numbers(sandbox):
-    for slope in (1.0, 3.0):
+    files = []
+    for slope in (1.0, 3.0, 1.0):
         (sandbox.folder / "outside.py").write_text(MAP.replace("SLOPE", str(slope)))
-        found = sandbox.run("import numpy as np\nfrom outside import Scaling\n" + USE)
-        assert found == pytest.approx(np.log(2 * slope))
+        assert sandbox.run(IMPORTED) == pytest.approx(np.log(2 * slope))
+        assert sandbox.saved > 0
+        files.append(len(sandbox.files()))
+    assert files[0] == files[1] == files[2]  # what was there before is replaced
 
 
-def test_a_cell_in_main_works_and_leaves_no_litter(sandbox):
+HELPER = """
+from numba import njit
+FACTOR = {factor}
+
+@njit
+def scaled(a):
+    return FACTOR * {slope} * a
+"""
+
+
+@pytest.mark.parametrize("where", ["module", "main"])
+def test_an_outside_cell_is_compiled_once(sandbox, where):
+    if where == "module":
+        (sandbox.folder / "outside.py").write_text(MAP.replace("SLOPE", "1.0"))
+    code = IMPORTED if where == "module" else MAP.replace("SLOPE", "1.0") + USE
+    for again in (False, True):
+        assert sandbox.run(code) == pytest.approx(np.log(2))
+        assert (sandbox.saved == 0) == again
+
+
+def test_what_the_kernels_of_an_outside_cell_call_and_read_may_change(sandbox):
+    """In another module, or in a global that is no constant of the source."""
+    imports = "import os\nimport numpy as np\nfrom helper import scaled\nREAD = float(os.environ['READ'])"
+    kernels = MAP.replace("SLOPE * cell.factor", "READ * scaled(cell.factor)").replace("import numpy as np", imports)
+    (sandbox.folder / "outside.py").write_text(kernels)
+    for factor, slope, read in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (2.0, 3.0, 1.0), (2.0, 3.0, 5.0)):
+        (sandbox.folder / "helper.py").write_text(HELPER.format(factor=factor, slope=slope))
+        found = sandbox.run(f"import os\nos.environ['READ'] = '{read}'\n" + IMPORTED)
+        assert found == pytest.approx(np.log(2 * factor * slope * read))
+
+
+def test_a_cell_that_is_made_in_a_function_is_never_stored(sandbox):
+    """It may be made again, with another closure."""
+    made = "def make(slope):\n" + textwrap.indent(MAP.replace("SLOPE", "slope"), "    ") + "    return Scaling\n"
     before = sandbox.files()
-    assert sandbox.run(MAP.replace("SLOPE", "1.0") + USE) == pytest.approx(np.log(2))
+    assert sandbox.run(made + "import numpy as np\nScaling = make(3.0)\n" + USE) == pytest.approx(np.log(6))
+    assert sandbox.files() == before
+
+
+def test_a_class_without_source_is_never_stored(sandbox):
+    before = sandbox.files()
+    code = f"exec({MAP.replace('SLOPE', '1.0')!r}, space := {{'__name__': 'nowhere'}})\nScaling = space['Scaling']\n"
+    assert sandbox.run("import numpy as np\n" + code + USE) == pytest.approx(np.log(2))
     assert sandbox.files() == before
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.learning.history import History, Teller
+from lyapflow.learning.history import History, Recorder
 from lyapflow.learning.training import Training
 from lyapflow.runs import files
 from tests.test_training import TASK, model, small
@@ -47,7 +47,7 @@ def lost_member():
 )
 def test_a_run_goes_on_from_anywhere_to_the_same_bits(tmp_path, start, seed):
     training, history = Training(**SETTINGS | {"seed": seed}), History()
-    states = list(training.go(training.begin(start), history, Teller(())))
+    states = list(training.go(training.begin(start), Recorder((), history)))
     assert len(states) == 2 * 3 + 3 + 4  # flossing epochs, measurements, training epochs
     final = lf.digest(states[-1].model)
     run = lf.RunFolder(tmp_path)

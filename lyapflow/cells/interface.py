@@ -13,7 +13,7 @@ cells is said by the functions below, one implementation per class, in the packa
 Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a tangent block (k, n_state). So a
 product with W^T wants its rows: `turned` is the cell with every array as a matrix, transposed (`transposed`).
 `step` and `tangent` suffice for a spectrum; gradients take the two pullbacks and `accumulate`; `jacobian` is for
-tests, precision and people.
+tests, precision and people, and is made of `tangent` where a cell has none.
 """
 
 import functools
@@ -28,7 +28,14 @@ from numba.extending import overload
 
 from lyapflow import _checks
 from lyapflow._engine.jit import OPTIONS
+from lyapflow._engine.outside import add_kernel, by_reference
+from lyapflow._trees import is_tree
 from lyapflow.errors import LyapflowError
+
+BY_VALUE = (
+    "; the class has come by value from another process, or was defined again: define it, and its functions, "
+    "in a module that every process imports"
+)
 
 
 class Sizes(NamedTuple):
@@ -58,10 +65,14 @@ class Sizes(NamedTuple):
 @functools.singledispatch
 def sizes(cell: Any) -> Sizes:
     """The `Sizes` of a cell, from the shapes of its fields."""
-    several = "; make one ensemble of many cells with lyapflow.stack" if isinstance(cell, (list, tuple)) else ""
+    way_out = ""
+    if is_tree(cell) and not by_reference(type(cell)):
+        way_out = BY_VALUE
+    elif isinstance(cell, (list, tuple)):
+        way_out = "; make one ensemble of many cells with lyapflow.stack"
     raise LyapflowError(
         f"a cell must be one of lyapflow's, or of a class with an implementation of "
-        f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{several}"
+        f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{way_out}"
     )
 
 
@@ -102,7 +113,7 @@ def jacobian(cell, turned, h, x, D):
 
 DIFFERENTIABLE = (step, tangent, step_pullback, tangent_pullback, accumulate)  # what a gradient takes
 
-_IMPLEMENTED: dict[Callable, set[type]] = {}
+_IMPLEMENTED: dict[Callable, dict[type, Callable]] = {}
 
 
 def implement(generic: Callable, cell_class: type) -> Callable:
@@ -134,24 +145,32 @@ def implement(generic: Callable, cell_class: type) -> Callable:
             return None
 
         overload(generic, jit_options=OPTIONS, strict=False)(dispatch)
-        _IMPLEMENTED.setdefault(generic, set()).add(cell_class)
+        _IMPLEMENTED.setdefault(generic, {})[cell_class] = function
+        add_kernel(cell_class, function)
         return function
 
     return register
+
+
+def kernels(cell_class: type) -> dict[Callable, Callable]:
+    """What is registered with `implement` for a class: its kernel of each generic function."""
+    return {generic: own[cell_class] for generic, own in _IMPLEMENTED.items() if cell_class in own}
+
+
+def has(cell: Any, generic: Callable) -> bool:
+    """Whether the class of a cell has an implementation of a generic function."""
+    return type(cell) in _IMPLEMENTED.get(generic, ())
 
 
 def checked(cell: Any, *generics: Callable) -> Any:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
         raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
-    if not hasattr(cell, "_fields"):
+    if not is_tree(cell):
         sizes(cell)  # raises: not a cell
     for generic in generics:
-        if type(cell) not in _IMPLEMENTED.get(generic, ()):
-            raise LyapflowError(
-                f"this needs {generic.__name__} of {type(cell).__name__}, which has none; "
-                f"write one and register it with lyapflow.cells.interface.implement"
-            )
+        if not has(cell, generic):
+            raise _without(generic, type(cell))
     name = type(cell).__name__
     arrays: dict[str, np.ndarray] = {}
     dtypes = [a.dtype for a in cell if isinstance(a, np.ndarray) and a.dtype in _checks.DTYPES]
@@ -177,6 +196,15 @@ def checked(cell: Any, *generics: Callable) -> Any:
                 f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
             )
     return cell
+
+
+def _without(generic: Callable, cell_class: type) -> LyapflowError:
+    """The error of a class without an implementation of a generic function."""
+    own = "; write one and register it with lyapflow.cells.interface.implement"
+    return LyapflowError(
+        f"this needs {generic.__name__} of {cell_class.__name__}, which has none"
+        f"{own if by_reference(cell_class) else BY_VALUE}"
+    )
 
 
 def transposed(cell: Any) -> Any:

@@ -17,8 +17,16 @@ def _jacobian(cell, turned, h, x, D):
     interface.jacobian(cell, turned, h, x, D)
 
 
+@jit
+def linearise(cell, turned, h, x, h_next, record, basis, DT, work):
+    """Next state of one, h (1, n_state), and D^T: the rows ``D e_i``, which are the tangents of the basis."""
+    interface.step(cell, turned, h, x, h_next, record)
+    interface.tangent(cell, turned, record[0], basis, DT, work)
+
+
 def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    cell = interface.checked(cell, interface.jacobian)
+    generics = (interface.jacobian,) if interface.has(cell, interface.jacobian) else (interface.step, interface.tangent)
+    cell = interface.checked(cell, *generics)
     size = interface.sizes(cell)
     h = _checks.array("h", h, (size.state,), like=cell[0])
     return cell, h, _checks.array("x", x, (size.inputs,), like=cell[0])
@@ -45,10 +53,17 @@ def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Written out analytically for each cell. Paper, Eq. 2 and Eq. 9.
+    Written out analytically for each cell of the package; of a cell without `lyapflow.cells.interface.jacobian`, its
+    columns are the tangents of unit vectors. Paper, Eq. 2 and Eq. 9.
     """
     cell, h, x = _checked(cell, h, x)
-    D = np.empty((h.size, h.size), h.dtype)
+    turned, n = interface.transposed(cell), h.size
+    D = np.empty((n, n), h.dtype)
     with one_blas_thread():
-        _jacobian(cell, interface.transposed(cell), h, x, D)
-    return D
+        if interface.has(cell, interface.jacobian):
+            _jacobian(cell, turned, h, x, D)
+            return D
+        size = interface.sizes(cell)
+        record, work = np.empty((1, size.record), h.dtype), np.empty((n, size.tangent_work), h.dtype)
+        linearise(cell, turned, h[None], x[None], np.empty((1, n), h.dtype), record, np.eye(n, dtype=h.dtype), D, work)
+    return np.ascontiguousarray(D.T)

@@ -1,6 +1,7 @@
 """Adam, with gradients clipped array by array."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._engine.jit import jit
-from lyapflow._trees import arrays, like, map_arrays, named_arrays
+from lyapflow._trees import arrays, is_tree, like, map_arrays, named_arrays
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError
 
@@ -55,8 +56,9 @@ class Adam:
 
     Parameters
     ----------
-    lr : float
-        Learning rate η.
+    lr : float, or callable
+        Learning rate η, or a function of the number of updates done before, such as
+        ``lambda step: 1e-3 * 0.5 ** (step / 1000)``.
     beta1, beta2 : float
         Decay of the moments per step, in [0, 1).
     eps : float
@@ -70,20 +72,25 @@ class Adam:
         If a setting is out of its range.
     """
 
-    lr: float = 1e-3
+    lr: float | Callable[[int], float] = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        _checks.number("lr", self.lr, 0.0)
+        if not callable(self.lr):
+            _checks.number("lr", self.lr, 0.0)
         for name in ("beta1", "beta2"):
             if _checks.number(name, getattr(self, name), 0.0, 1.0) == 1.0:
                 raise LyapflowError(f"{name} must be below 1, got 1")
         _checks.number("eps", self.eps, 0.0, open_low=True)
         if self.clip_norm is not None:
             _checks.number("clip_norm", self.clip_norm, 0.0, open_low=True)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after so many updates."""
+        return _checks.number(f"lr({step})", self.lr(step), 0.0) if callable(self.lr) else float(self.lr)
 
     def init(self, params: Any) -> Any:
         """The state before the first update of params, a cell or Model; of an ensemble, one for each member."""
@@ -114,13 +121,13 @@ class Adam:
             )
         if not isinstance(state, AdamState):
             raise LyapflowError(f"state must come from init or from the last update, got {type(state).__name__}")
-        if not hasattr(grads, "_fields"):
+        if not is_tree(grads):
             raise LyapflowError(f"grads must be a cell or Model like the parameters, got {type(grads).__name__}")
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]
         mean, square = ([m.copy() for m in arrays(moment)] for moment in (state.mean, state.square))
-        settings = (float(self.lr), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
+        settings = (self.rate(state.step), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
         for name, tree in (("gradient", arrays(grads)), ("state", mean), ("state", square)):
             for p, other in itertools.zip_longest(fresh, tree):
                 if p is None or other is None or other.shape != p.shape or other.dtype != p.dtype:

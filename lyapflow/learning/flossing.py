@@ -14,8 +14,9 @@ from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
 from lyapflow.ensemble import Members
 from lyapflow.errors import Diverged, LyapflowError
-from lyapflow.learning.adam import Adam, AdamState
-from lyapflow.learning.history import Callbacks, FlossingRecord, Log, Teller
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.history import Callbacks, FlossingRecord, History, Log, Recorder
+from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.stillness import keeps_still, warn_of_still_units
 from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
 from lyapflow.lyapunov.forward import doubt_layout, schedule
@@ -28,7 +29,7 @@ def floss(
     steps: int | None = None,
     k: int | None,
     epochs: int,
-    optimizer: Adam = Adam(1e-3),
+    optimizer: Optimizer = Adam(1e-3),
     target: ArrayLike = 0.0,
     h0: ArrayLike | None = None,
     q0: ArrayLike | None = None,
@@ -55,7 +56,7 @@ def floss(
         Number of exponents; None for all of them.
     epochs : int
         Number of updates.
-    optimizer : Adam
+    optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
         Its moments start afresh.
     target : float or array (k,)
         Wanted exponents, nats per step.
@@ -89,7 +90,7 @@ def floss(
     Paper, Alg. 1.
     """
     epochs = _checks.integer("epochs", epochs, 0)
-    tell = Teller(callbacks)
+    record = Recorder(callbacks, History())
     driven = (lambda epoch: None) if inputs is None and steps is not None else inputs
     if not callable(driven):
         raise LyapflowError(
@@ -100,7 +101,6 @@ def floss(
     cells = Members(cell)
     cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]  # what is given stays
     k = sizes(cells.now[0]).state if k is None else k
-    history = Log()
     with one_blas_thread():  # once, not in every epoch
         for _ in _descend(
             cells,
@@ -110,8 +110,7 @@ def floss(
             range(epochs),
             optimizer,
             [optimizer.init(member) for member in cells.now],
-            lambda epoch, loss, exponents: tell(FlossingRecord(0, epoch, loss, exponents), history),
-            history,
+            record,
             set(),
             k=k,
             steps=steps,
@@ -122,7 +121,7 @@ def floss(
             average=average,
         ):
             pass
-    return cells.join(cells.now), history
+    return cells.join(cells.now), record.history.flossing
 
 
 def _drive(cells: Members, inputs: Callable[[int], Any], epoch: int) -> list[Any]:
@@ -139,15 +138,14 @@ def _descend(
     h0: Sequence[Any],
     q0: Sequence[Any],
     epochs: range,
-    optimizer: Adam,
-    moments: list[AdamState],
-    tell: Callable[[int, Any, Any], bool],
-    history: Log,
+    optimizer: Optimizer,
+    moments: list[Any],
+    record: Recorder,
     blind: set[int],
-    where: str = "",
+    training_epoch: int | None = None,
     **options: Any,
 ) -> Iterator[int]:
-    """Flossing epochs of all cells, each with its own input, state and block, until one is told to be the last.
+    """Flossing epochs of all cells, each with its own input, state and block, until a callback ends them.
 
     Cells and moments change in place; the number of epochs that are done comes after each. Members whose units keep
     still at the end are warned of, and go into `blind`, which has those that were warned of before.
@@ -169,6 +167,7 @@ def _descend(
             blind.add(r)
             warn_of_still_units(where, cells.now[r])
 
+    where = "" if training_epoch is None else f"epoch {training_epoch}: "
     found: list = []
     for epoch in epochs:
         x = inputs(epoch)
@@ -176,18 +175,13 @@ def _descend(
         try:
             found = cells.run(piece, lost, f"{where}flossing epoch {epoch}: ")
         except Diverged as error:
-            raise error.at(f"flossing epoch {epoch}: ", epoch, history) from None
-        stopped = tell(epoch, *cells.join(found))
+            raise error.at(f"flossing epoch {epoch}: ", epoch, record.history.flossing) from None
+        stopped = record(FlossingRecord(training_epoch or 0, epoch, *cells.join(found)))
         yield epoch + 1
         if stopped or None not in cells.reasons:
             break
     if found:
         cells.run(look, lambda r: None)
-
-
-def checked_optimizer(optimizer: Any) -> None:
-    if not isinstance(optimizer, Adam):
-        raise LyapflowError(f"optimizer must be a lyapflow.Adam, got {optimizer!r}")
 
 
 @dataclass(frozen=True)
@@ -209,7 +203,7 @@ class Flossing:
     at : sequence of int
         Training epochs before which an episode runs: ``(0,)`` is preflossing, ``range(0, epochs, 100)`` flosses
         throughout. Those beyond the end of a run do not come up.
-    optimizer : Adam
+    optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     target : float or array (k,)
         Wanted exponents, nats per step.
     batch : int
@@ -229,7 +223,7 @@ class Flossing:
     transient: int = 0
     q_transient: int = 16
     at: Sequence[int] = (0, 100, 200, 300, 400)
-    optimizer: Adam = Adam(1e-3)
+    optimizer: Optimizer = Adam(1e-3)
     target: ArrayLike = 0.0
     t_ons: int = 1
     batch: int = 1
@@ -255,9 +249,8 @@ class Flossing:
         h0: Sequence[np.ndarray],
         training_epoch: int,
         done: int,
-        moments: list[AdamState],
-        tell: Callable[[FlossingRecord], bool],
-        history: Log,
+        moments: list[Any],
+        record: Recorder,
         blind: set[int],
     ) -> Iterator[int]:
         """Floss the cells of an ensemble, or one, by these settings, from where `done` flossing epochs have left them.
@@ -273,10 +266,9 @@ class Flossing:
             range(done, self.epochs),
             self.optimizer,
             moments,
-            lambda epoch, loss, exponents: tell(FlossingRecord(training_epoch, epoch, loss, exponents)),
-            history,
+            record,
             blind,
-            f"epoch {training_epoch}: ",
+            training_epoch,
             k=self.k,
             steps=None,
             target=self.target,

@@ -85,18 +85,19 @@ Callback = Callable[[Any], Any]
 Callbacks = Iterable[Callback] | Callback
 
 
-class Teller:
-    """Logs records and tells callbacks of them, until one asks to stop by returning True.
+class Recorder:
+    """Appends each record to the log of its kind and calls the callbacks, until one of them returns True.
 
     Raises LyapflowError if a callback is no function.
     """
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, history: History) -> None:
         self.callbacks = _checked(callbacks)
+        self.history = history
         self.stopped = False
 
-    def __call__(self, record: Any, log: Log) -> bool:
-        log.append(record)
+    def __call__(self, record: Any) -> bool:
+        getattr(self.history, record.kind).append(record)
         answers = [callback(record) for callback in self.callbacks]  # all of them hear it
         self.stopped = any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
         return self.stopped

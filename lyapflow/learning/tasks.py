@@ -149,3 +149,14 @@ class SpatialXOR(_DelayedTask):
 
     def _target(self, streams: np.ndarray) -> np.ndarray:
         return np.bitwise_xor.reduce(self._lagged(streams, self.delay), axis=-1, keepdims=True)
+
+
+# by the word that names a task on the command line
+TASKS: dict[str, type[_DelayedTask]] = {
+    "copy": DelayedCopy,
+    "temporal-xor": TemporalXOR,
+    "binary-xor": BinaryTemporalXOR,
+    "spatial-xor": SpatialXOR,
+}
+# and by the name of its class, as in files
+CLASSES: dict[str, type[_DelayedTask]] = {task_class.__name__: task_class for task_class in TASKS.values()}

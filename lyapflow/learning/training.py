@@ -14,9 +14,10 @@ from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
-from lyapflow.learning.flossing import Flossing, checked_optimizer
-from lyapflow.learning.history import History, Measurement, Teller, TrainingRecord
+from lyapflow.learning.flossing import Flossing
+from lyapflow.learning.history import Measurement, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
+from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
@@ -30,14 +31,14 @@ class State(NamedTuple):
     Attributes
     ----------
     model : Model or Ensemble
-    moments : AdamState or Ensemble
-        Of the training epochs' Adam.
+    moments : tree or Ensemble
+        State of the training epochs' optimiser.
     epoch : int
         Training epochs that are done.
     flossed : int
         Flossing epochs that are done of the episode before the next training epoch.
-    flossing_moments : AdamState or Ensemble, or None
-        Of that episode's Adam, once it has begun.
+    flossing_moments : tree or Ensemble, or None
+        State of that episode's optimiser, once it has begun.
     measured : bool
         Whether the measurement before the next training epoch is done.
     """
@@ -60,7 +61,7 @@ class Training:
     flossing: Flossing | None = None
     T: int = 300
     batch: int = 16
-    optimizer: Adam = Adam(1e-3, clip_norm=0.03)
+    optimizer: Optimizer = Adam(1e-3, clip_norm=0.03)
     measure_every: int | None = None
 
     def __post_init__(self) -> None:
@@ -96,10 +97,10 @@ class Training:
             self._sample(member, size, stream(seed, "test"))
         return State(models.join(models.now), models.join([self.optimizer.init(member) for member in models.now]))
 
-    def go(self, state: State, history: History, tell: Teller) -> Iterator[State]:
+    def go(self, state: State, record: Recorder) -> Iterator[State]:
         """The run from a state on: where it stands after each flossing epoch, measurement and training epoch.
 
-        Records go to the history before, so that a run which ends in between has some of an epoch that is not done.
+        Records go to the history first, so that a run which ends in between has some of an epoch that is not done.
         """
         models, moments = _members(state.model), _members(state.moments).now
         size, seeds = sizes(models.now[0].cell), self._seeds(models)
@@ -123,26 +124,26 @@ class Training:
             where = f"epoch {epoch}: "
             try:
                 if self.flossing is not None and epoch in self.flossing.at and epoch < self.epochs:
-                    episode = self._floss(self.flossing, state, models, seeds, history, tell, blind)
+                    episode = self._floss(self.flossing, state, models, seeds, record, blind)
                     for state in episode:
                         yield state
-                    if tell.stopped:
+                    if record.stopped:
                         return
                 due = self.measure_every is not None and (epoch % self.measure_every == 0 or epoch == self.epochs)
                 if due and not state.measured:
                     found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
-                    tell(Measurement(epoch, *models.join(found)), history.measurement)
+                    record(Measurement(epoch, *models.join(found)))
                     state = state._replace(measured=True)
                     yield state
-                if tell.stopped or epoch == self.epochs or None not in models.reasons:
+                if record.stopped or epoch == self.epochs or None not in models.reasons:
                     return
                 found = models.run(learn, lambda r: (np.nan, np.nan, np.nan), where)
             except Diverged as error:
-                raise error.at(where, epoch, history) from None
-            tell(TrainingRecord(epoch, *models.join(found)), history.training)
+                raise error.at(where, epoch, record.history) from None
+            record(TrainingRecord(epoch, *models.join(found)))
             state = State(models.join(models.now), models.join(moments), epoch + 1)
             yield state
-            if tell.stopped:
+            if record.stopped:
                 return
 
     def _seeds(self, models: Members) -> list[int]:
@@ -159,8 +160,7 @@ class Training:
         state: State,
         models: Members,
         seeds: Sequence[int],
-        history: History,
-        tell: Teller,
+        record: Recorder,
         blind: set[int],
     ) -> Iterator[State]:
         """The episode before a training epoch, or what is left of it; it changes the models."""
@@ -179,8 +179,7 @@ class Training:
             state.epoch,
             state.flossed,
             moments,
-            lambda record: tell(record, history.flossing),
-            history.flossing,
+            record,
             blind,
         ):
             models.now = [member._replace(cell=cell) for member, cell in zip(members, cells.now)]

@@ -22,12 +22,13 @@ from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import breathe
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes
+from lyapflow.cells.linearisation import linearise
 from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.graded import EPS, Graded, graded, orthonormalise_product
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.forward import NOT_FINITE, Schedule, Sweep, new_tape, state_lost, steps_per_segment
-from lyapflow.lyapunov.rank import ExactBlock, linearise
+from lyapflow.lyapunov.rank import ExactBlock
 
 # What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is cheap, what keeps the
 # errors of log R below 1e-9.

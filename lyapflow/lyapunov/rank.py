@@ -6,17 +6,11 @@ import numpy as np
 
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import breathe
-from lyapflow.cells.interface import Sizes, step, tangent, transposed
+from lyapflow.cells.interface import Sizes, step, transposed
+from lyapflow.cells.linearisation import linearise
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.modular import independent, multiply, residues
 from lyapflow.lyapunov.forward import steps_per_segment
-
-
-@jit
-def linearise(cell, turned, h, x, h_next, record, basis, DT, work):
-    """Next state, and D^T: the rows ``D e_i``, which are the tangents of the basis."""
-    step(cell, turned, h, x, h_next, record)
-    tangent(cell, turned, record[0], basis, DT, work)
 
 
 @jit

@@ -22,12 +22,12 @@ from scipy.linalg import solve_triangular
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, transposed
+from lyapflow.cells.linearisation import linearise
 from lyapflow.errors import Diverged
 from lyapflow.linalg.graded import KNOWN
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.forward import Schedule, Tape
 from lyapflow.lyapunov.growth import volume_growth
-from lyapflow.lyapunov.rank import linearise
 
 CARRIED = 2e-5  # nats by which a log R may be off
 

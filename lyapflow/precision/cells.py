@@ -7,7 +7,7 @@ weights, which have few digits, multiply state and tangent vectors together. Num
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
@@ -29,10 +29,13 @@ def _unknown(cell: Any, *_: Any) -> Any:
 move = functools.singledispatch(_unknown)
 
 
-def known(cell: Any) -> None:
-    """Raise LyapflowError unless `move` has the equations of a cell."""
-    if move.dispatch(type(cell)) is _unknown:
-        _unknown(cell)
+class GivenJacobians(NamedTuple):
+    """No network: its input x (n²,) is the Jacobian of a step, row by row."""
+
+
+def known(cell: Any) -> bool:
+    """Whether `move` has the equations of a cell."""
+    return move.dispatch(type(cell)) is not _unknown
 
 
 def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
@@ -42,6 +45,12 @@ def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
 def jacobian(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Matrix:
     identity = [[a.number(float(i == j)) for j in range(len(h))] for i in range(len(h))]
     return move(cell, a, h, x, identity)[1]
+
+
+@move.register
+def _(cell: GivenJacobians, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+    D = [x[i : i + len(h)] for i in range(0, len(x), len(h))]
+    return h, a.product(D, T)
 
 
 def _driven(a: Arithmetic, V: Matrix, x: Vector, b: Vector) -> Vector:

@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._results import Result
 from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.cells.linearisation import jacobian
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
 from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
 from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, arithmetic, exact
-from lyapflow.precision.cells import known, move
+from lyapflow.precision.cells import GivenJacobians, known, move
 from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import Tell, log_singular_values
 
@@ -60,6 +61,9 @@ class ConditionNumber(Result):
         values are not zero holds but for a chance below 10^-9.
     reason : str or None
         From which step on the bits do not suffice.
+    exact_jacobians : bool
+        Whether states and Jacobians follow from the cell's equations in arbitrary precision. False for a cell of one's
+        own without them: then the Jacobians that float64 arithmetic finds are multiplied exactly.
     """
 
     steps: Any
@@ -72,6 +76,7 @@ class ConditionNumber(Result):
     bits: int
     proved: bool
     reason: str | None
+    exact_jacobians: bool = True
 
 
 def _announce(a: Arithmetic, problem: "_Problem") -> None:
@@ -208,7 +213,9 @@ def condition_number(
     .. math:: \kappa_2(T_t Q) = \sigma_1 / \sigma_m, \qquad T_t = D_{t-1} \cdots D_\tau
 
     The network, its input and Q are taken as the exact numbers that they are; states and Jacobians follow from the
-    equations, in ball arithmetic where python-flint is installed, else in mpmath (paper, Fig. 2 and Eq. 10).
+    equations, in ball arithmetic where python-flint is installed, else in mpmath (paper, Fig. 2 and Eq. 10). Of a cell
+    whose equations are not registered with `lyapflow.precision.cells.move`, the Jacobians are those of float64
+    arithmetic (`lyapflow.jacobian`), taken as exact numbers: `exact_jacobians` says so.
 
     Parameters
     ----------
@@ -254,7 +261,6 @@ def condition_number(
             f"condition_number takes one cell, got an ensemble of {len(cell)}; call it for each of its members"
         )
     cell = checked(cell, step, tangent)
-    known(cell)
     size = sizes(cell)
     x, batched = inputs(x, size, cell[0])
     if batched:
@@ -265,12 +271,19 @@ def condition_number(
     bits = None if bits is None else _checks.integer("bits", bits, 16, MOST)
     a = arithmetic(backend)
     Q = np.eye(size.state) if m is None else default_block(size.state, columns, x.dtype).T
-    states = np.concatenate([start, trajectory(cell, x[:, 0], start[0])[:-1]]) if float64_states else start
     exponents, predicted = _predicted(cell, x[:, 0], start[0], columns, several)
     finite = exponents[np.isfinite(exponents)]
     gap = float(np.ptp(finite)) if finite.size else 0.0
     longest = max(several)
-    problem = _Problem(cell, x[:longest, 0], Q, states[: max(1, longest)], {t: gap * t for t in several})
+    equations = known(cell)
+    states = start
+    if float64_states or not equations:
+        states = np.concatenate([start, trajectory(cell, x[:, 0], start[0])[:-1]])[: max(1, longest)]
+    x = x[:longest, 0]
+    if not equations:
+        jacobians = [jacobian(cell, h, driven).ravel() for h, driven in zip(states, x)]
+        cell, x = GivenJacobians(), np.array(jacobians).reshape(longest, size.state**2)
+    problem = _Problem(cell, x, Q, states, {t: gap * t for t in several})
     most = 5 * _bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
     _announce(a, problem)
     found, used = _trusted(a, problem, bits, most, progress)
@@ -292,6 +305,7 @@ def condition_number(
         exponents=exponents,
         bits=used,
         proved=a.proves,
+        exact_jacobians=equations,
         reason=f"{used} bits do not show all singular values from step {min(lost)} on" if lost else None,
     )
 

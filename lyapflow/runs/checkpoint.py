@@ -1,4 +1,4 @@
-"""Where a run stands, as one file: parameters, Adam's moments and the history, so that none is ahead of another."""
+"""Where a run stands, as one file: parameters, the optimiser's state and the history, none ahead of another."""
 
 import json
 import os
@@ -15,7 +15,8 @@ from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.adam import AdamState
 from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
-from lyapflow.learning.training import State
+from lyapflow.learning.optimizer import Optimizer
+from lyapflow.learning.training import State, Training
 from lyapflow.runs import files
 from lyapflow.runs.weights import flat, restored, stored
 
@@ -49,15 +50,17 @@ def columns(history: History) -> dict[str, np.ndarray]:
     }
 
 
-def read(path: str | os.PathLike) -> tuple[State, History]:
-    """What `write` wrote.
+def read(path: str | os.PathLike, cell: type | None = None, training: Training | None = None) -> tuple[State, History]:
+    """What `write` wrote, of a cell of this class if it is not the package's.
+
+    Without the run's settings the states of its optimisers stay arrays by name.
 
     Raises LyapflowError if the file is missing, damaged, of a newer format, or something else.
     """
     content, metadata = files.read_arrays(path, follow=False)
     if metadata.get("lyapflow") != "checkpoint":
         raise LyapflowError(f"{path} is no checkpoint of a run, its metadata is {metadata!s:.200}")
-    model = restored(_within("model.", content), {**metadata, "lyapflow": metadata.get("of", "")}, path)
+    model = restored(_within("model.", content), {**metadata, "lyapflow": metadata.get("of", "")}, path, cell)
     try:
         place = json.loads(metadata["place"])
         epoch, flossed = (_checks.integer(name, place[name], 0) for name in ("epoch", "flossed"))
@@ -66,12 +69,15 @@ def read(path: str | os.PathLike) -> tuple[State, History]:
             model = Ensemble(model, reasons)
             if len(model.reasons) != len(model):
                 raise LyapflowError(f"{len(model.reasons)} reasons for {len(model)} members")
-        moments = _moments(_within("adam.", content), model, "model")
-        flossing = _within("flossing adam.", content)
-        flossing_moments = _moments(flossing, model, "cell") if flossing else None
+        moments: Any = _within("adam.", content)
+        flossing: Any = _within("flossing adam.", content)
         if bool(flossing) != (flossed > 0):
             raise LyapflowError(f"{flossed} flossing epochs are done, and moments of flossing are {sorted(flossing)}")
-        state = State(model, moments, epoch, flossed, flossing_moments, bool(place["measured"]))
+        if training is not None:
+            moments = _moments(moments, model, "model", training.optimizer)
+            if flossing and training.flossing is not None:
+                flossing = _moments(flossing, model, "cell", training.flossing.optimizer)
+        state = State(model, moments, epoch, flossed, flossing or None, bool(place["measured"]))
         history = _history(content)
         if len(history.training) != epoch:
             raise LyapflowError(f"it has {len(history.training)} records of {epoch} training epochs")
@@ -84,22 +90,30 @@ def _within(prefix: str, content: Mapping[str, np.ndarray]) -> dict[str, np.ndar
     return {name.removeprefix(prefix): array for name, array in content.items() if name.startswith(prefix)}
 
 
-def _moments(found: Mapping[str, np.ndarray], model: Any, of: str) -> Any:
-    """The moments of Adam, which are those of a Model or its cell; one for each member."""
+def _moments(found: Mapping[str, np.ndarray], model: Any, of: str, optimizer: Optimizer) -> Any:
+    """The state of an optimiser of a Model, or of its cell; one for each member."""
     if isinstance(model, Ensemble):
         parts = [{name: array[r] for name, array in found.items()} for r in range(len(model))]
-        return Ensemble((_moments(part, member, of) for part, member in zip(parts, model)), model.reasons)
-    params = model if of == "model" else model.cell
-    wanted = {name: array for part in ("mean", "square") for name, array in named_arrays(params, f"{part}.")}
-    if found.keys() != wanted.keys() | {"step"}:
+        return Ensemble((_moments(part, member, of, optimizer) for part, member in zip(parts, model)), model.reasons)
+    fresh = optimizer.init(model if of == "model" else model.cell)
+    wanted = dict(named_arrays(fresh))
+    if found.keys() != wanted.keys():
         raise LyapflowError(f"its moments are not those of its {of}")
-    checked = {name: _checks.array(name, found[name], array.shape, like=array) for name, array in wanted.items()}
-    mean, square = (
-        like(params, (checked[name] for name, _ in named_arrays(params, f"{part}."))) for part in ("mean", "square")
-    )
-    if any((array < 0).any() for array in arrays(square)):
-        raise LyapflowError("a moment that is a square is negative")
-    return AdamState(_checks.integer("step of Adam", found["step"][()], 0), mean, square)
+    state = like(fresh, (_leaf(name, found[name], was) for name, was in wanted.items()))
+    if isinstance(state, AdamState):
+        _checks.integer("step of Adam", state.step, 0)
+        if any((array < 0).any() for array in arrays(state.square)):
+            raise LyapflowError("a moment that is a square is negative")
+    return state
+
+
+def _leaf(name: str, found: np.ndarray, was: Any) -> Any:
+    """An array or a number of an optimiser's state, of the kind that it was at the start."""
+    if isinstance(was, np.ndarray):
+        return _checks.array(name, found, was.shape, like=was) if was.dtype in _checks.DTYPES else found
+    if found.shape != ():
+        raise LyapflowError(f"{name} must be one number, got shape {found.shape}")
+    return _checks.integer(name, found[()], -(2**63)) if isinstance(was, int) else type(was)(found[()])
 
 
 def _history(content: Mapping[str, np.ndarray]) -> History:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from lyapflow.errors import LyapflowError
+from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
+from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import checkpoint, files
@@ -35,9 +37,12 @@ class RunFolder:
     ----------
     path : path
         A folder that holds a run, or is to hold one.
+    cell : class, optional
+        That of the run's cell, needed where it is none of lyapflow's.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, *, cell: type | None = None) -> None:
+        self.cell = cell
         try:
             self.path = Path(path)
             os.stat(self.path)
@@ -145,23 +150,28 @@ class RunFolder:
             raise LyapflowError(f"the versions in {path} must be named, got {settings['versions']!r:.80}")
         return settings
 
-    def training(self, task: Task | None = None) -> Training:
-        """The settings as they were given to `lyapflow.train`; a task of the user's own has to be given again."""
+    def training(
+        self, task: Task | None = None, optimizer: Optimizer | None = None, flossing: Flossing | None = None
+    ) -> Training:
+        """The settings as they were given to `lyapflow.train`; what was the user's own has to be given again."""
         try:
-            return read(self.settings()["training"], task)
+            return read(self.settings()["training"], task, optimizer, flossing)
         except LyapflowError as error:
             raise LyapflowError(f"cannot repeat the run of {self.path}: {error}") from None
 
-    def state(self) -> tuple[State | None, History]:
-        """Where the last checkpoint found the run, and its history; None and an empty one before the first."""
+    def state(self, training: Training | None = None) -> tuple[State | None, History]:
+        """Where the last checkpoint found the run, and its history; None and an empty one before the first.
+
+        Without the run's settings the states of its optimisers stay arrays by name.
+        """
         path = self.path / CHECKPOINT
         if not os.path.lexists(path):
             return None, History()
-        return checkpoint.read(path)
+        return checkpoint.read(path, self.cell, training)
 
     def start(self) -> Any:
         """The Model that the run started from."""
-        return restored(*files.read_arrays(self.path / START, follow=False), self.path / START)
+        return restored(*files.read_arrays(self.path / START, follow=False), self.path / START, self.cell)
 
     def model(self) -> Any:
         """The Model of the last checkpoint; that at the start before the first."""

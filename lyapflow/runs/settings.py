@@ -1,6 +1,7 @@
 """The settings of a run as text, and back."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -13,30 +14,47 @@ from threadpoolctl import threadpool_info
 
 from lyapflow._version import __version__
 from lyapflow.errors import LyapflowError
-from lyapflow.learning import tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
-from lyapflow.learning.tasks import Task
+from lyapflow.learning.optimizer import Optimizer
+from lyapflow.learning.tasks import CLASSES, Task
 from lyapflow.learning.training import Training
 
 INSTRUCTIONS = ("sse4.2", "avx", "avx2", "fma", "avx512f")  # that change the order or rounding of sums
-TASKS = {cls.__name__: cls for cls in (tasks.DelayedCopy, tasks.TemporalXOR, tasks.BinaryTemporalXOR, tasks.SpatialXOR)}
 
 
 def written(training: Training) -> dict[str, Any]:
-    """A run's settings in numbers, words, lists and dictionaries."""
+    """A run's settings in numbers, words, lists and dictionaries; what is of the user's own by its name."""
     plain = {field.name: getattr(training, field.name) for field in fields(training)}
-    plain["task"] = _task(training.task)
-    for name in ("flossing", "optimizer"):
-        plain[name] = None if plain[name] is None else asdict(plain[name])
+    plain |= {"task": _task(training.task), "optimizer": _optimizer(training.optimizer)}
+    if training.flossing is not None:
+        plain["flossing"] = _flossing(training.flossing)
     return _plain(plain)
 
 
 def _task(task: Task) -> dict[str, Any]:
     name = type(task).__name__
-    if TASKS.get(name) is type(task):
+    if CLASSES.get(name) is type(task):
         return {"name": name, "delay": task.delay}  # type: ignore[attr-defined]
-    return {"name": f"{type(task).__module__}.{type(task).__qualname__}"}
+    return {"name": _name(type(task))}
+
+
+def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    if type(optimizer) is not Adam:
+        return {"name": _name(type(optimizer))}
+    if callable(optimizer.lr):
+        return {"name": _name(Adam), "lr": _name(optimizer.lr)}
+    return asdict(optimizer)
+
+
+def _flossing(flossing: Flossing) -> dict[str, Any]:
+    return asdict(flossing) | {"optimizer": _optimizer(flossing.optimizer)}
+
+
+def _name(of: Any) -> str:
+    """What a class or function is called where it was written."""
+    of = of if hasattr(of, "__qualname__") else type(of)
+    return f"{of.__module__}.{of.__qualname__}"
 
 
 def _plain(value: Any) -> Any:
@@ -47,29 +65,53 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def read(plain: Any, task: Task | None = None) -> Training:
-    """The settings that `written` wrote; a task of the user's own has to be given.
+def read(
+    plain: Any, task: Task | None = None, optimizer: Optimizer | None = None, flossing: Flossing | None = None
+) -> Training:
+    """The settings that `written` wrote; what was the user's own has to be given.
 
-    Raises LyapflowError if they are no settings of a run, or the task is another.
+    Raises LyapflowError if they are no settings of a run, or something is another than it was.
     """
     values = _fields("training", plain, Training)
-    if task is None:
-        name = values["task"].get("name") if isinstance(values["task"], dict) else None
-        if not isinstance(name, str) or name not in TASKS:
-            raise LyapflowError(
-                f"the run's task must be one of lyapflow.tasks, got {name!r:.80}; give your own as task=, "
-                f"or, to spectrum and condition, an --input"
-            )
-        task = TASKS[name](**_fields("task", {k: v for k, v in values["task"].items() if k != "name"}, TASKS[name]))
-    elif _plain(_task(task)) != values["task"]:
-        raise LyapflowError(f"the run's task is {values['task']!s:.80}, got {_task(task)!s:.80}")
-    values["task"] = task
-    values["optimizer"] = Adam(**_fields("optimizer", values["optimizer"], Adam))
-    if values["flossing"] is not None:
-        flossing = _fields("flossing", values["flossing"], Flossing)
-        flossing["optimizer"] = Adam(**_fields("flossing.optimizer", flossing["optimizer"], Adam))
-        values["flossing"] = Flossing(**flossing)
+    values["task"] = _same("task", task, _task, values["task"]) if task else _read_task(values["task"])
+    if flossing is not None:
+        values["flossing"] = _same("flossing", flossing, _flossing, values["flossing"])
+    elif values["flossing"] is not None:
+        values["flossing"] = _read_flossing(values["flossing"])
+    if optimizer is not None:
+        values["optimizer"] = _same("optimizer", optimizer, _optimizer, values["optimizer"])
+    else:
+        values["optimizer"] = _read_optimizer("optimizer", values["optimizer"])
     return Training(**values)
+
+
+def _same(what: str, given: Any, describe: Callable[[Any], Any], wanted: Any) -> Any:
+    """What is given, if it is called as it was."""
+    if _plain(describe(given)) != wanted:
+        raise LyapflowError(f"the run's {what} is {wanted!s:.80}, got {describe(given)!s:.80}")
+    return given
+
+
+def _read_task(plain: Any) -> Task:
+    name = plain.get("name") if isinstance(plain, dict) else None
+    if not isinstance(name, str) or name not in CLASSES:
+        raise LyapflowError(
+            f"the run's task must be one of lyapflow.tasks, got {name!r:.80}; give your own as task=, "
+            f"or, to spectrum and condition, an --input"
+        )
+    return CLASSES[name](**_fields("task", {k: v for k, v in plain.items() if k != "name"}, CLASSES[name]))
+
+
+def _read_flossing(plain: Any) -> Flossing:
+    found = _fields("flossing", plain, Flossing)
+    return Flossing(**found | {"optimizer": _read_optimizer("flossing", found["optimizer"])})
+
+
+def _read_optimizer(argument: str, plain: Any) -> Adam:
+    if isinstance(plain, dict) and "name" in plain:
+        own = " with lr ".join(str(plain[key]) for key in ("name", "lr") if key in plain)
+        raise LyapflowError(f"the run's optimizer is {own:.160}; give it again as {argument}=")
+    return Adam(**_fields("optimizer", plain, Adam))
 
 
 def _fields(name: str, value: Any, cls: Any) -> dict[str, Any]:

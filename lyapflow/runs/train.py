@@ -9,9 +9,9 @@ from typing import Any
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.errors import LyapflowError, printable
-from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
-from lyapflow.learning.history import Callbacks, History, Teller
+from lyapflow.learning.history import Callbacks, History, Recorder
+from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs.folder import RunFolder
@@ -28,9 +28,9 @@ def train(
     epochs: int,
     seed: int | Sequence[int],
     flossing: Flossing | None = None,
-    T: int = 300,
-    batch: int = 16,
-    optimizer: Adam = Adam(1e-3, clip_norm=0.03),
+    T: int = Training.T,
+    batch: int = Training.batch,
+    optimizer: Optimizer = Training.optimizer,
     measure_every: int | None = None,
     callbacks: Callbacks = (),
     folder: str | os.PathLike | None = None,
@@ -58,7 +58,7 @@ def train(
         The schedule; none by default.
     T, batch : int
         Steps and sequences of a training epoch.
-    optimizer : Adam
+    optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     measure_every : int, optional
         Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
     callbacks : iterable of callables, or one
@@ -103,25 +103,28 @@ def train(
                  callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
     """
     training = Training(task, epochs, seed, flossing, T, batch, optimizer, measure_every)
-    tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
-    start, history = training.begin(model), History()
+    record, interval = Recorder(callbacks, History()), _interval(checkpoint_seconds, checkpoint_epochs)
+    start = training.begin(model)
     if folder is None:
         state = start
         with one_blas_thread():  # once, not in every epoch
-            for reached in training.go(start, history, tell):
+            for reached in training.go(start, record):
                 state = reached
-        return state.model, history
+        return state.model, record.history
     run = RunFolder(folder)
     run.make(force=force)
     with run.alone(), one_blas_thread():
         run.create(training, start.model, about or {}, force=force)
-        return _go(run, training, start, history, tell, *interval)
+        return _go(run, training, start, record, *interval)
 
 
 def resume(
     folder: str | os.PathLike,
     *,
     task: Task | None = None,
+    optimizer: Optimizer | None = None,
+    flossing: Flossing | None = None,
+    cell: type | None = None,
     callbacks: Callbacks = (),
     checkpoint_seconds: float = 10.0,
     checkpoint_epochs: int | None = None,
@@ -132,8 +135,11 @@ def resume(
     ----------
     folder : path
         Where `train` keeps the run.
-    task : Task, optional
-        That of the run, needed where it is none of `lyapflow.tasks`.
+    task, optimizer, flossing : optional
+        Those of the run, needed where they are your own: a task that is none of `lyapflow.tasks`, an optimiser that
+        is no `Adam`, or one whose rate is a function. They must be of the class or function that they were of.
+    cell : class, optional
+        That of the run's cell, needed where it is none of lyapflow's.
     callbacks, checkpoint_seconds, checkpoint_epochs
         As in `train`; the records of before are not told again.
 
@@ -155,11 +161,11 @@ def resume(
     RuntimeWarning
         If the run began with other versions, or on another kind of processor: its bits may differ then.
     """
-    run = RunFolder(folder)
-    training = run.training(task)
-    tell, interval = Teller(callbacks), _interval(checkpoint_seconds, checkpoint_epochs)
+    run = RunFolder(folder, cell=cell)
+    training = run.training(task, optimizer, flossing)
+    record, interval = Recorder(callbacks, History()), _interval(checkpoint_seconds, checkpoint_epochs)
     with run.alone(), one_blas_thread():
-        state, history = run.state()
+        state, record.history = run.state(training)
         start = run.start()
         begun = training.begin(start if state is None else state.model)
         if state is None:
@@ -173,7 +179,7 @@ def resume(
             was = {name: printable(str(began.get(name))[:40]) for name in now}
             changed = (f"{name} {was[name]} -> {now[name]}" for name in now if began.get(name) != now[name])
             warnings.warn(f"the bits of this run may differ from here on: {', '.join(changed)}", RuntimeWarning, 2)
-        return _go(run, training, state, history, tell, *interval)
+        return _go(run, training, state, record, *interval)
 
 
 def _interval(seconds: float, epochs: int | None) -> tuple[float, int | None]:
@@ -185,15 +191,15 @@ def _go(
     run: RunFolder,
     training: Training,
     start: State,
-    history: History,
-    tell: Teller,
+    record: Recorder,
     seconds: float,
     epochs: int | None,
 ) -> tuple[Any, History]:
     """The run from a state on, with checkpoints."""
+    history = record.history
     state, last, cost, since = start, time.monotonic(), 0.0, 0
     try:
-        for state in training.go(start, history, tell):
+        for state in training.go(start, record):
             now = time.monotonic()
             since += not state.measured  # an update
             if now - last < max(seconds, cost / SHARE) if epochs is None else since < epochs:

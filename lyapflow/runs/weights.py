@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 
 from lyapflow._trees import named_arrays
-from lyapflow.cells.gru import GRU
 from lyapflow.cells.interface import checked
-from lyapflow.cells.linear import LinearRNN
-from lyapflow.cells.lstm import LSTM
-from lyapflow.cells.relu import ReluRNN
-from lyapflow.cells.tanh import TanhRNN
+from lyapflow.cells.registry import CLASSES
 from lyapflow.ensemble import Ensemble, stack
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.runs import files
 
 FORMAT = 1  # of this package's files; a newer one is refused
-CELLS = {cls.__name__: cls for cls in (TanhRNN, ReluRNN, LinearRNN, LSTM, GRU)}
+OUTSIDE = "outside "  # before the name of a class that is not the package's
 
 
 def save(path: str | os.PathLike, obj: Any) -> None:
@@ -29,8 +25,7 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     Raises
     ------
     LyapflowError
-        If obj is neither a sound cell of the package nor a Model of one nor a stack of such, or the file cannot be
-        written.
+        If obj is neither a sound cell nor a Model of one nor a stack of such, or the file cannot be written.
     """
     arrays, metadata = stored(obj)
     try:
@@ -39,17 +34,23 @@ def save(path: str | os.PathLike, obj: Any) -> None:
         raise LyapflowError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, *, cell: type | None = None) -> Any:
     """Read a cell, a Model or an ensemble that `save` wrote.
+
+    Parameters
+    ----------
+    path : path
+    cell : class, optional
+        That of the cell, needed where it is none of lyapflow's: a file holds arrays and names, and no code.
 
     Raises
     ------
     LyapflowError
-        If the file is missing, damaged, of a newer format, or something else.
+        If the file is missing, damaged, of a newer format, of another class, or something else.
     """
     if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
         raise LyapflowError(f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors")
-    return restored(*files.read_arrays(path), path)
+    return restored(*files.read_arrays(path), path, cell)
 
 
 def digest(obj: Any) -> str:
@@ -64,14 +65,21 @@ def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     members = [checked_model(member) if isinstance(member, Model) else checked(member) for member in ensemble]
     first = members[0]
     cell = first.cell if isinstance(first, Model) else first
-    name = type(cell).__name__
-    if CELLS.get(name) is not type(cell):
-        raise LyapflowError(f"lyapflow saves its own cells ({', '.join(CELLS)}), got {name}; save its arrays yourself")
-    metadata = {"lyapflow": "Model" if isinstance(first, Model) else "cell", "cell": name, "format": str(FORMAT)}
+    metadata = {
+        "lyapflow": "Model" if isinstance(first, Model) else "cell",
+        "cell": _name(type(cell)),
+        "format": str(FORMAT),
+    }
     if isinstance(obj, Ensemble):
         metadata["members"] = str(len(members))
         return flat(Ensemble(members)), metadata
     return flat(first), metadata
+
+
+def _name(cell_class: type) -> str:
+    """What files call a class: one of the user's own may be called like one of the package's."""
+    name = cell_class.__name__
+    return name if CLASSES.get(name) is cell_class else OUTSIDE + cell_class.__qualname__
 
 
 def layout(obj: Any) -> tuple:
@@ -88,21 +96,37 @@ def flat(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
     return {name: np.stack([member[name] for member in every]) for name in every[0]}
 
 
-def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path: Any) -> Any:
-    """What `stored` took apart, checked; `path` is where it was found."""
-    cell_class, kind, members = (metadata.get(key) for key in ("cell", "lyapflow", "members"))
-    if cell_class not in CELLS or kind not in ("Model", "cell"):
+def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path: Any, cell: type | None = None) -> Any:
+    """What `stored` took apart, checked; `path` is where it was found, `cell` a class that is not the package's."""
+    name, kind, members = (metadata.get(key, "") for key in ("cell", "lyapflow", "members"))
+    if not (name in CLASSES or name.startswith(OUTSIDE)) or kind not in ("Model", "cell"):
         raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}")
     if metadata.get("format", str(FORMAT)) != str(FORMAT):
         raise LyapflowError(
             f"{path} has format {metadata['format']!r:.20}, this lyapflow reads {FORMAT}; read it with a newer one"
         )
-    if members is None:
-        return _built(dict(arrays), CELLS[cell_class], kind, path)
+    cell_class = _class(name, path, cell)
+    if not members:
+        return _built(dict(arrays), cell_class, kind, path)
     if not arrays or not all(array.ndim and str(len(array)) == members for array in arrays.values()):
         raise LyapflowError(f"{path} must hold arrays of {members!r:.20} members each, as its metadata says")
     parts = ({name: array[r] for name, array in arrays.items()} for r in range(int(members)))
-    return stack(_built(part, CELLS[cell_class], kind, path) for part in parts)
+    return stack(_built(part, cell_class, kind, path) for part in parts)
+
+
+def _class(name: str, path: Any, cell: type | None) -> Any:
+    """The class of a cell of that name: the package's, or the one that is given."""
+    called = name.removeprefix(OUTSIDE)
+    if cell is None and name in CLASSES:
+        return CLASSES[name]
+    if cell is None:
+        raise LyapflowError(
+            f"{path} holds a cell of class {called}, which is not lyapflow's; give the class, cell={called}"
+        )
+    if not isinstance(cell, type) or _name(cell) != name:
+        got = cell.__qualname__ if isinstance(cell, type) else repr(cell)
+        raise LyapflowError(f"{path} holds a cell of class {called}, got cell={got}")
+    return cell
 
 
 def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any) -> Any:
