@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.history import History
+from lyapflow.learning.stopping import WINDOW
 from lyapflow.lyapunov.spectrum import Spectrum
 from lyapflow.precision.condition import ConditionNumber
 from lyapflow.runs.files import write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
-WINDOW = 20
 
 
 class Shown(NamedTuple):

@@ -14,8 +14,9 @@ from rich.console import Console
 
 import lyapflow as lf
 from lyapflow import cli
+from lyapflow.cells.registry import CELLS
+from lyapflow.cli.progress import Progress, long_product
 from lyapflow.plotting import Shown, smooth, training_figure
-from lyapflow.progress import Progress, long_product
 from lyapflow.runs.folder import RunFolder
 
 SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
@@ -118,7 +119,7 @@ def test_every_cell(command, cell):
     code, _, err = command("train", "run", *SMALL, "--cell", cell, "--gain", "0.5", "--k", "2")
     assert (code, err) == (0, "")
     assert RunFolder("run").settings()["about"]["cell"] == cell
-    assert type(RunFolder("run").model().cell) is cli.CELLS[cell]
+    assert type(RunFolder("run").model().cell) is CELLS[cell]
     code, out, err = command("spectrum", "run", "--steps", "300")
     assert (code, err) == (0, "")
     code, out, err = command("spectrum", "--cell", cell, "--units", "9", "--steps", "300", "--gain", "0.9")
@@ -142,7 +143,7 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
             signal.raise_signal(signal.SIGINT)
         return update(self, label, record)
 
-    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
     code, out, err = command("train", "run", *SMALL, "--floss", "none")
     assert (code, err) == (128 + signal.SIGINT, "")
     assert "stopped after 4 training epochs: SIGINT; go on with it: lyapflow train --resume run" in out
@@ -160,7 +161,7 @@ def test_a_second_signal_ends_a_run_at_once_with_its_last_whole_epoch(command, m
             raise AssertionError("the run went on")
         return False
 
-    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
     assert code == 128 + number
     assert "holds the last whole epoch; go on with it: lyapflow train --resume run" in err
@@ -344,7 +345,7 @@ def test_whatever_ends_a_run_its_history_is_kept(command, monkeypatch):
             raise KeyboardInterrupt
         return False
 
-    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
     assert code != 0
     assert "go on with it: lyapflow train --resume run" in err
@@ -374,6 +375,22 @@ def test_a_terminal_without_greek(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 6/6" in done.stdout
+
+
+def test_python_m_lyapflow_is_the_command(tmp_path):
+    def run(*words):
+        words = [sys.executable, "-m", "lyapflow", *words]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run("--version").stdout == lf.__version__ + "\n"
+    done = run("spectrum", "absent")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lyapflow: cannot read absent/")
+
+
+def test_a_start_imports_no_matplotlib():
+    code = "import sys, lyapflow.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_force(command, tmp_path):

@@ -41,6 +41,7 @@ NEAREST = {
     "forward": ("deficiency", "growth", "spectrum"),
     "ensemble": ("ensemble",),
     "interval": ("spectrum",),
+    "stopping": ("stopping",),
     "jit": ("jit",),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
@@ -366,6 +367,11 @@ MUTATIONS = [
     ("learning/training.py", "range(epoch, self.epochs, together)", "range(0, self.epochs, together)"),
     ("learning/training.py", "max(1, TOGETHER // (self.T * self.batch))", "TOGETHER"),
     ("learning/training.py", 'f"flossing before {training_epoch}", epoch', 'f"flossing before {training_epoch}", 0'),
+    # rules that end a run
+    ("learning/stopping.py", "if means.size and (means >= self.goal).all():", "if means.size and (means >= self.goal).any():"),
+    ("learning/stopping.py", "means = means[~np.isnan(means)]", "pass"),
+    ("learning/stopping.py", 'if record.kind == "training":', 'if record.kind != "flossing":'),
+    ("learning/stopping.py", "(record.accuracy for record in before)", "()"),
     # arbitrary precision
     ("precision/cells.py", "lambda v: (a.tanh(v), a.sech(v) ** 2)", "lambda v: (a.tanh(v), a.sech(v))"),
     ("precision/cells.py", "(v, one) if a.not_negative(v)", "(v, one) if True"),
@@ -419,6 +425,8 @@ MUTATIONS = [
     ("runs/folder.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
     ("runs/folder.py", 'if settings["format"] != FORMAT:', "if False:"),
     ("runs/train.py", "elif layout(state.model) != layout(start):", "elif False:"),
+    ("runs/signals.py", "raise KeyboardInterrupt", "pass"),
+    ("runs/signals.py", "signal.signal(number, handler)", "pass"),
     ("runs/train.py", "if now - last < max(seconds, cost / SHARE) if", "if now - last < seconds if"),
 ]  # fmt: skip
 
@@ -439,7 +447,7 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         if mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
             words += ["tests/test_condition.py"]
         elif mutation and "runs" in mutation[0]:
-            words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile")]
+            words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile", "signals")]
         else:
             nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
             words += [f"tests/test_{name}.py" for name in (*nearest, *(n for n in TESTS if n not in nearest))]

@@ -223,7 +223,7 @@ class Flossing:
     transient: int = 0
     q_transient: int = 16
     at: Sequence[int] = (0, 100, 200, 300, 400)
-    optimizer: Optimizer = Adam(1e-3)
+    optimizer: Optimizer = Adam()
     target: ArrayLike = 0.0
     t_ons: int = 1
     batch: int = 1

@@ -62,7 +62,8 @@ def train(
     measure_every : int, optional
         Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
     callbacks : iterable of callables, or one
-        Each receives every record as it comes; one that returns True ends the run after that epoch.
+        Each receives every record as it comes; one that returns True ends the run after that epoch, as the rules of
+        `lyapflow.learning.stopping` do.
     folder : path, optional
         Where to keep the run, for `resume`: a new or empty folder. Whatever ends the run, its last whole epoch is kept.
     force : bool

@@ -1,4 +1,4 @@
-"""Progress of training runs and long products: live in a terminal, a line now and then anywhere else."""
+"""Progress of training runs and long products: live in a terminal, else a line now and then."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,13 +12,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lyapflow.cli.show import table_of_networks
+from lyapflow.learning.flossing import Flossing
 
-def add_column(table: Table, name: str) -> None:
-    """A column of names, which are cut where they are too long, or of numbers, which are not."""
-    if name == "network":
-        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=16)
-    else:
-        table.add_column(name, justify="right", no_wrap=True)
+
+def updates(epochs: int, flossing: Flossing | None) -> int:
+    """Training and flossing epochs of a whole run."""
+    if flossing is None:
+        return epochs
+    return epochs + flossing.epochs * sum(at < epochs for at in flossing.at)
 
 
 class Progress:
@@ -94,9 +96,7 @@ class Progress:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for name in ("network", "epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left"):
-            add_column(table, name)
+        table = table_of_networks("epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left")
         for label, row in self.rows.items():
             cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
             table.add_row(Text(label), *cells, self._left(label))

@@ -1,0 +1,56 @@
+"""The program: its commands, its errors, its exit codes."""
+
+import io
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+import lyapflow
+from lyapflow.cli.condition import condition
+from lyapflow.cli.demo import demo
+from lyapflow.cli.show import console
+from lyapflow.cli.spectrum import spectrum
+from lyapflow.cli.train import train
+from lyapflow.errors import Diverged, LyapflowError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
+)
+for command in (demo, train, spectrum, condition):  # in the order of --help
+    app.command()(command)
+
+
+@app.callback()
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if show:
+        console.print(lyapflow.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; errors of the user's making are one line and exit code 2, a run that diverged exits with 1."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # λ and ‖ must not end a run where the terminal lacks them
+    warnings.showwarning = lambda message, *_: print(f"lyapflow: {message}", file=sys.stderr)
+    try:
+        app()
+    except Diverged as error:
+        sys.exit(_complain(error, 1))
+    except LyapflowError as error:
+        sys.exit(_complain(error, 2))
+    except MemoryError as error:
+        sys.exit(_complain(error, 1))
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"lyapflow: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,69 @@
+"""``lyapflow condition``: condition numbers of long-term Jacobians as a table and a picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lyapflow.cli import options
+from lyapflow.cli.network import RandomNetwork, chosen
+from lyapflow.cli.progress import long_product
+from lyapflow.cli.show import check_writable, console, table_of_numbers
+from lyapflow.errors import LyapflowError
+from lyapflow.lyapunov.forward import trajectory
+from lyapflow.precision.condition import ConditionNumber, condition_number
+
+
+def condition(
+    run: options.TrainedRun = None,
+    cell: options.Cell = RandomNetwork.cell,
+    units: options.Units = RandomNetwork.units,
+    gain: options.Gain = RandomNetwork.gain,
+    weights: options.Weights = RandomNetwork.weights,
+    dtype: options.Dtype = RandomNetwork.dtype,
+    seed: options.Seed = 0,
+    source: options.Input = None,
+    steps: options.ConditionSteps = "1,2,5,10,20,50,100",
+    m: options.Columns = None,
+    bits: options.Bits = None,
+    transient: options.Transient = 100,
+    out: options.ConditionPicture = None,
+) -> None:
+    """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
+
+    Of the network in a run folder, or of a random one; the options of a random network (--cell, --units, --gain,
+    --weights, --dtype) are not used with a run folder. The exponents are those of at least 1000 steps.
+    """
+    from lyapflow.plotting import condition_figure, write_figure
+
+    if out is None:
+        out = Path("lyapflow-condition.png") if run is None else run / "condition.png"
+    wanted = sorted(set(options.integers("--steps", steps, "numbers of steps")))
+    if wanted[0] < 0:
+        raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
+    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype), seed, source)
+    check_writable(out)
+    x, h0 = network.input(transient + max(1000, wanted[-1]), seed), network.h0
+    if transient:
+        h0 = trajectory(network.cell, x[:transient], h0)[-1]
+    with long_product(console, wanted[-1]) as progress:
+        found = condition_number(network.cell, x[transient:], steps=wanted, h0=h0, m=m, bits=bits, progress=progress)
+    title = f"Condition number of the long-term Jacobian: {network.title}"
+    _print(found, title)
+    write_figure(condition_figure(found, title), out)
+    console.print(f"picture: {out}", soft_wrap=True)
+
+
+def _print(found: ConditionNumber, title: str) -> None:
+    table = table_of_numbers("t - τ", "log κ", "predicted", "log₁₀ κ", "rank", "relative error")
+    for t, log_kappa, predicted, rank, error in zip(
+        found.steps, found.log_kappa, found.predicted, found.rank, found.error
+    ):
+        seen = [f"{log_kappa:.4f}", f"{log_kappa / np.log(10):.4f}", f"{error:.1e}"]
+        natural, decimal, bound = ["out of sight", "", ""] if np.isnan(log_kappa) else seen
+        table.add_row(str(t), natural, f"{predicted:.4f}", decimal, str(rank), bound)
+    console.print(title, soft_wrap=True)
+    console.print(table)
+    proof = "proved" if found.proved else "estimated (python-flint would prove them)"
+    console.print(f"{found.bits} bits; errors {proof}")
+    if found.reason:
+        console.print(found.reason)

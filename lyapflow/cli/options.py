@@ -1,0 +1,204 @@
+"""Arguments and options of the commands: what they are called, what they take, and their help."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+
+from lyapflow.cells.registry import CELLS
+from lyapflow.errors import LyapflowError
+from lyapflow.learning.stopping import WINDOW
+from lyapflow.learning.tasks import TASKS
+
+WeightsName = Literal["gaussian", "orthogonal"]
+DtypeName = Literal["float64", "float32"]
+FlossName = Literal["none", "before", "during", "throughout"]
+
+
+def _picture(place: str) -> Any:
+    return typer.Option(
+        help="Picture to write (PNG); an old one is replaced.",
+        show_default=f"RUN/{place}.png; lyapflow-{place}.png for a random network",
+    )
+
+
+# a random network
+Cell = Annotated[str, typer.Option(click_type=click.Choice(list(CELLS)), help="Kind of network.")]
+Units = Annotated[int, typer.Option(min=1, help="Units of the network.")]
+Gain = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="Gain g of the recurrent weights, whose variance is g²/units; LSTM and GRU draw a gain up to g per gate.",
+    ),
+]
+Weights = Annotated[
+    WeightsName,
+    typer.Option(help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix."),
+]
+Dtype = Annotated[DtypeName, typer.Option(help="Floating-point numbers of the whole computation.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
+
+# the network of a run, or a random one, and its input
+TrainedRun = Annotated[
+    Path | None,
+    typer.Argument(help="Run folder of a network.", show_default="a random network"),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        click_type=click.Choice([*TASKS, "gaussian", "none"]),
+        help="Input: that of a task, gaussian with unit variance, or none.",
+        show_default="the run's task; binary-xor for a random network",
+    ),
+]
+Transient = Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")]
+TOns = Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")]
+
+# spectrum
+SpectrumSteps = Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")]
+SpectrumK = Annotated[
+    int | None,
+    typer.Option("--k", min=1, help="Number of exponents.", show_default="all"),
+]
+QTransient = Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")]
+SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
+
+# condition
+ConditionSteps = Annotated[str, typer.Option(help="Steps of the products, separated by commas.")]
+Columns = Annotated[
+    int | None,
+    typer.Option(
+        "--m",
+        min=1,
+        help="Columns of a random orthonormal block to multiply.",
+        show_default="all of T",
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(help="Precision of the products.", show_default="as many as it takes"),
+]
+ConditionPicture = Annotated[Path | None, _picture("condition")]
+
+# demo
+DemoPicture = Annotated[Path, typer.Option(help="Picture to write (PNG); an old one is replaced.")]
+
+# train: the folder
+Run = Annotated[
+    Path,
+    typer.Argument(help="Run folder to write: settings, history, weights, picture."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with the run of the folder from its last checkpoint, by its own settings.",
+    ),
+]
+CheckpointSeconds = Annotated[
+    float,
+    typer.Option(min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %."),
+]
+CheckpointEpochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Write one after every so many epochs instead.", show_default="by time"),
+]
+
+# train: the task
+Task = Annotated[str, typer.Option(click_type=click.Choice(list(TASKS)), help="Task.")]
+Delay = Annotated[
+    int,
+    typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs."),
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")]
+Steps = Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences per training epoch.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Learning rate of Adam, for training.",
+        show_default="0.001; for lstm and gru 0.003",
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Bound on the norm of each array's gradient; 0: none.",
+        show_default="0.03; for lstm and gru 1",
+    ),
+]
+MeasureEvery = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
+    ),
+]
+
+# train: flossing
+Floss = Annotated[
+    FlossName | None,
+    typer.Option(
+        help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
+        "throughout, every 100 epochs.",
+        show_default="during; for lstm and gru none",
+    ),
+]
+FlossAt = Annotated[
+    str | None,
+    typer.Option(help="Epochs to floss before, such as 0,500.", show_default="by --floss"),
+]
+FlossK = Annotated[
+    int | None,
+    typer.Option(
+        "--k",
+        min=1,
+        help="Exponents to floss.",
+        show_default="75, or the units of a smaller network; for relu and gru a twentieth of its units, "
+        "for lstm an eighth",
+    ),
+]
+FlossEpochs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Flossing epochs of an episode.",
+        show_default="500; for lstm and gru 200",
+    ),
+]
+FlossSteps = Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")]
+FlossTransient = Annotated[
+    int,
+    typer.Option(min=0, help="First steps of these, which move state and tangent vectors but do not count."),
+]
+FlossLearningRate = Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")]
+Target = Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")]
+
+# train: when to stop
+StopAt = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help=f"Stop when the mean accuracy of {WINDOW} epochs reaches this, a share of 1.",
+        show_default="never",
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Stop after so many minutes.", show_default="never"),
+]
+
+
+def integers(option: str, text: str, what: str) -> tuple[int, ...]:
+    """The numbers of an option that takes several, separated by commas."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise LyapflowError(f"{option} must be {what} separated by commas, got {text!r}") from None

@@ -1,0 +1,85 @@
+"""What several commands show: tables, and how training runs ended."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings
+from lyapflow.learning.history import History
+from lyapflow.learning.model import Model
+from lyapflow.learning.streams import stream
+from lyapflow.learning.tasks import Task
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+
+console = Console(highlight=False, markup=False)
+
+
+def table_of_numbers(*columns: str) -> Table:
+    """An empty table of numbers."""
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table
+
+
+def table_of_networks(*columns: str) -> Table:
+    """An empty table with a network in each row: its name, cut if too long, and numbers, never cut."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("network", no_wrap=True, overflow="ellipsis", max_width=16)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def exponents(model: Model, task: Task, seed: Any) -> np.ndarray:
+    """The whole spectrum under the task's input; NaN where states do not stay finite."""
+    x = task.inputs(stream(seed, "picture"), 400, 1, model.h0.dtype)[:, 0]
+    try:
+        with collected_warnings():  # of error bars, which nobody will see
+            return lyapunov_spectrum(model.cell, x, h0=model.h0, q_transient=100).exponents
+    except Diverged:
+        return np.full(model.h0.shape, np.nan)
+
+
+def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.ndarray) -> None:
+    """A table of training runs: of each its history and its last exponents; all began with `before`."""
+    from lyapflow.plotting import WINDOW, smooth
+
+    table = table_of_networks("loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖")
+    for label, (history, after) in runs.items():
+        log = history.training
+        score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
+        reached = np.flatnonzero(score >= 0.95)
+        table.add_row(
+            Text(label),
+            f"{smooth(log['loss'])[-1]:.4f}" if len(log) else "",
+            "" if np.isnan(score[-1]) else f"{100 * score[-1]:.1f} %",
+            "" if np.isnan(score[-1]) else str(reached[0] + 1) if reached.size else "never",
+            f"{before[0]:.3f}",
+            "diverged" if np.isnan(after[0]) else f"{after[0]:.3f}",
+            f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
+        )
+    console.print(table)
+    console.print(f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all epochs")
+
+
+def check_writable(picture: Path) -> None:
+    """Refuse a picture that could not be written, before the work that it is to show."""
+    try:
+        if not picture.parent.is_dir():
+            raise LyapflowError(f"the picture's folder must exist, got {picture.parent}")
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(picture).st_mode):
+                raise LyapflowError(f"the picture must be a file, {picture} is a folder")
+        tempfile.TemporaryFile(dir=picture.parent).close()
+    except OSError as error:
+        raise LyapflowError(f"cannot write the picture {picture}: {error.strerror}") from None
