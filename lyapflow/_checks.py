@@ -1,6 +1,6 @@
 """Argument checks; only public functions call them."""
 
-import os
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,9 +98,12 @@ def affordable(what: str, numbers: int) -> None:
         )
 
 
+@functools.cache
 def half_of_memory() -> int:
     """In bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    import psutil  # here, so that importing the package takes no longer
+
+    return psutil.virtual_memory().total // 2
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:

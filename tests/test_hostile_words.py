@@ -17,7 +17,7 @@ BELOW_0 = ["-1", "x", "1.5", "", "inf"]
 REAL = ["-1", "x", "", "nan", "1,5", "--seed"]
 WORD = ["x", "", "TANH", "tanh ", "None", "\ud800"]
 TOO_LARGE = ["10000000000", "9" * 30, "1" + "0" * 400]
-PICTURE = ["no/folder.png", "used", "/proc/x.png", "used/file/x.png", "x" * 300]
+PICTURE = ["no/folder.png", "used", "used/" + "x" * 300 + ".png", "used/file/x.png", "x" * 300]
 NETWORK = {
     "cell": WORD,
     "units": BELOW_1 + TOO_LARGE,

@@ -164,7 +164,7 @@ def test_a_disk_too_full_for_the_number_in_the_lock(tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", no_space)
+    monkeypatch.setattr(os, "write", no_space)
     run = lf.RunFolder(tmp_path)
     with run.alone(), pytest.raises(lf.LyapflowError, match="in use by process unknown"), run.alone():
         pass
@@ -201,7 +201,7 @@ def test_two_runs_in_one_folder(tmp_path):
         lambda: lf.resume(tmp_path),
         lambda: lf.train(model(), **SETTINGS, folder=tmp_path, force=True),
     ):
-        with pytest.raises(lf.LyapflowError, match=f"is in use by process {os.getpid()}; wait for it"):
+        with pytest.raises(lf.LyapflowError, match=f"is in use by process {os.getpid()} on host .+; wait for it"):
             again()
     assert len(lf.RunFolder(tmp_path).history().training) == 0  # reading is free
     go_on.set()
@@ -238,6 +238,27 @@ def test_a_lock_that_is_held_may_hold_anything(tmp_path):
             (tmp_path / "lock").write_bytes(content)
             with pytest.raises(lf.LyapflowError, match="in use by process unknown"), other.alone():
                 pass
+
+
+def test_a_lock_names_the_host_of_whoever_has_it(tmp_path, monkeypatch):
+    run = lf.RunFolder(tmp_path)
+    for name, written in (("node-7.cluster", "node-7.cluster"), ("Ada's \x1b[2J", "Ada-s---2J"), ("", "unknown")):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: name)
+        with run.alone(), monkeypatch.context() as here:
+            here.setattr("socket.gethostname", lambda: "another")
+            with pytest.raises(lf.LyapflowError, match=f"by process {os.getpid()} on host {written}; wait for it"):
+                lf.train(model(), **SETTINGS, folder=tmp_path, force=True)
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch):
+    def none_here(descriptor, **_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    expected = lf.digest(lf.train(model(), **SETTINGS)[0])
+    monkeypatch.setattr("filelock.lock_descriptor", none_here)
+    with pytest.warns(lf.LyapflowWarning, match=r"cannot be locked \(No locks available\), so that nothing"):
+        trained, _ = lf.train(model(), **SETTINGS, folder=tmp_path)
+    assert lf.digest(trained) == expected
 
 
 def test_the_lock_does_not_live_on_in_a_child(tmp_path):
@@ -324,8 +345,9 @@ def test_what_is_no_run_cannot_go_on(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_run_killed_before_it_began_can_begin(tmp_path):
-    (tmp_path / "lock").write_text("123\n")
+@pytest.mark.parametrize("lock", ["\n123 node-7.cluster\n", "123\n", ""])
+def test_a_run_killed_before_it_began_can_begin(tmp_path, lock):
+    (tmp_path / "lock").write_text(lock)
     (tmp_path / "start.safetensors").write_bytes(b"")
     (tmp_path / f".settings.json.x{files.PART}").write_bytes(b"{")
     lf.train(model(), **SETTINGS, folder=tmp_path)

@@ -9,14 +9,18 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from lyapflow._engine.forks import in_a_child
+
 LINE = 8  # numbers of a cache line
 board = np.zeros(64, np.int64)
 INDEX = ir.IntType(64)
 _BOARD = ir.ArrayType(INDEX, board.size)
 
-_rest = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield  # type: ignore
-if hasattr(os, "register_at_fork"):  # helpers and jobs of the parent are not there
-    os.register_at_fork(after_in_child=lambda: board.fill(0))
+if os.name == "nt":
+    _rest = ctypes.windll.kernel32.SwitchToThread  # type: ignore
+else:  # where the system has nothing that lets other threads go first, a call that does nothing has to do
+    _rest = getattr(ctypes.CDLL(None), "sched_yield", ctypes.pythonapi.PyThread_get_thread_ident)
+in_a_child(lambda: board.fill(0))  # helpers and jobs of the parent are not there
 llvmlite.binding.add_symbol("lyapflow_board", board.ctypes.data)
 llvmlite.binding.add_symbol("lyapflow_rest", ctypes.cast(_rest, ctypes.c_void_p).value)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from lyapflow._engine.forks import in_a_child
+
 _lock = threading.Lock()
 _callers = 0
 _before: list[int | None] = []
@@ -37,7 +39,7 @@ def _forked() -> None:
     _lock, _callers = threading.Lock(), 0
 
 
-os.register_at_fork(after_in_child=_forked)
+in_a_child(_forked)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from lyapflow.errors import LyapflowError
 from lyapflow.learning.stopping import WINDOW
 from lyapflow.learning.tasks import TASKS
 
-WeightsName = Literal["gaussian", "orthogonal"]
 DtypeName = Literal["float64", "float32"]
 FlossName = Literal["none", "before", "during", "throughout"]
 
@@ -34,8 +33,11 @@ Gain = Annotated[
     ),
 ]
 Weights = Annotated[
-    WeightsName,
-    typer.Option(help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix."),
+    str,
+    typer.Option(
+        click_type=click.Choice(["gaussian", "orthogonal"]),
+        help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix.",
+    ),
 ]
 Dtype = Annotated[DtypeName, typer.Option(help="Floating-point numbers of the whole computation.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]

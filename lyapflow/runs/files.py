@@ -5,9 +5,10 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors.numpy
@@ -16,6 +17,9 @@ from lyapflow._checks import half_of_memory
 from lyapflow.errors import LyapflowError
 
 PART = ".lyapflow-part"  # ends the name of a file that is not yet whole
+# for a file that becomes something else after it was looked at; Windows has neither
+WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)  # a named pipe does not block
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -31,11 +35,50 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         os.unlink(name)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders: if the machine crashes now, the old file may be back
+        return
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def opened(path: str | os.PathLike, mode: str, *, create: bool = False, follow: bool = True) -> Iterator[IO[Any]]:
+    """A regular file, open; whatever else is there is refused before that, for to open it may block or do something.
+
+    Parameters
+    ----------
+    mode : str
+        As for `open`.
+    create : bool
+        Whether to make an empty file where there is none.
+    follow : bool
+        Whether the last part of the path may be a symbolic link.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    """
+    more = WITHOUT_WAITING | (0 if follow else NO_LINK) | (os.O_CREAT if create else 0)
+    if not create or os.path.lexists(path):
+        _regular(os.stat(path, follow_symlinks=follow))
+    with open(path, mode, opener=lambda name, flags: os.open(name, flags | more, 0o644)) as file:
+        _regular(os.fstat(file.fileno()))
+        yield file
+
+
+def _regular(status: os.stat_result) -> None:
+    """Raise OSError for what is no regular file."""
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError("it is a folder")
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError("it is a symbolic link")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no regular file")
 
 
 def read_whole(path: str | os.PathLike, most: int | None = None, *, follow: bool = True) -> bytes:
@@ -54,17 +97,11 @@ def read_whole(path: str | os.PathLike, most: int | None = None, *, follow: bool
         If it cannot be read, is no regular file, or too large.
     """
     limit = half_of_memory() if most is None else most
-    link = 0 if follow else os.O_NOFOLLOW
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | link)  # a named pipe does not block
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise OSError("it is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no regular file")
-        if status.st_size > limit:
-            raise OSError(f"it has {status.st_size} bytes, more than the {limit} that are read here")
-        return file.read(status.st_size)  # Python allocates as much as it is asked for
+    with opened(path, "rb", follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(f"it has {size} bytes, more than the {limit} that are read here")
+        return file.read(size)  # Python allocates as much as it is asked for
 
 
 def digest(arrays: Mapping[str, np.ndarray], more: str = "") -> str:

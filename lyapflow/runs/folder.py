@@ -1,11 +1,10 @@
 """A run folder: settings.json, start.safetensors, checkpoint.safetensors, and what is made of them at the end."""
 
-import fcntl
 import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import checkpoint, files
+from lyapflow.runs.lock import LOCK, left_behind, locked
 from lyapflow.runs.settings import read, versions, written
 from lyapflow.runs.weights import FORMAT, restored, save
 
-SETTINGS, START, CHECKPOINT, LOCK = "settings.json", "start.safetensors", "checkpoint.safetensors", "lock"
+SETTINGS, START, CHECKPOINT = "settings.json", "start.safetensors", "checkpoint.safetensors"
 MADE = ("model.safetensors", "history.npz", "picture.png", "spectrum.png", "condition.png")
 LARGEST = 2**24  # bytes of settings
-_locks: set[Any] = set()  # files by which this process keeps others from its folders
-os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _locks])  # a child would keep them when it is gone
 
 
 class RunFolder:
@@ -55,35 +53,17 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Keep other processes and threads from running here; the lock goes with the process, however it ends.
 
-        Raises LyapflowError if somebody is.
+        Raises LyapflowError if somebody is, and warns with a LyapflowWarning where files cannot be locked.
         """
         self.path = self.path.absolute()  # a callback may change the working directory
-        try:
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-            opened = os.fdopen(descriptor, "rb+")
-        except OSError as error:
-            raise self._unwritten(error) from None
-        with opened as file:
-            if os.fstat(descriptor).st_nlink > 1:
-                raise LyapflowError(f"cannot use {self.path} as a run folder: its {LOCK} is a link to another file")
+        with ExitStack() as inside:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                number = os.pread(descriptor, 20, 0).strip()
-                raise LyapflowError(
-                    f"the run folder {self.path} is in use by process "
-                    f"{number.decode() if number.isdigit() else 'unknown'}; wait for it, or choose another folder"
-                ) from None
-            with suppress(OSError):  # a full disk; the number is for others to read, the lock holds without
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                inside.enter_context(locked(self.path))
+            except OSError as error:
+                raise self._unwritten(error) from None
             for part in self.path.glob(f".*{files.PART}"):  # of a process that was killed
                 part.unlink(missing_ok=True)
-            _locks.add(file)
-            try:
-                yield
-            finally:
-                _locks.discard(file)
+            yield
 
     def create(self, training: Training, model: Any, about: Mapping[str, Any], *, force: bool = False) -> None:
         """Write settings and the Model that a run starts from; whatever an earlier run left goes first.
@@ -124,11 +104,7 @@ class RunFolder:
 
     def _left_by_a_run(self) -> set[str]:
         """What is left where a run was killed before it began; nothing if there is no lock of ours."""
-        try:
-            number = files.read_whole(self.path / LOCK, 20, follow=False).strip()
-        except OSError:
-            return set()
-        return {LOCK, START} if number.isdigit() or not number else set()
+        return {LOCK, START} if left_behind(self.path) else set()
 
     def _unwritten(self, error: Exception) -> LyapflowError:
         if isinstance(error, LyapflowError):
