@@ -1,9 +1,8 @@
 """Arguments and options of the commands: what they are called, what they take, and their help."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import click
 import typer
 
 from lyapflow.cells.registry import CELLS
@@ -11,6 +10,16 @@ from lyapflow.errors import LyapflowError
 from lyapflow.learning.stopping import WINDOW
 from lyapflow.learning.tasks import TASKS
 
+# typer reads the choices from these types
+if TYPE_CHECKING:
+    CellName = str
+    TaskName = str
+    InputName = str
+    WeightsName = str
+else:
+    CellName, TaskName = Literal[tuple(CELLS)], Literal[tuple(TASKS)]
+    InputName = Literal[(*TASKS, "gaussian", "none")]
+    WeightsName = Literal["gaussian", "orthogonal"]
 DtypeName = Literal["float64", "float32"]
 FlossName = Literal["none", "before", "during", "throughout"]
 
@@ -23,7 +32,7 @@ def _picture(place: str) -> Any:
 
 
 # a random network
-Cell = Annotated[str, typer.Option(click_type=click.Choice(list(CELLS)), help="Kind of network.")]
+Cell = Annotated[CellName, typer.Option(help="Kind of network.")]
 Units = Annotated[int, typer.Option(min=1, help="Units of the network.")]
 Gain = Annotated[
     float,
@@ -33,9 +42,8 @@ Gain = Annotated[
     ),
 ]
 Weights = Annotated[
-    str,
+    WeightsName,
     typer.Option(
-        click_type=click.Choice(["gaussian", "orthogonal"]),
         help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix.",
     ),
 ]
@@ -48,10 +56,9 @@ TrainedRun = Annotated[
     typer.Argument(help="Run folder of a network.", show_default="a random network"),
 ]
 Input = Annotated[
-    str | None,
+    InputName | None,
     typer.Option(
         "--input",
-        click_type=click.Choice([*TASKS, "gaussian", "none"]),
         help="Input: that of a task, gaussian with unit variance, or none.",
         show_default="the run's task; binary-xor for a random network",
     ),
@@ -111,7 +118,7 @@ CheckpointEpochs = Annotated[
 ]
 
 # train: the task
-Task = Annotated[str, typer.Option(click_type=click.Choice(list(TASKS)), help="Task.")]
+Task = Annotated[TaskName, typer.Option(help="Task.")]
 Delay = Annotated[
     int,
     typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs."),
