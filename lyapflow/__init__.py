@@ -15,8 +15,7 @@ from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
 from lyapflow.learning.model import Model
 from lyapflow.learning.recommended import recommended
-from lyapflow.linalg.qr import qr
-from lyapflow.linalg.qr_pullback import qr_pullback
+from lyapflow.linalg.stacks import qr, qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.forward import trajectory

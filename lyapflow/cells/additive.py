@@ -29,7 +29,7 @@ from lyapflow.cells.interface import (
 )
 from lyapflow.linalg.elementary import add_rows
 from lyapflow.linalg.products import gemm
-from lyapflow.linalg.qr import qr
+from lyapflow.linalg.stacks import qr
 
 
 def activation(cell, h, value, slope):
