@@ -19,8 +19,8 @@ tests, precision and people, and is made of `tangent` where a cell has none.
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numba.core import types
@@ -36,6 +36,23 @@ BY_VALUE = (
     "; the class has come by value from another process, or was defined again: define it, and its functions, "
     "in a module that every process imports"
 )
+
+
+class Cell(Protocol):
+    """A NamedTuple of arrays: the parameters of one step of a network, or a gradient in them."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    @property
+    def _replace(self) -> Callable[..., Self]: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+
+C = TypeVar("C", bound=Cell)
 
 
 class Sizes(NamedTuple):
@@ -157,12 +174,12 @@ def kernels(cell_class: type) -> dict[Callable, Callable]:
     return {generic: own[cell_class] for generic, own in _IMPLEMENTED.items() if cell_class in own}
 
 
-def has(cell: Any, generic: Callable) -> bool:
+def has(cell: Cell, generic: Callable) -> bool:
     """Whether the class of a cell has an implementation of a generic function."""
     return type(cell) in _IMPLEMENTED.get(generic, ())
 
 
-def checked(cell: Any, *generics: Callable) -> Any:
+def checked(cell: C, *generics: Callable) -> C:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
         raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
@@ -207,13 +224,13 @@ def _without(generic: Callable, cell_class: type) -> LyapflowError:
     )
 
 
-def transposed(cell: Any) -> Any:
+def transposed(cell: C) -> C:
     """A cell of the same class, each array as a matrix with rows along its last axis, transposed."""
     matrices = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in map(np.atleast_1d, cell))
     return type(cell)(*(np.ascontiguousarray(matrix.T) for matrix in matrices))
 
 
-def zeros_like(cell: Any) -> Any:
+def zeros_like(cell: C) -> C:
     """A cell of the same class and shapes, all zero: a gradient to add to."""
     return type(cell)(*map(np.zeros_like, cell))
 

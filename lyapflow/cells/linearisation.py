@@ -9,7 +9,8 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow.cells import interface
-from lyapflow.ensemble import over_members
+from lyapflow.cells.interface import C, Cell
+from lyapflow.ensemble import Ensemble, over_members
 
 
 @jit
@@ -24,7 +25,7 @@ def linearise(cell, turned, h, x, h_next, record, basis, DT, work):
     interface.tangent(cell, turned, record[0], basis, DT, work)
 
 
-def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
     generics = (interface.jacobian,) if interface.has(cell, interface.jacobian) else (interface.step, interface.tangent)
     cell = interface.checked(cell, *generics)
     size = interface.sizes(cell)
@@ -33,7 +34,7 @@ def _checked(cell: Any, h: Any, x: Any) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 @over_members("h", "x", check=_checked, lost=lambda checked: np.full((checked[1].size,) * 2, np.nan))
-def jacobian(cell: Any, h: ArrayLike, x: ArrayLike) -> np.ndarray:
+def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 
     Parameters

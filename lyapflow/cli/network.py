@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow.cells.interface import sizes
+from lyapflow.cells.interface import Cell, sizes
 from lyapflow.cells.registry import CELLS
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError
@@ -41,7 +41,7 @@ class RandomNetwork:
 class Chosen:
     """A network, the state that it starts from, the name of its input, and words for a title."""
 
-    cell: Any
+    cell: Cell
     h0: np.ndarray
     source: str
     title: str

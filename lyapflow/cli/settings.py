@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from lyapflow.cells.interface import Cell
 from lyapflow.cli.options import FlossName, integers
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
@@ -21,7 +22,7 @@ def task(name: str, delay: int, steps: int) -> Task:
     return named
 
 
-def optimizer(cell: Any, lr: float | None, clip: float | None) -> Adam:
+def optimizer(cell: Cell, lr: float | None, clip: float | None) -> Adam:
     """Adam for training epochs; clip 0 is no clipping."""
     advised = recommended(cell)["optimizer"]
     return Adam(

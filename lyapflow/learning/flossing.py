@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
-from lyapflow.ensemble import Members
+from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
+from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, History, Log, Recorder
@@ -23,7 +23,7 @@ from lyapflow.lyapunov.forward import doubt_layout, schedule
 
 
 def floss(
-    cell: Any,
+    cell: Cell | Ensemble,
     inputs: Callable[[int], ArrayLike] | None = None,
     *,
     steps: int | None = None,

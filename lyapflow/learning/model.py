@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow.cells.interface import DIFFERENTIABLE, checked, sizes
+from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
 from lyapflow.errors import LyapflowError
 
 
@@ -22,13 +22,13 @@ class Model(NamedTuple):
         Initial state, one for a whole batch; trained.
     """
 
-    cell: Any
+    cell: Cell
     W_out: np.ndarray
     b_out: np.ndarray
     h0: np.ndarray
 
     @classmethod
-    def random(cls, cell: Any, n_outputs: int, *, rng: np.random.Generator) -> "Model":
+    def random(cls, cell: Cell, n_outputs: int, *, rng: np.random.Generator) -> "Model":
         """A random readout for a cell: W_out ~ N(0, 1), b_out = 0, h0 = 0 (paper, App. H).
 
         Raises

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lyapflow.cells.gru import GRU
-from lyapflow.cells.interface import sizes
+from lyapflow.cells.interface import Cell, sizes
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.tanh import TanhRNN
@@ -11,7 +11,7 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 
 
-def recommended(cell: Any, *, floss: bool | None = None) -> dict[str, Any]:
+def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     """Settings of `train` to begin with, for a network of a cell's class and size.
 
     For tanh and linear networks they are the paper's: 75 exponents, or as many as units; Adam at 1e-3, clipped at 0.03.

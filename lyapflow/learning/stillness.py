@@ -1,11 +1,9 @@
 """Whether flossing has left units that a readout can learn from."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lyapflow.cells.interface import sizes
+from lyapflow.cells.interface import Cell, sizes
 from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.forward import trajectory
 
@@ -14,7 +12,7 @@ STILL = 0.1  # of the input's relative variation; healthy units have 0.3 and mor
 MOST = 0.9  # of the units
 
 
-def keeps_still(cell: Any, x: ArrayLike | None, h0: ArrayLike | None, off: np.ndarray) -> bool:
+def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.ndarray) -> bool:
     """Whether nearly all units keep still under a changing input although exponents are where they were wanted.
 
     Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows without bound. Then
@@ -42,7 +40,7 @@ def _variation(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows.std(axis=0), np.sqrt(np.mean(rows**2, axis=0))
 
 
-def warn_of_still_units(where: str, cell: Any) -> None:
+def warn_of_still_units(where: str, cell: Cell) -> None:
     warn(
         f"{where}flossing should leave units that follow the input, but nearly all {sizes(cell).units} of this "
         f"{type(cell).__name__} keep still, saturated, so that a readout sees nothing of what the exponents hold: "

@@ -8,14 +8,14 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._results import Result
-from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.cells.interface import Cell, checked, sizes, step, tangent
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
@@ -197,7 +197,7 @@ class _Problem(NamedTuple):
 
 
 def condition_number(
-    cell: Any,
+    cell: Cell,
     x: ArrayLike,
     *,
     steps: Any,
@@ -282,7 +282,7 @@ def condition_number(
     x = x[:longest, 0]
     if not equations:
         jacobians = [jacobian(cell, h, driven).ravel() for h, driven in zip(states, x)]
-        cell, x = GivenJacobians(), np.array(jacobians).reshape(longest, size.state**2)
+        cell, x = cast(Cell, GivenJacobians()), np.array(jacobians).reshape(longest, size.state**2)
     problem = _Problem(cell, x, Q, states, {t: gap * t for t in several})
     most = 5 * _bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
     _announce(a, problem)
@@ -311,7 +311,7 @@ def condition_number(
 
 
 def _predicted(
-    cell: Any, x: np.ndarray, start: np.ndarray, columns: int, steps: list[int]
+    cell: Cell, x: np.ndarray, start: np.ndarray, columns: int, steps: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exponents (columns,), and the condition number that they predict after each number of steps."""
     try:

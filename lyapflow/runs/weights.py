@@ -141,6 +141,6 @@ def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any)
     if arrays:
         raise LyapflowError(f"{path} has arrays that are no part of a {kind}: {', '.join(map(repr, arrays)):.200}")
     try:
-        return checked_model(obj) if is_model else checked(obj)
+        return checked_model(obj) if isinstance(obj, Model) else checked(obj)
     except LyapflowError as error:
         raise LyapflowError(f"{path}: {error}") from None
