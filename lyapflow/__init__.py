@@ -1,5 +1,6 @@
 """Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
 
+from lyapflow._engine.pool import set_threads
 from lyapflow._version import __version__ as __version__
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.linear import LinearRNN
@@ -54,6 +55,7 @@ __all__ = [
     "recommended",
     "resume",
     "save",
+    "set_threads",
     "stack",
     "tasks",
     "train",

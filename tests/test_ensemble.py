@@ -333,3 +333,28 @@ def test_flossing_all_exponents_of_an_ensemble_with_a_lost_member():
     assert history["exponents"].shape == (2, 2, 3)
     assert np.isfinite(history["exponents"][:, 0]).all()
     assert np.isnan(history["exponents"][:, 1]).all()
+
+
+def test_the_number_of_threads_can_be_set(monkeypatch):
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 4)
+    seen = []
+    for count in (1, 3, None):
+        lf.set_threads(count)
+        seen.append(pool.threads())
+    assert seen == [1, 3, 4]
+    for nonsense in (0, 1.5, "2", True):
+        with pytest.raises(lf.LyapflowError, match="count must be an integer at least 1"):
+            lf.set_threads(nonsense)
+    assert pool.threads() == 4
+
+
+def test_one_thread_for_stacks_too():
+    A = np.random.default_rng(0).standard_normal((6, 5, 4))
+    expected = lf.qr(A)
+    lf.set_threads(1)
+    try:
+        found = lf.qr(A)
+    finally:
+        lf.set_threads(None)
+    for mine, other in zip(found, expected):
+        np.testing.assert_array_equal(mine, other)

@@ -13,11 +13,13 @@ from typing import TypeVar, cast
 
 import numba
 
+from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 
 Result = TypeVar("Result")
 # .piece, .round: what this thread works on, and for whom
 _here = threading.local()
+_wanted: int | None = None
 _helpers: list[threading.Thread] = []
 
 
@@ -27,7 +29,33 @@ class Stopped(BaseException):
 
 def threads() -> int:
     """How many threads `each` and `start_threads` may use, the caller's among them."""
-    return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return _wanted or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+
+
+def set_threads(count: int | None) -> None:
+    """Use at most so many threads from here on, in the whole process.
+
+    No result depends on it, to the bit.
+
+    Parameters
+    ----------
+    count : int or None
+        At least 1; None for what the environment variable NUMBA_NUM_THREADS says, or all processors that this process
+        may use.
+
+    Raises
+    ------
+    LyapflowError
+        If count is not such a number.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> lf.set_threads(1)
+    >>> lf.set_threads(None)
+    """
+    global _wanted
+    _wanted = None if count is None else _checks.integer("count", count, 1)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import os
 import threading
 
+import numba
 import numpy as np
 from numba import prange
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
+from lyapflow._engine.pool import threads
 from lyapflow.errors import LyapflowError
 from lyapflow.linalg.householder import by_householder
 from lyapflow.linalg.panels import solve
@@ -36,6 +38,7 @@ class _ParallelKernel:
     def __enter__(self) -> None:
         self._lock.acquire()
         self._process = os.getpid()
+        numba.set_num_threads(min(threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
