@@ -2,8 +2,12 @@
 
 import ctypes
 import mmap
+import os
+import platform
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,8 +160,11 @@ def test_nothing_is_touched_behind_the_matrices(transpose_a, transpose_b, dtype)
     for m, n, inner in ((1, 1, 1), (5, 7, 6), (6, 8, 6), (4, 13, 3), (33, 14, 131), (40, 3, 9)):
         A, B, C, left, right = matrices(rng, m, n, inner, transpose_a, transpose_b, 0, dtype)
         C = at_the_end_of_memory(C)
-        gemm(at_the_end_of_memory(A), transpose_a, at_the_end_of_memory(B), transpose_b, 1.0, 0.0, C)
+        A, B = at_the_end_of_memory(A), at_the_end_of_memory(B)
+        gemm(A, transpose_a, B, transpose_b, 1.0, 0.0, C)
         np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
+        gemm(A, transpose_a, B, transpose_b, 1.0, 1.0, C)
+        np.testing.assert_allclose(C, 2 * left @ right, rtol=0, atol=2 * bound(left, right, dtype))
 
 
 def test_nothing_times_nothing():
@@ -172,3 +179,38 @@ def test_a_single_row_may_have_any_stride():
     C = np.zeros((1, 2))
     gemm(x, False, np.array([[1.0, 2.0], [3.0, 4.0]]), False, 1.0, 0.0, C)
     np.testing.assert_array_equal(C, [[4.0, 6.0]])
+
+
+def python(*arguments, **environment):
+    """What another process prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_no_bit_depends_on_the_width_of_vectors():
+    found = [python("-m", "tests.widths", str(width)) for width in (16, 32, 64)]
+    assert found[0] != ""
+    assert found == [found[0]] * 3
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of other processors")
+@pytest.mark.parametrize(
+    "environment, width",
+    [
+        ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}, 16),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32),  # the portable settings
+        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}, 64),
+        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "-avx512f"}, 32),
+    ],
+)
+def test_vectors_are_as_wide_as_those_of_the_processor_that_numba_compiles_for(environment, width):
+    program = "from lyapflow._engine.registers import vector_bytes; print(vector_bytes())"
+    assert python("-c", program, **environment) == f"{width}\n"

@@ -36,7 +36,7 @@ NEAREST = {
     **dict.fromkeys(
         ("qr", "panels", "cholesky_qr", "householder", "stacks", "qr_pullback"), ("qr", "flossing_gradient")
     ),
-    **dict.fromkeys(("team", "products", "tiles", "by_address"), ("products", "team")),
+    **dict.fromkeys(("team", "products", "tiles", "registers", "by_address"), ("products", "team")),
     **dict.fromkeys(("training", "flossing"), ("training", "bptt")),
     "bptt": ("bptt",),
     "adam": ("adam",),
@@ -204,8 +204,12 @@ MUTATIONS = [
     ("linalg/products.py", "j // rows * rows if", "(j // rows + 1) * rows if"),
     ("linalg/products.py", "p = min(q, depth - 4)", "p = q"),
     ("linalg/products.py", " and C.strides[1] == C.itemsize", ""),
-    ("linalg/products.py", "if transpose_B or spread or width % lanes != 0:", "if transpose_B or spread:"),
-    ("linalg/tiles.py", "code.multiply_add(betas, code.load(code.vector, *place), result)", "result"),
+    ("linalg/products.py", "if transpose_B or spread or (width % lanes != 0 and not MASKS):", "if transpose_B or spread:"),
+    ("linalg/tiles.py", "code.multiply_add(betas, before, result)", "result"),
+    ("linalg/tiles.py", "code.load(code.vector, right, beside, mask=mask)", "code.load(code.vector, right, beside)"),
+    ("linalg/tiles.py", "before = code.load(code.vector, *place, mask=mask)", "before = code.load(code.vector, *place)"),
+    ("linalg/tiles.py", "code.store(result, *place, mask=mask)", "code.store(result, *place)"),
+    ("_engine/registers.py", ")) == 1:", ")) >= 1:"),
     ("linalg/products.py", "if part == LOWER_FACTOR else depth", "if part >= LOWER_FACTOR else depth"),
     ("linalg/products.py", "A, B, C, m, n = B, A, C.T, n, m", "A, B, C, m, n = B, A, C, n, m"),
     ("linalg/qr_pullback.py", "Q, True, -1.0, 1.0, M,", "Q, True, 1.0, 1.0, M,"),

@@ -2,10 +2,10 @@
 
 BLAS copies its factors into another layout before it multiplies, which pays for matrices that are larger than those of
 a recurrent network, and for many rows. Here a product is made tile by tile from factors where they lie; of the second
-one a panel is copied only to be transposed, to be filled up to whole vectors, or where its rows are far apart. Every
-entry is summed term by term, 128 at a time, so that it depends neither on what is computed beside it nor on the width
-of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns are shared with those who help
-(`lyapflow._engine.team`), which changes no bit. Nothing is allocated.
+one a panel is copied only to be transposed, where its rows are far apart, or to be filled up to whole vectors where
+those have no masks. Every entry is summed term by term, 128 at a time, so that it depends neither on what is computed
+beside it nor on the width of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns are
+shared with those who help (`lyapflow._engine.team`), which changes no bit. Nothing is allocated.
 """
 
 from numba.core import types
@@ -18,7 +18,7 @@ from lyapflow._engine.jobs import in_parts
 from lyapflow._engine.team import share, start_helpers
 from lyapflow._engine.views import on_stack, window
 from lyapflow.linalg import lapack
-from lyapflow.linalg.tiles import ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
+from lyapflow.linalg.tiles import MASKS, ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
@@ -34,8 +34,8 @@ WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
 
 @jit(inline="always")
 def _pack(B, transpose_B, start, j, width, panel):
-    """What of op(B) stands in rows from start and columns from j, into panel; zeros beyond its width."""
-    depth, whole = panel.shape
+    """What of op(B) stands in rows from start and columns from j, into panel; zeros beyond if tiles read them."""
+    depth, whole = len(panel), width if MASKS else panel.shape[1]
     zero = panel.dtype.type(0.0)
     to, to_row = address(panel), panel.strides[0]
     across = 4 if transpose_B else VECTOR // panel.itemsize
@@ -74,7 +74,7 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
         last = min(depth, i + rows - start) if part == LOWER_FACTOR else depth
         if first >= last:
             continue
-        whole = top == i and width == vectors * lanes and C.strides[1] == C.itemsize
+        whole = top == i and (MASKS or width == vectors * lanes) and C.strides[1] == C.itemsize
         c, c_row = address(C) + i * C.strides[0] + j * C.itemsize, C.strides[0]
         if not whole:
             c, c_row = address(edge), edge.strides[0]
@@ -84,17 +84,17 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
         left, right, inner = a + top * a_row + first * a_inner, b + first * b_row, last - first
         if rows == 1:
             if vectors == 1:
-                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
             elif vectors == 2:
-                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
             else:
-                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
         elif vectors == 1:
-            tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+            tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
         elif vectors == 2:
-            tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+            tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
         else:
-            tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, inner, alpha, beta)
+            tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
         if not whole:
             for r in range(i - top, rows):
                 for v in range(width):
@@ -130,7 +130,7 @@ def _columns(job, number):
             # four vectors are two and two: a tile of one waits for its sums
             width = wide - lanes if wide < stop - j <= wide + lanes else min(wide, stop - j)
             b, b_row = address(B) + start * B.strides[0] + j * C.itemsize, B.strides[0]
-            if transpose_B or spread or width % lanes != 0:
+            if transpose_B or spread or (width % lanes != 0 and not MASKS):
                 _pack(B, transpose_B, start, j, width, window(panel, 0, depth))
                 b, b_row = address(panel), panel.strides[0]
             a = address(A) + start * a_inner

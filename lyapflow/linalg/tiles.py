@@ -1,14 +1,17 @@
-"""What a matrix product does in registers, as LLVM instructions on vectors of a fixed width.
+"""What a matrix product does in registers, as LLVM instructions on vectors as wide as the processor's.
 
 Loops in Numba leave the choice of vectors and registers to LLVM, which finds a third of the speed. Addresses are
-integers, strides are in bytes, and nothing need be aligned.
+integers, strides are in bytes, and nothing need be aligned. The width changes no bit of a product.
 """
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-VECTOR = 32  # bytes: of AVX2; where vectors are shorter or cannot fuse, BLAS would be faster
+from lyapflow._engine.registers import vector_bytes
+
+VECTOR = vector_bytes()
+MASKS = VECTOR == 64  # AVX-512 loads and stores the first lanes of a vector as fast as all of them
 ROWS, VECTORS = 4, 3  # of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
@@ -27,17 +30,37 @@ class _Code:
             address = self.builder.add(address, offset)
         return self.builder.inttoptr(address, kind.as_pointer())
 
-    def load(self, kind, address, *offsets):
-        return self.builder.load(self._at(kind, address, offsets), align=self.bytes_each)
+    def load(self, kind, address, *offsets, mask=None):
+        """What is at an address; a mask leaves zeros in the other lanes, and does not touch their memory."""
+        place = self._at(kind, address, offsets)
+        if mask is None:
+            return self.builder.load(place, align=self.bytes_each)
+        zeros = ir.Constant(kind, [0.0] * kind.count)
+        return self._masked("load", kind, [place, ir.Constant(_LANE, self.bytes_each), mask, zeros])
 
-    def store(self, value, address, *offsets):
-        self.builder.store(value, self._at(value.type, address, offsets), align=self.bytes_each)
+    def store(self, value, address, *offsets, mask=None):
+        place = self._at(value.type, address, offsets)
+        if mask is None:
+            self.builder.store(value, place, align=self.bytes_each)
+        else:
+            self._masked("store", ir.VoidType(), [value, place, ir.Constant(_LANE, self.bytes_each), mask])
+
+    def _masked(self, what, result, given):
+        name = f"llvm.masked.{what}.v{self.vector.count}f{8 * self.bytes_each}.p0"
+        kind = ir.FunctionType(result, [value.type for value in given])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), given)
+
+    def first_lanes(self, count):
+        """A mask of so many."""
+        numbers = ir.Constant(ir.VectorType(_INDEX, self.vector.count), list(range(self.vector.count)))
+        return self.builder.icmp_signed("<", numbers, self.spread(count))
 
     def shuffle(self, a, b, lanes):
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
 
     def spread(self, value):
-        one = self.builder.insert_element(ir.Constant(self.vector, ir.Undefined), value, ir.Constant(_LANE, 0))
+        nothing = ir.Constant(ir.VectorType(value.type, self.vector.count), ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.Constant(_LANE, 0))
         return self.shuffle(one, one, [0] * self.vector.count)
 
     def multiply_add(self, a, b, c):
@@ -48,27 +71,32 @@ class _Code:
 
 
 def _tile_function(module, rows, vectors, bits):
-    """``C = alpha A B + beta C`` for a tile of C, as a function: alone, its pointers stay in registers, too."""
+    """``C = alpha A B + beta C`` for a tile of C, as a function: alone, its pointers stay in registers, too.
+
+    Where there are masks, the last vector of a row may have fewer columns than lanes.
+    """
     number = ir.DoubleType() if bits == 64 else ir.FloatType()
-    kind = ir.FunctionType(ir.VoidType(), [_INDEX] * 8 + [number] * 2)
+    kind = ir.FunctionType(ir.VoidType(), [_INDEX] * 9 + [number] * 2)
     function = cgutils.get_or_insert_function(module, kind, f"lyapflow_tile_{rows}_{vectors}_f{bits}")
     if not function.is_declaration:
         return function
     function.linkage = "linkonce_odr"
     for attribute in ("noinline", "nounwind", "optsize"):  # optsize: a loop unrolled would take more registers
         function.attributes.add(attribute)
-    a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta = function.args
-    before, loop, after = (function.append_basic_block(name) for name in ("before", "loop", "after"))
-    builder = ir.IRBuilder(before)
+    a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta = function.args
+    start, loop, after = (function.append_basic_block(name) for name in ("start", "loop", "after"))
+    builder = ir.IRBuilder(start)
     code = _Code(builder, bits, VECTOR * 8 // bits)
-    across = [ir.Constant(_INDEX, v * VECTOR) for v in range(vectors)]
+    in_last = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * code.vector.count))
+    masks = [None] * (vectors - 1) + [code.first_lanes(in_last) if MASKS else None]
+    across = [(ir.Constant(_INDEX, v * VECTOR), mask) for v, mask in enumerate(masks)]
     a_offsets, c_offsets = ([builder.mul(row, ir.Constant(_INDEX, r)) for r in range(rows)] for row in (a_row, c_row))
     builder.branch(loop)
 
     builder.position_at_end(loop)
     left, right, remaining = (builder.phi(_INDEX) for _ in range(3))
     sums = [[builder.phi(code.vector) for _ in across] for _ in a_offsets]
-    row_of_b = [code.load(code.vector, right, beside) for beside in across]
+    row_of_b = [code.load(code.vector, right, beside, mask=mask) for beside, mask in across]
     added = []
     for offset, sums_of_row in zip(a_offsets, sums):
         entry = code.spread(code.load(code.number, left, offset))
@@ -78,24 +106,25 @@ def _tile_function(module, rows, vectors, bits):
     rounds.append((remaining, inner, builder.sub(remaining, one)))
     rounds += [(s, zero, n) for sums_of_row, new in zip(sums, added) for s, n in zip(sums_of_row, new)]
     for phi, first, following in rounds:
-        phi.add_incoming(first, before)
+        phi.add_incoming(first, start)
         phi.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed(">", remaining, one), loop, after)
 
     builder.position_at_end(after)
     alphas, betas = code.spread(alpha), code.spread(beta)
     results = [
-        (builder.fmul(alphas, n), c, down, beside)
+        (builder.fmul(alphas, n), mask, c, down, beside)
         for down, new in zip(c_offsets, added)
-        for n, beside in zip(new, across)
+        for n, (beside, mask) in zip(new, across)
     ]
     with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(number, 0.0))) as (alone, together):
         with alone:
-            for result, *place in results:
-                code.store(result, *place)
+            for result, mask, *place in results:
+                code.store(result, *place, mask=mask)
         with together:
-            for result, *place in results:
-                code.store(code.multiply_add(betas, code.load(code.vector, *place), result), *place)
+            for result, mask, *place in results:
+                before = code.load(code.vector, *place, mask=mask)
+                code.store(code.multiply_add(betas, before, result), *place, mask=mask)
     builder.ret_void()
     return function
 
@@ -111,15 +140,15 @@ def address(typingctx, array):
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta):
-    """``C = alpha A B + beta C`` for a tile of C of so many rows and vectors; inner > 0 terms in each sum."""
+def tile(typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta):
+    """``C = alpha A B + beta C`` for a tile of C of so many rows, vectors and columns; inner > 0 terms in each sum."""
 
     def codegen(context, builder, signature, values):
         bits = signature.args[-1].bitwidth
         builder.call(_tile_function(builder.module, rows.literal_value, vectors.literal_value, bits), values[2:])
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, inner, alpha, beta), codegen
+    return types.void(rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta), codegen
 
 
 @intrinsic
