@@ -1,4 +1,4 @@
-"""Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (gradient flossing)."""
+"""Lyapunov spectra of recurrent networks: measured, with exact gradients, and controlled (gradient flossing)."""
 
 from lyapflow._engine.pool import set_threads
 from lyapflow._version import __version__ as __version__
