@@ -121,7 +121,9 @@ def test_a_batch_in_pieces_is_one_batch(cell_class, small_pieces, monkeypatch):
     for threads in (1, 2, 3, 4):
         monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
         results.append(bptt(model, size, x, y, options["first"], "mse"))
-    monkeypatch.setattr("lyapflow.learning.bptt.steps_per_segment", lambda *_: 1)  # back to Python as often as can be
+    monkeypatch.setattr(
+        "lyapflow.learning.sequences.steps_per_segment", lambda *_: 1
+    )  # back to Python as often as can be
     results.append(bptt(model, size, x, y, options["first"], "mse"))
     value, gradient, outputs = results[0]
     for again in results[1:]:

@@ -10,7 +10,7 @@ import lyapflow as lf
 from lyapflow.cells.interface import sizes
 from lyapflow.precision import cells
 from lyapflow.precision.arithmetic import Balls, Undecided, arithmetic, exact
-from lyapflow.precision.condition import _rounded
+from lyapflow.precision.products import _rounded
 from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import log_singular_values
 from lyapflow.precision.spectrum import exponents
@@ -255,7 +255,7 @@ def test_units_that_cancel_are_at_zero_exactly(backend):
 
 @each_backend
 def test_rank_that_nothing_shows_is_not_searched_for_ever(backend, monkeypatch):
-    monkeypatch.setattr("lyapflow.precision.condition.rank", lambda T: len(T[0]))
+    monkeypatch.setattr("lyapflow.precision.products.rank", lambda T: len(T[0]))
     found = lf.condition_number(linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend)
     assert found.log_kappa[0] == 0.0 and np.isnan(found.log_kappa[1])
     assert "from step 3 on" in found.reason

@@ -4,11 +4,10 @@ The product ``T_t = D_{t-1} ... D_τ`` is rounded to the bits that are asked for
 more of them. Singular values that are 2^-bits of the largest one drown in that rounding; the proof notices.
 """
 
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,14 +21,10 @@ from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
 from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
 from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
-from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, arithmetic, exact
-from lyapflow.precision.cells import GivenJacobians, known, move
-from lyapflow.precision.residues import Residues, rank
-from lyapflow.precision.singular_values import Tell, log_singular_values
+from lyapflow.precision.arithmetic import Arithmetic, arithmetic
+from lyapflow.precision.cells import GivenJacobians, known
+from lyapflow.precision.products import MOST, PROVED, Found, Problem, bits_of, trusted
 
-GUARD = 64  # bits that are computed beyond those of the result
-PROVED = 1e-6  # relative error with which a singular value is reported
-MOST = 10**6  # bits
 UNKNOWN = 1024  # bits that are allowed for an exponent that is unknown
 LONG = 60.0  # seconds of work that a warning announces
 
@@ -79,10 +74,10 @@ class ConditionNumber(Result):
     exact_jacobians: bool = True
 
 
-def _announce(a: Arithmetic, problem: "_Problem") -> None:
+def _announce(a: Arithmetic, problem: Problem) -> None:
     """Say roughly what more than a minute of work will take: n^3 bits per step and per set of singular values."""
     n, m = problem.Q.shape
-    bits = [_bits_of(log_kappa) for log_kappa in problem.expected.values()]
+    bits = [bits_of(log_kappa) for log_kappa in problem.expected.values()]
     products = n * max(problem.expected) * (60 + 0.1 * max(bits))
     seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
     if seconds > LONG:
@@ -92,108 +87,6 @@ def _announce(a: Arithmetic, problem: "_Problem") -> None:
             f"{math.ceil(seconds / 60)} minutes here, as n^3 times steps and bits: ask for fewer steps, "
             f"or for fewer columns by m={faster}"
         )
-
-
-class _Found(NamedTuple):
-    logs: list[float]  # of the singular values that are not zero
-    error: float
-    rank: int
-
-
-Known = dict[int, _Found]
-
-
-def _tell_part(tell: Callable[[float, int], None], t: int, bits: int, share: float) -> None:
-    tell(max(0.0, t - 1 + share), bits)
-
-
-def _bits_of(log_kappa: float) -> int:
-    """Bits that should do for a condition number of about this size."""
-    return min(MOST, 2 * GUARD + int(1.1 * log_kappa / math.log(2.0)))
-
-
-def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
-    with a.precision(bits):
-        largest = max(abs(a.middle(v)) for row in T for v in row)
-        widest = max(a.radius(v) for row in T for v in row)
-        if widest * a.number(2.0) ** (bits + 8) > largest:
-            raise Undecided
-        return [[+v for v in row] for row in T]
-
-
-def _log_singular_values(a: Arithmetic, T: Matrix, full: int, bits: int, expected: float, tell: Tell) -> _Found:
-    """Of a product, rounded to so many bits, with no more of them than it takes, since most need far fewer."""
-    if full == 0:
-        return _Found([], 0.0, 0)
-    T, precision = _rounded(a, T, bits), _bits_of(expected)
-    while True:
-        precision = min(precision, bits + GUARD)
-        with a.precision(precision):
-            logs, error = log_singular_values(a, T, full, tell)
-        if error <= PROVED or precision == bits + GUARD:
-            return _Found(logs, error, full)
-        precision *= 2
-
-
-class _Problem(NamedTuple):
-    """What to multiply: a cell and its input as exact float64 numbers."""
-
-    cell: Any
-    x: np.ndarray
-    Q: np.ndarray
-    states: np.ndarray  # (1, n_state): h0 alone, or (T, n_state)
-    expected: dict[int, float]  # logarithm of the condition number after each number of steps that is wanted
-
-    def exactly(self, a: Any) -> tuple[Any, Matrix, Matrix, Matrix]:
-        """Cell, input, states (the first, or all that are known) and Q in an arithmetic."""
-        cell = type(self.cell)(*(exact(a, array) for array in self.cell))
-        return cell, exact(a, self.x), exact(a, self.states), exact(a, self.Q)
-
-    def products(self, a: Arithmetic, bits: int, growth: int) -> Iterator[tuple[int, Matrix, int]]:
-        """(t, T_t Q, a bound on its rank) for each t, where a step widens balls by so many bits at most.
-
-        So fewer and fewer bits are carried: what the first steps round is what grows. The bound is that of
-        `expected` steps; of others it is the number of columns.
-        """
-        residues = Residues(a)
-        (cell, x, states, T), (same_cell, same_x, same_states, same_T) = map(self.exactly, (a, residues))
-        zero, last = a.number(0.0), max(self.expected)
-        h, same_h = states[0], same_states[0]
-        for t in range(last + 1):
-            # outside of any precision, which whoever stops here would not restore
-            yield t, T, rank(same_T) if t in self.expected else len(T[0])
-            if t == last:
-                break
-            if t < len(states):
-                h, same_h = states[t], same_states[t]
-            a.decisions.clear()
-            with a.precision(bits + GUARD + growth * (last - t)):
-                h, T = move(cell, a, h, x[t], T)
-            same_h, same_T = move(same_cell, residues, same_h, same_x[t], same_T)
-            h = [v if same else zero for v, same in zip(h, same_h)]
-            T = [[v if same else zero for v, same in zip(*rows)] for rows in zip(T, same_T)]
-
-    def solve(self, a: Arithmetic, bits: int, tell: Callable[[float, int], None], known: Known, last: bool) -> Known:
-        """Singular values of the products, rounded to so many bits, that are not known.
-
-        Unless this is the last try, it ends where bits do not suffice.
-        """
-        growth, found = 4, dict(known)
-        while True:
-            try:
-                for t, T, full in self.products(a, bits, growth):
-                    if t in self.expected and t not in found:
-                        part = functools.partial(_tell_part, tell, t, bits)
-                        found[t] = _log_singular_values(a, T, full, bits, self.expected[t], part)
-                        if found[t].error > PROVED and not last:
-                            return found
-                    tell(t, bits)
-                return found
-            except Undecided:
-                growth *= 2
-                if growth * max(self.expected) > 16 * bits + 2**14:
-                    columns = self.Q.shape[1]
-                    return {t: _Found([], math.inf, columns) for t in self.expected} | found
 
 
 def condition_number(
@@ -275,18 +168,11 @@ def condition_number(
     finite = exponents[np.isfinite(exponents)]
     gap = float(np.ptp(finite)) if finite.size else 0.0
     longest = max(several)
-    equations = known(cell)
-    states = start
-    if float64_states or not equations:
-        states = np.concatenate([start, trajectory(cell, x[:, 0], start[0])[:-1]])[: max(1, longest)]
     x = x[:longest, 0]
-    if not equations:
-        jacobians = [jacobian(cell, h, driven).ravel() for h, driven in zip(states, x)]
-        cell, x = cast(Cell, GivenJacobians()), np.array(jacobians).reshape(longest, size.state**2)
-    problem = _Problem(cell, x, Q, states, {t: gap * t for t in several})
-    most = 5 * _bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
+    problem = _problem(cell, x, start, Q, {t: gap * t for t in several}, float64_states)
+    most = 5 * bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
     _announce(a, problem)
-    found, used = _trusted(a, problem, bits, most, progress)
+    found, used = trusted(a, problem, bits, most, progress)
     lost = [t for t in several if found[t].error > PROVED]
     values: dict[str, Any] = {
         "steps": np.array(several),
@@ -305,9 +191,22 @@ def condition_number(
         exponents=exponents,
         bits=used,
         proved=a.proves,
-        exact_jacobians=equations,
+        exact_jacobians=known(cell),
         reason=f"{used} bits do not show all singular values from step {min(lost)} on" if lost else None,
     )
+
+
+def _problem(
+    cell: Cell, x: np.ndarray, start: np.ndarray, Q: np.ndarray, expected: dict[int, float], float64_states: bool
+) -> Problem:
+    """What to multiply: by the cell's equations or, where it has none, the Jacobians of float64 arithmetic."""
+    if known(cell) and not float64_states:
+        return Problem(cell, x, Q, start, expected)
+    states = np.concatenate([start, trajectory(cell, x, start[0])[:-1]]) if len(x) else start
+    if known(cell):
+        return Problem(cell, x, Q, states, expected)
+    jacobians = [jacobian(cell, h, driven).ravel() for h, driven in zip(states, x)]
+    return Problem(GivenJacobians(), np.array(jacobians).reshape(len(x), start.size**2), Q, states, expected)
 
 
 def _predicted(
@@ -324,32 +223,6 @@ def _predicted(
     return exponents, np.array(predicted_condition(exponents, steps))
 
 
-def _padded(found: _Found, m: int) -> list[float]:
+def _padded(found: Found, m: int) -> list[float]:
     """All m logarithms: NaN where they are not trusted, minus infinity for the singular values that are zero."""
     return found.logs + [-math.inf] * (m - found.rank) if found.error <= PROVED else [math.nan] * m
-
-
-def _trusted(
-    a: Arithmetic, problem: _Problem, bits: int | None, most: int, tell: Callable[[float, int], None]
-) -> tuple[Known, int]:
-    """Singular values with errors, proved or from repetition, and the bits that they took, `most` at most."""
-    now = bits or _bits_of(max(problem.expected.values()))
-    known: Known = {}
-    while True:
-        last = bits is not None or now + now // 2 > min(most, MOST)
-        found = problem.solve(a, now, tell, known, last)
-        if not a.proves:
-            again = problem.solve(a, now + GUARD, tell, known, last)
-            found = {t: _compared(f, again[t]) for t, f in found.items() if t in again}
-        known = {t: f for t, f in found.items() if f.error <= PROVED}
-        if last or len(known) == len(problem.expected):
-            return found, now
-        now += now // 2
-
-
-def _compared(found: _Found, other: _Found) -> _Found:
-    """With the difference from what a higher precision gives as an estimate of the error."""
-    if len(other.logs) != len(found.logs):
-        return found._replace(error=math.inf)
-    differences = (abs(p - q) for p, q in zip(found.logs, other.logs))
-    return found._replace(error=max(found.error, 2.0 * max(differences, default=0.0)))
