@@ -41,8 +41,8 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.recommended import recommended
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import Training
-from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.condition import condition_number
 from lyapflow.progress import Progress, add_column, long_product
 from lyapflow.runs.folder import RunFolder

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import lyapflow as lf
 from lyapflow._trees import map_arrays
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 from tests.exact_systems import MatrixProduct
 from tests.gradcheck import random_cell
 from tests.test_cells import each_dtype

@@ -10,8 +10,8 @@ import lyapflow as lf
 from lyapflow.cells.interface import step, tangent
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
 from lyapflow.lyapunov.error_bars import error_bars, excess, returns, same_input
-from lyapflow.lyapunov.rounding import rounding_errors
-from lyapflow.lyapunov.spectrum import problem
+from lyapflow.lyapunov.problem import problem
+from lyapflow.lyapunov.rounding import measured_errors
 from lyapflow.precision.arithmetic import arithmetic, exact
 from lyapflow.precision.spectrum import exponents
 from tests.exact_systems import CatMap, DelayedHenonMap, LogisticMap, MatrixProduct
@@ -264,7 +264,7 @@ def test_rounding_errors_are_measured():
     for seed in range(12):
         cell, x, h0 = delay_line_behind_a_network(np.random.default_rng(seed), (4, 6, 38)[seed % 3], steps=80)
         given = problem((step, tangent), cell, x, 3, None, h0, None, 1, 0, 0)
-        errors = rounding_errors(given.cell, given.size, given.x, given.start, given.block, given.plan)
+        errors = measured_errors(given)
         a = arithmetic(None)
         with a.precision(300):
             mp = exponents(a, lf.TanhRNN(*(exact(a, array) for array in cell)), x, h0, given.block.T)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import lyapflow as lf
 from lyapflow._trees import arrays, map_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.lyapunov.forward import new_tape
+from lyapflow.lyapunov.sweep import new_tape
 from tests import high_precision
 from tests.exact_systems import CatMap, HenonMap
 from tests.gradcheck import norm, random_cell, relative_error
@@ -232,9 +232,9 @@ def test_chunks_and_segments_do_not_matter(monkeypatch, rows, steps):
         return [*arrays(flossing), *arrays(task)]
 
     expected = results()
-    monkeypatch.setattr("lyapflow.lyapunov.pullback.ROWS_PER_CHUNK", rows)
-    monkeypatch.setattr("lyapflow.lyapunov.pullback.steps_per_segment", lambda size, vectors: steps)
-    monkeypatch.setattr("lyapflow.lyapunov.forward.steps_per_segment", lambda size, vectors: steps)
+    monkeypatch.setattr("lyapflow.lyapunov.segments.ROWS_PER_CHUNK", rows)
+    for file in ("segments", "sweep", "pullback"):
+        monkeypatch.setattr(f"lyapflow.lyapunov.{file}.steps_per_segment", lambda size, vectors: steps)
     for a, b in zip(results(), expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
@@ -243,7 +243,7 @@ def test_chunks_and_segments_do_not_matter(monkeypatch, rows, steps):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("t_ons", "transient", "q_transient"), [(1, 0, 0), (3, 7, 8), (1, 90, 0)])
 def test_checkpoints_give_the_same_bits(monkeypatch, cell_class, dtype, t_ons, transient, q_transient):
-    monkeypatch.setattr("lyapflow.lyapunov.pullback.ROWS_PER_CHUNK", 12)
+    monkeypatch.setattr("lyapflow.lyapunov.segments.ROWS_PER_CHUNK", 12)
     rng = np.random.default_rng(0)
     cell, x = cell_class.random(6, 1, rng=rng, dtype=dtype), rng.standard_normal((101, 2, 1)).astype(dtype)
     options = {"t_ons": t_ons, "transient": transient, "q_transient": q_transient}
@@ -251,8 +251,8 @@ def test_checkpoints_give_the_same_bits(monkeypatch, cell_class, dtype, t_ons, t
     pieces = set()
     for memory in (0, 5e3, 2e4, 5e4):
         monkeypatch.setattr(
-            "lyapflow.lyapunov.flossing_loss.new_tape",
-            lambda *a, full, **k: (pieces.add(a[3].steps if full else 0), new_tape(*a, full=full, **k))[1],
+            "lyapflow.lyapunov.tape.new_tape",
+            lambda given, full: (pieces.add(given.plan.steps if full else 0), new_tape(given, full=full))[1],
         )
         loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 3, memory=memory, **options)
         assert loss == whole[0]

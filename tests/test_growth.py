@@ -6,7 +6,7 @@ import pytest
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
 from lyapflow.lyapunov import growth
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 from tests.test_cells import each_cell
 from tests.test_deficiency import exact_exponents
 

@@ -20,8 +20,9 @@ from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
 from lyapflow.linalg.products import call_help, gemm
-from lyapflow.lyapunov.forward import state_lost, steps_per_segment
-from lyapflow.lyapunov.pullback import gradient_lost, steps_per_chunk
+from lyapflow.lyapunov.pullback import gradient_lost
+from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
+from lyapflow.lyapunov.sweep import state_lost
 
 LOSSES = ("cross_entropy", "mse")
 WORTH = 2.5e7  # floating-point operations of a piece that is worth a thread

@@ -1,86 +1,66 @@
 """Which vectors of a tangent block are lost exactly: the sweep once more, modulo a prime."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import breathe
-from lyapflow.cells.interface import Sizes, step, tangent, transposed
+from lyapflow.cells.interface import step
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.modular import independent, multiply, residues
-from lyapflow.lyapunov.forward import steps_per_segment
+from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.segments import jacobians_per_segment
+from lyapflow.lyapunov.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
+from lyapflow.lyapunov.sweep import drive
+
+
+class _Workspace(NamedTuple):
+    """The state of one trajectory, and scratch of a step."""
+
+    h: np.ndarray  # (1, n_state)
+    h_next: np.ndarray  # (1, n_state)
+    record: np.ndarray  # (1, n_record)
+    jacobian: JacobianWorkspace
 
 
 @jit
-def linearise(cell, turned, h, x, h_next, record, basis, DT, work):
-    """Next state, and D^T: the rows ``D e_i``, which are the tangents of the basis."""
-    step(cell, turned, h, x, h_next, record)
-    tangent(cell, turned, record[0], basis, DT, work)
-
-
-@jit
-def _carry(cell, turned, x, start, stop, transient, h, h_next, record, basis, DT, work, block, block_next):
+def _carry(drive, start, stop, work, block, block_next):
+    """Take state and block through the steps from start to stop."""
+    cell, transposed, jacobian = drive.cell, drive.transposed, work.jacobian
     for t in range(start, stop):
-        if t < transient:
-            step(cell, turned, h, x[t], h_next, record)
+        if t < drive.plan.transient:
+            step(cell, transposed, work.h, drive.x[t], work.h_next, work.record)
         else:
-            linearise(cell, turned, h, x[t], h_next, record, basis, DT, work)
-            residues(DT, DT)
-            multiply(block, DT, block_next)
+            linearise(cell, transposed, work.h, drive.x[t], work.h_next, work.record, jacobian)
+            residues(jacobian.DT, jacobian.DT)
+            multiply(block, jacobian.DT, block_next)
             copy(block_next, block)
-        copy(h_next, h)
+        copy(work.h_next, work.h)
 
 
 class ExactBlock:
     """A tangent block ``D_t ... D_0 Q`` of float64 numbers, exactly, as residues modulo a prime.
 
     It is carried no further than it is asked for: most sweeps never ask.
-
-    Parameters
-    ----------
-    x : array (T, 1, m)
-    h0 : array (1, n_state)
-    block : array (k, n_state)
-    transient : int
-        First steps, which move the state alone.
     """
 
-    def __init__(
-        self, cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, transient: int
-    ) -> None:
-        n = size.state
-        self.cell, self.x, self.transient, self.t = cell, x, transient, 0
-        self.block = np.empty_like(block)
-        residues(block, self.block)
-        self._turned = transposed(cell)
-        self._state = h0.copy()
-        self._scratch = (
-            np.empty_like(h0),
-            np.empty((1, size.record)),
-            np.eye(n),
-            np.empty((n, n)),
-            np.empty((n, size.tangent_work)),
-        )
-        self._segment = -(-steps_per_segment(size, n) // 16)
+    def __init__(self, given: Problem) -> None:
+        size, h0 = given.size, given.h0
+        self._drive, self.t = drive(given), 0
+        self.block = np.empty_like(given.block)
+        residues(given.block, self.block)
+        record = np.empty((1, size.record))
+        self._work = _Workspace(h0.copy(), np.empty_like(h0), record, jacobian_workspace(size))
+        self._segment = jacobians_per_segment(size)
 
     def lost(self, t: int) -> list[int]:
         """Vectors that depend, after step t, on those before them."""
+        block_next = np.empty_like(self.block)
         while self.t <= t:
             breathe()
             stop = min(self.t + self._segment, t + 1)
-            _carry(
-                self.cell,
-                self._turned,
-                self.x,
-                self.t,
-                stop,
-                self.transient,
-                self._state,
-                *self._scratch,
-                self.block,
-                np.empty_like(self.block),
-            )
+            _carry(self._drive, self.t, stop, self._work, self.block, block_next)
             self.t = stop
         kept = np.empty(len(self.block), bool)
         independent(self.block.copy(), kept)

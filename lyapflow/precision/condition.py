@@ -19,8 +19,9 @@ from lyapflow.cells.interface import checked, sizes, step, tangent
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
-from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
-from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
+from lyapflow.lyapunov.problem import default_block, initial_state, inputs
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, arithmetic, exact
 from lyapflow.precision.cells import known, move
 from lyapflow.precision.residues import Residues, rank
