@@ -145,7 +145,9 @@ def targets(target: Any, k: int) -> np.ndarray:
 
 def _flossing(given: Problem, wanted: np.ndarray, memory: float, average: str) -> tuple[float, Any, np.ndarray]:
     """Loss, gradient and exponents, from a sweep ahead and one back for each trajectory."""
-    batch, counted, starts = len(given.h0), given.plan.ends[-1], piece_starts(given, memory)
+    batch = len(given.h0)
+    counted = given.plan.ends[-1]
+    starts = piece_starts(given, memory)
     try:
         sweeps = each_trajectory(lambda b: taped_sweep(given.alone(b), starts), batch)
     except Diverged as error:
@@ -155,14 +157,17 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float, average: str) -
 
     growth = np.array([taped.growth for taped in sweeps])
     exponents = growth.sum(axis=0) / (counted * batch)
-    off = growth / counted - wanted if average == "loss" else (exponents - wanted)[None]  # a row for each, or for all
-    growth_bar = np.broadcast_to(2.0 * off / (counted * batch), growth.shape)
+    # a row for each trajectory, or one for all
+    off = growth / counted - wanted if average == "loss" else (exponents - wanted)[None]
+    loss = float(np.vdot(off, off)) / len(off)
 
+    # the loss depends on each trajectory through its counted growth alone
+    growth_bar = np.broadcast_to(2.0 * off / (counted * batch), growth.shape)
     gradients = each_trajectory(lambda b: retreat(sweeps[b], growth_bar[b]), batch)
     gradient = type(given.cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
     if not all(np.isfinite(a).all() for a in gradient):
         raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")
-    return float(np.vdot(off, off)) / len(off), gradient, exponents.astype(given.x.dtype)
+    return loss, gradient, exponents.astype(given.x.dtype)
 
 
 def _with_way_out(error: Diverged, given: Problem) -> Diverged:

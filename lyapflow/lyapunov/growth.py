@@ -61,6 +61,13 @@ class Growth(NamedTuple):
         )
 
 
+class _Unclear(NamedTuple):
+    """What is not clear of a block's k vectors, as in `Growth`."""
+
+    unknown: np.ndarray
+    below_rounding: np.ndarray
+
+
 class _Workspace(NamedTuple):
     """Scratch of `_advance_by_jacobians` for a block (k, n_state)."""
 
@@ -70,44 +77,52 @@ class _Workspace(NamedTuple):
 
 
 @jit
-def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, unknown, below_rounding, work):
-    """Take steps from start on, one by one and each from D itself, until one leaves nothing in doubt.
+def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, unclear, work):
+    """Take steps, each from D itself, from start on until one leaves nothing in doubt.
 
-    Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing step and
-    NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are left.
+    Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing
+    step and NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are
+    left.
     """
     cell, transposed, plan = drive.cell, drive.transposed, drive.plan
     states, records, blocks = tape.states, tape.records, tape.blocks
     k = blocks.shape[1]
     for t in range(start, stop):
-        h_next, record = states[(t + 1) % len(states)], records[t % len(records)]
-        linearise(cell, transposed, states[t % len(states)], drive.x[t], h_next, record, work.jacobian)
+        h = states[t % len(states)]
+        h_next = states[(t + 1) % len(states)]
+        record = records[t % len(records)]
         DT = work.jacobian.DT
+        linearise(cell, transposed, h, drive.x[t], h_next, record, work.jacobian)
         if not all_finite(h_next):
             return t, NOT_FINITE
         if not all_finite(DT):
             return t, OVERFLOW
         s = t - plan.transient
-        Q, Q_next = blocks[s % len(blocks)], blocks[(s + 1) % len(blocks)]
+        Q = blocks[s % len(blocks)]
+        Q_next = blocks[(s + 1) % len(blocks)]
         sure, rank, largest = orthonormalise_product(DT, Q, Q_next, work.growth, work.graded)
 
-        # only vectors that are surely there are counted; a D of full rank loses none
+        # a step counts if all vectors are surely there: a D of full rank loses none
         if sure < k and rank < Q.shape[1] and t != settled:
             return t, LOST - sure if rank == sure else MAYBE_LOST
-        row, shortest = tally.row[0], np.inf
+        row = tally.row[0]
+        shortest = np.inf
         for i in range(k):
-            growth, error = work.growth[i], work.graded.error[i]
+            growth = work.growth[i]
+            error = work.graded.error[i]
             if growth > LARGEST:
                 return t, OVERFLOW
             tally.log_growth[row, i] += growth
             shortest = min(shortest, growth)
             if row >= plan.uncounted:
-                unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
-                below_rounding[i] += growth < largest - UNKNOWN
+                unclear.unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
+                unclear.below_rounding[i] += growth < largest - UNKNOWN
         tally.paths[-1] += t > start  # the first was counted as it was found
         tally.row[0] += plan.factor_after[t] >= 0
         tally.since[0] = 0
         tally.longest[0] = np.exp(largest)
+
+        # a QR of the product would have told all vectors apart, so that the sweep may go on
         if shortest > largest + np.log(resolution):
             return t + 1, k
     return stop, k
@@ -131,12 +146,18 @@ class _Trajectory:
     def __init__(self, given: Problem) -> None:
         dtype, k = given.x.dtype, len(given.block)
         resolution = max(DOUBT[dtype], rounding(given.size.state, dtype))
-        self.given, self.run = given, Sweep(given, new_tape(given, full=False), resolution)
+        self.given = given
+        self.run = Sweep(given, new_tape(given, full=False), resolution)
+        self.unclear = _Unclear(np.zeros(k), np.zeros(k, np.int64))
         self.exact: ExactBlock | None = None
         self.work: _Workspace | None = None
-        self.unknown, self.below_rounding = np.zeros(k), np.zeros(k, np.int64)
-        self.every, self.longest = min(FIRST, given.plan.t_ons), given.plan.t_ons
-        self.changed, self.doubts = 0, 0  # when intervals became what they are, and how many were in doubt since
+
+        # steps of an interval, and what they may grow to
+        self.every = min(FIRST, given.plan.t_ons)
+        self.longest = given.plan.t_ons
+        # when intervals became what they are, and how many were in doubt since
+        self.changed = 0
+        self.doubts = 0
 
     def growth(self, disturb: Disturb, marks: Sequence[int]) -> Growth:
         """Take all steps. Raises Diverged where numbers overflow, _InDoubt in float32, and _Dependent."""
@@ -146,7 +167,7 @@ class _Trajectory:
             disturb(blocks[(self.run.t - self.run.plan.transient) % len(blocks)])
         self._to(self.run.plan.steps)
         tally = self.run.tally
-        return Growth(tally.log_growth, tally.paths, self.unknown, self.below_rounding)
+        return Growth(tally.log_growth, tally.paths, *self.unclear)
 
     def _to(self, step: int) -> None:
         run, again = self.run, 0
@@ -188,23 +209,22 @@ class _Trajectory:
 
     def _by_jacobians(self) -> None:
         """Take the suspicious step, and those that follow while they leave something in doubt."""
-        run, size, settled = self.run, self.given.size, -1
+        run, size = self.run, self.given.size
+        settled = -1
         segment = jacobians_per_segment(size)
         while run.k > 0:
             breathe()
             if self.work is None:
                 self.work = _Workspace(jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state))
-            stop = min(run.t + segment, run.plan.steps)
             run.t, outcome = _advance_by_jacobians(
                 run.drive,
                 run.t,
-                stop,
+                min(run.t + segment, run.plan.steps),
                 settled,
                 run.resolution,
                 run.tape,
                 run.tally,
-                self.unknown,
-                self.below_rounding,
+                self.unclear,
                 self.work,
             )
             if outcome == NOT_FINITE:
@@ -235,7 +255,8 @@ class _Trajectory:
         """Go on with the leading vectors alone."""
         run = self.run
         run.tally.log_growth[run.tally.row[0] :, rows : run.k] = -np.inf
-        run.go_on_with(run.tape._replace(blocks=run.tape.blocks[:, :rows].copy(), factors=np.empty((1, rows, rows))))
+        blocks = run.tape.blocks[:, :rows].copy()
+        run.go_on_with(run.tape._replace(blocks=blocks, factors=np.empty((1, rows, rows))))
         if self.exact is not None:
             self.exact.keep(rows)
         self.work = None

@@ -26,15 +26,18 @@ def _longest_harmless(given: Problem) -> int:
     """
     plan = given.plan
     counted = int(plan.ends[-1])
-    uncounted, length = plan.steps - counted, min(LONGEST, max(1, counted // 8))
+    uncounted = plan.steps - counted
+    length = min(LONGEST, max(1, counted // 8))
     short = schedule(uncounted + length, 1, plan.transient, uncounted - plan.transient)
     found = volume_growth(given._replace(x=given.x[: short.steps], plan=short))
     steps = found.log_growth[short.uncounted :]
     steps = steps[:, np.isfinite(steps).all(axis=0)]  # what is lost is in nobody's way
     if steps.size == 0:
         return 1
-    t_ons, growth = 1, np.cumsum(np.vstack([np.zeros(steps.shape[1]), steps]), axis=0)
-    most, bound = steps.max(), -np.log(np.finfo(given.x.dtype).eps) / 6
+    growth = np.cumsum(np.vstack([np.zeros(steps.shape[1]), steps]), axis=0)
+    bound = -np.log(np.finfo(given.x.dtype).eps) / 6
+    most = steps.max()
+    t_ons = 1
     while t_ons < length:
         longer = growth[t_ons + 1 :] - growth[: -t_ons - 1]
         most = max(most, longer.max())

@@ -1,6 +1,7 @@
-"""The checked arguments of whatever is computed through time: cell, inputs, schedule, initial states and block.
+"""The problem: checked arguments of a spectrum or of a flossing loss.
 
-Public functions check what they are given here, before any work; those below take a `Problem` and check nothing.
+Public functions check what they are given here, before any work. All others take a `Problem` and
+check nothing.
 """
 
 import functools
@@ -46,7 +47,7 @@ class Problem(NamedTuple):
 
 
 def _float64(a: np.ndarray) -> np.ndarray:
-    return a.astype(float)
+    return np.asarray(a, float)
 
 
 def problem(
@@ -63,7 +64,8 @@ def problem(
 ) -> Problem:
     """The arguments of a spectrum or of a flossing loss, for cells that implement the generics.
 
-    With t_ons = "auto" the schedule has a QR after every step; `lyapflow.lyapunov.interval` chooses another.
+    With t_ons = "auto" the schedule has a QR after every step, until `lyapflow.lyapunov.interval` has
+    chosen another: that takes a sweep.
     """
     cell = checked(cell, *generics)
     size = sizes(cell)

@@ -59,27 +59,10 @@ def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
         c -= 1
         step_pullback(cell, tape.records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
 
-        # the block back through its QR, if one follows the step, and through the tangent map
         moved = t >= plan.transient
         s = max(t - plan.transient, 0)
         if moved:
-            f = plan.factor_after[t]
-            if f >= 0:
-                Q, F = tape.blocks[s + 1], tape.factors[f]
-                pull_back_log(Q, F, growth_bar[f], bars.block, bars.M, bars.blocks[c])
-            else:
-                copy(bars.block, bars.blocks[c])
-            tangent_pullback(
-                cell,
-                drive.transposed,
-                tape.records[t, 0],
-                tape.blocks[s],
-                bars.blocks[c],
-                bars.block,
-                bars.states[c, 0],
-                bars.step_work[c, 0],
-                bars.tangent_work[c],
-            )
+            _block_back(drive, t, tape, growth_bar, bars, c)
 
         # a full chunk goes into the gradient, and so does what there is where the sweep ends, or
         # where the block stops moving
@@ -105,6 +88,30 @@ def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
                 copy(bars.states[c], bars.states[chunk])
                 c = top = chunk
     return -1
+
+
+@jit
+def _block_back(drive, t, tape, growth_bar, bars, c):
+    """The block's cotangent back through step t, and its part in that of the state before it."""
+    plan, records = drive.plan, tape.records
+    s = t - plan.transient
+    f = plan.factor_after[t]
+    if f >= 0:
+        Q, F = tape.blocks[s + 1], tape.factors[f]
+        pull_back_log(Q, F, growth_bar[f], bars.block, bars.M, bars.blocks[c])
+    else:
+        copy(bars.block, bars.blocks[c])
+    tangent_pullback(
+        drive.cell,
+        drive.transposed,
+        records[t, 0],
+        tape.blocks[s],
+        bars.blocks[c],
+        bars.block,
+        bars.states[c, 0],
+        bars.step_work[c, 0],
+        bars.tangent_work[c],
+    )
 
 
 @jit

@@ -12,7 +12,7 @@ from lyapflow.linalg.modular import independent, multiply, residues
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.segments import jacobians_per_segment
 from lyapflow.lyapunov.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
-from lyapflow.lyapunov.sweep import drive
+from lyapflow.lyapunov.sweep import new_drive
 
 
 class _Workspace(NamedTuple):
@@ -27,16 +27,18 @@ class _Workspace(NamedTuple):
 @jit
 def _carry(drive, start, stop, work, block, block_next):
     """Take state and block through the steps from start to stop."""
-    cell, transposed, jacobian = drive.cell, drive.transposed, work.jacobian
+    cell, transposed = drive.cell, drive.transposed
+    h, h_next, record = work.h, work.h_next, work.record
+    DT = work.jacobian.DT
     for t in range(start, stop):
         if t < drive.plan.transient:
-            step(cell, transposed, work.h, drive.x[t], work.h_next, work.record)
+            step(cell, transposed, h, drive.x[t], h_next, record)
         else:
-            linearise(cell, transposed, work.h, drive.x[t], work.h_next, work.record, jacobian)
-            residues(jacobian.DT, jacobian.DT)
-            multiply(block, jacobian.DT, block_next)
+            linearise(cell, transposed, h, drive.x[t], h_next, record, work.jacobian)
+            residues(DT, DT)
+            multiply(block, DT, block_next)
             copy(block_next, block)
-        copy(work.h_next, work.h)
+        copy(h_next, h)
 
 
 class ExactBlock:
@@ -46,13 +48,17 @@ class ExactBlock:
     """
 
     def __init__(self, given: Problem) -> None:
-        size, h0 = given.size, given.h0
-        self._drive, self.t = drive(given), 0
+        self.t = 0
         self.block = np.empty_like(given.block)
         residues(given.block, self.block)
-        record = np.empty((1, size.record))
-        self._work = _Workspace(h0.copy(), np.empty_like(h0), record, jacobian_workspace(size))
-        self._segment = jacobians_per_segment(size)
+        self._drive = new_drive(given)
+        self._segment = jacobians_per_segment(given.size)
+        self._work = _Workspace(
+            given.h0.copy(),
+            np.empty_like(given.h0),
+            np.empty((1, given.size.record)),
+            jacobian_workspace(given.size),
+        )
 
     def lost(self, t: int) -> list[int]:
         """Vectors that depend, after step t, on those before them."""

@@ -42,13 +42,16 @@ def _resolved(t: int, given: Problem, tape: Tape) -> list[int]:
     h = tape.states[t % len(tape.states)]
     block = tape.blocks[(t - plan.transient) % len(tape.blocks)]
     step = given._replace(x=given.x[t : t + 1], h0=h, block=block).in_float64()
-    h_next, record, work = np.empty_like(step.h0), np.empty((1, size.record)), jacobian_workspace(size)
+    h_next = np.empty_like(step.h0)
+    record = np.empty((1, size.record))
+    work = jacobian_workspace(size)
     with one_blas_thread(), np.errstate(all="ignore"):
         linearise(step.cell, transposed(step.cell), step.h0, step.x[0], h_next, record, work)
         moved = step.block @ work.DT
         if not (np.isfinite(work.DT).all() and np.isfinite(moved).all()):
             raise Diverged(f"the tangent block overflowed at step {t}: use smaller weights", step=t)
-        return _independent(moved, float(np.linalg.norm(work.DT, 2)) * resolution(size.state, given.x.dtype))
+        noise = float(np.linalg.norm(work.DT, 2)) * resolution(size.state, given.x.dtype)
+        return _independent(moved, noise)
 
 
 def _independent(B: np.ndarray, noise: float) -> list[int]:

@@ -29,19 +29,22 @@ def rounding_errors(given: Problem, log_R: np.ndarray) -> np.ndarray:
     """
     steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
     digits = -float(np.log(np.finfo(given.x.dtype).eps))
-    if not (excess(log_R, steps, 0.0 if len(steps) < SHORT_RUN else 5.0) > TRANSIENT * digits).any():
+    sigmas = 0.0 if len(steps) < SHORT_RUN else 5.0
+    if not (excess(log_R, steps, sigmas) > TRANSIENT * digits).any():
         return np.zeros_like(log_R[:, 0])
     return np.array(each_trajectory(lambda b: measured_errors(given.alone(b)), len(log_R)))
 
 
 def measured_errors(given: Problem) -> np.ndarray:
     """Error (k,) of the exponents of one trajectory, in nats per step; infinite where rounding errors outgrow."""
-    eps, plan = float(np.finfo(given.x.dtype).eps), given.plan
+    eps = float(np.finfo(given.x.dtype).eps)
+    plan = given.plan
     span = min(plan.steps - plan.transient, LAST) // 2
     middle = plan.steps - span
     late = schedule(plan.steps, plan.t_ons, middle - span, 0)
     given = given.in_float64()._replace(plan=late)
-    marks = np.unique(np.linspace(middle, plan.steps, TIMES, endpoint=False).astype(int)).tolist()
+    marks = np.linspace(middle, plan.steps, TIMES, endpoint=False).astype(int)
+    marks = np.unique(marks).tolist()
     rng = np.random.default_rng(0)
 
     def disturb(block: np.ndarray) -> None:

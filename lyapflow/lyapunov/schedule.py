@@ -1,7 +1,8 @@
-"""The schedule of a sweep: which of its steps are counted, and after which the tangent block is reorthonormalised.
+"""The schedule of a sweep: which of its steps are counted, and after which a QR follows.
 
-`transient` steps move the state alone, `q_transient` steps move state and block without counting, the rest is counted.
-A QR follows every `t_ons` steps, the last uncounted step and the last step.
+`transient` steps move the state alone, `q_transient` steps move state and tangent block without
+counting, the rest is counted. The block is reorthonormalised every `t_ons` steps, after the last
+uncounted step and after the last step.
 """
 
 import functools
@@ -39,7 +40,7 @@ class Schedule(NamedTuple):
 
     @property
     def n_qr(self) -> int:
-        return int((self.factor_after >= 0).sum())
+        return self.uncounted + len(self.ends)
 
     def with_interval(self, t_ons: int) -> "Schedule":
         """The same, with a QR after every t_ons steps."""
@@ -47,14 +48,16 @@ class Schedule(NamedTuple):
         return schedule(self.steps, t_ons, self.transient, counting - self.transient)
 
     def between(self, start: int, stop: int) -> "Schedule":
-        """The steps from start to stop as a sweep of its own, whose `ends` are those of the whole."""
-        before = int((self.factor_after[:start] >= 0).sum())
+        """The steps from start to stop as a sweep of its own, whose `ends` count from before."""
         number = self.factor_after[start:stop]
+        before = int((self.factor_after[:start] >= 0).sum())
+        after = before + int((number >= 0).sum())
         return self._replace(
             steps=stop - start,
             transient=min(max(self.transient - start, 0), stop - start),
             factor_after=np.where(number >= 0, number - before, -1),
-            uncounted=max(self.uncounted - before, 0),
+            ends=self.ends[max(before - self.uncounted, 0) : max(after - self.uncounted, 0)],
+            uncounted=min(max(self.uncounted - before, 0), after - before),
         )
 
 

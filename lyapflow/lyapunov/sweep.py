@@ -31,7 +31,7 @@ class Drive(NamedTuple):
     plan: Schedule
 
 
-def drive(given: Problem) -> Drive:
+def new_drive(given: Problem) -> Drive:
     return Drive(given.cell, transposed(given.cell), np.ascontiguousarray(given.x), given.plan)
 
 
@@ -46,16 +46,18 @@ class Tape(NamedTuple):
 
 def new_tape(given: Problem, *, full: bool) -> Tape:
     """A tape that begins with the problem's states and block."""
-    (batch, n), k = given.h0.shape, len(given.block)
     plan, dtype = given.plan, given.h0.dtype
-    interval = plan.t_ons, 1, plan.t_ons, 1
-    whole = plan.steps, plan.steps, plan.steps - plan.transient, plan.n_qr
-    steps, records, tangent_steps, n_qr = whole if full else interval
+    batch, n = given.h0.shape
+    k = len(given.block)
+    steps = plan.steps if full else plan.t_ons
+    tangent_steps = plan.steps - plan.transient if full else plan.t_ons
+    records = plan.steps if full else 1
+    factors = max(plan.n_qr, 1) if full else 1
     tape = Tape(
         np.empty((steps + 1, batch, n), dtype),
         np.empty((records, batch, given.size.record), dtype),
         np.empty((tangent_steps + 1, k, n), dtype),
-        np.empty((max(n_qr, 1), k, k), dtype),
+        np.empty((factors, k, k), dtype),
     )
     tape.states[0] = given.h0
     tape.blocks[0] = given.block
@@ -79,7 +81,7 @@ def _new_tally(n_qr: int, k: int) -> Tally:
         np.zeros(1, np.int64),
         np.zeros(1, np.int64),
         np.zeros(1),
-        np.full(1, np.inf),
+        np.array([np.inf]),
         np.zeros(4, np.int64),
     )
 
@@ -105,21 +107,26 @@ def advance(drive, start, stop, every, resolution, tape, tally, work):
     states, blocks, factors = tape.states, tape.blocks, tape.factors
     k = blocks.shape[1]
     for t in range(start, stop):
-        h_next, record = states[(t + 1) % len(states)], tape.records[t % len(tape.records)]
-        step(cell, transposed, states[t % len(states)], drive.x[t], h_next, record)
+        h = states[t % len(states)]
+        h_next = states[(t + 1) % len(states)]
+        record = tape.records[t % len(tape.records)]
+        step(cell, transposed, h, drive.x[t], h_next, record)
         if not all_finite(h_next):
             return t, NOT_FINITE
         if k == 0 or t < plan.transient:
             continue
 
-        # the block moves, straight to where it stays or to where its QR takes it from
+        # without a QR the block moves to where it stays
         s = t - plan.transient
-        Q, Q_next = blocks[s % len(blocks)], blocks[(s + 1) % len(blocks)]
+        Q = blocks[s % len(blocks)]
+        Q_next = blocks[(s + 1) % len(blocks)]
         scheduled = plan.factor_after[t] >= 0
         if not scheduled and tally.since[0] + 1 < every:
             tangent(cell, transposed, record[0], Q, Q_next, work.tangent)
             tally.since[0] += 1
             continue
+
+        # with a QR it moves to scratch, and its orthonormal factor to where it stays
         tangent(cell, transposed, record[0], Q, work.moved, work.tangent)
         row = tally.row[0]
         F = factors[row % len(factors)]
@@ -127,9 +134,10 @@ def advance(drive, start, stop, every, resolution, tape, tally, work):
         if rank < k:
             return t, rank
 
-        # what the QR says is counted
+        # R counts; a row of log R sums up all QRs of one interval of the schedule
         tally.paths[path] += 1
-        longest, shortest = 0.0, np.inf
+        longest = 0.0
+        shortest = np.inf
         for i in range(k):
             tally.log_growth[row, i] += np.log(work.qr.L[i, i])
             longest = max(longest, work.qr.lengths[i])
@@ -144,13 +152,10 @@ def advance(drive, start, stop, every, resolution, tape, tally, work):
 class Sweep:
     """A forward sweep on its way.
 
-    Parameters
+    Attributes
     ----------
     resolution : float
         Relative size of what a QR takes for noise.
-
-    Attributes
-    ----------
     t : int
         The next step.
     every : int
@@ -160,8 +165,12 @@ class Sweep:
     """
 
     def __init__(self, given: Problem, tape: Tape, resolution: float = 0.0) -> None:
-        self.size, self.drive, self.plan = given.size, drive(given), given.plan
-        self.resolution, self.t, self.every = resolution, 0, given.plan.t_ons
+        self.size = given.size
+        self.plan = given.plan
+        self.drive = new_drive(given)
+        self.resolution = resolution
+        self.every = given.plan.t_ons
+        self.t = 0
         self.tally = _new_tally(given.plan.n_qr, tape.blocks.shape[1])
         self.go_on_with(tape)
 
@@ -169,7 +178,8 @@ class Sweep:
         """Go on with another tape, whose block may have other vectors."""
         k, n = tape.blocks.shape[1:]
         dtype, batch = self.drive.x.dtype, self.drive.x.shape[1]
-        self.tape, self.k = tape, k
+        self.tape = tape
+        self.k = k
         self._work = Workspace(
             np.empty((k, n), dtype),
             np.empty((k, self.size.tangent_work), dtype),
@@ -187,9 +197,15 @@ class Sweep:
         while self.t < stop:
             breathe()
             call_help(self._terms)
-            end = min(self.t + self._segment, stop)
             self.t, rank = advance(
-                self.drive, self.t, end, self.every, self.resolution, self.tape, self.tally, self._work
+                self.drive,
+                self.t,
+                min(self.t + self._segment, stop),
+                self.every,
+                self.resolution,
+                self.tape,
+                self.tally,
+                self._work,
             )
             if rank == NOT_FINITE:
                 raise state_lost(self.t, self.tape.states[(self.t + 1) % len(self.tape.states)])

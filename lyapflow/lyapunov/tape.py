@@ -74,7 +74,8 @@ def taped_sweep(given: Problem, starts: list[int]) -> TapedSweep:
 def _taped(given: Problem, starts: list[int], recover: Recover) -> TapedSweep:
     tape = new_tape(given, full=not starts)
     checkpoints: dict = dict.fromkeys(starts)
-    growth = resolved_sweep(given, tape, recover, checkpoints)[given.plan.uncounted :].sum(axis=0)
+    log_R = resolved_sweep(given, tape, recover, checkpoints)
+    growth = log_R[given.plan.uncounted :].sum(axis=0)
     return TapedSweep(given, growth, None if starts else tape, checkpoints)
 
 
