@@ -19,8 +19,8 @@ from lyapflow.learning.recommended import recommended
 from lyapflow.linalg.stacks import qr, qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
-from lyapflow.lyapunov.forward import trajectory
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.train import resume, train

@@ -19,6 +19,12 @@ from lyapflow.cells.interface import (
     tangent_pullback,
 )
 
+
+def autonomous(steps):
+    """The input of a cell without inputs."""
+    return np.empty((steps, 0))
+
+
 HENON = 0.41922, -1.62319
 CAT = 0.9624236501192069
 IKEDA = 0.50757, -0.71829  # u = 0.9; 2e7 steps, the sum is 2 ln u

@@ -59,7 +59,7 @@ def test_what_float64_sees(cell_class, backend):
         assert error <= 1e-6
     assert found.log_kappa[0] == 0.0
     Q = lf.condition_number(cell, x, steps=3, h0=h, backend=backend, m=2)
-    columns = lf.lyapunov.spectrum.default_block(len(h), 2, np.dtype(float)).T
+    columns = lf.lyapunov.problem.default_block(len(h), 2, np.dtype(float)).T
     sigma = np.linalg.svd(float64_product(cell, x, h, 3) @ columns, compute_uv=False)
     np.testing.assert_allclose(np.exp(Q.log_singular_values), sigma, rtol=0, atol=1e-12 * sigma[0])
 

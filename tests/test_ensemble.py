@@ -258,8 +258,8 @@ def test_a_member_with_bad_input_is_found_before_any_work(monkeypatch):
         raise AssertionError("there was work")
 
     monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", work)
-    monkeypatch.setattr("lyapflow.lyapunov.forward.sweep", work)
-    monkeypatch.setattr("lyapflow.lyapunov.flossing_loss.sweep", work)
+    monkeypatch.setattr("lyapflow.lyapunov.trajectory.sweep", work)
+    monkeypatch.setattr("lyapflow.lyapunov.flossing_loss.taped_sweep", work)
     for call in (
         lambda: lf.lyapunov_spectrum(cells, x),
         lambda: lf.flossing_value_and_grad(cells, x, 1),

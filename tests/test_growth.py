@@ -6,9 +6,9 @@ import pytest
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
 from lyapflow.lyapunov import growth
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 from tests.test_cells import each_cell
-from tests.test_deficiency import exact_exponents
+from tests.test_rank import exact_exponents
 
 pytestmark = pytest.mark.filterwarnings("ignore:growth rates stay")  # pulses and short runs are meant here
 
@@ -186,37 +186,3 @@ def test_a_large_block_of_few_vectors_takes_few_pivots():
     found = lf.lyapunov_spectrum(cell, x, 3, h0=50 * rng.standard_normal(200))
     q = default_block(200, 3, np.dtype(float)).T
     assert np.isfinite(found.exponents).all() and q.shape == (200, 3)
-
-
-def test_automatic_intervals_belong_to_each_member():
-    good, bad = (
-        lf.LinearRNN(np.eye(1), np.empty((1, 0)), np.zeros(1)),
-        lf.LinearRNN(np.full((1, 1), 1e200), np.empty((1, 0)), np.zeros(1)),
-    )
-    spectra = lf.lyapunov_spectrum(lf.stack([good, bad]), steps=100, h0=np.ones((2, 1)), t_ons="auto")
-    assert spectra.exponents[0] == pytest.approx(0)
-    assert np.isnan(spectra.exponents[1])
-    assert "finite" in spectra.reasons[1]
-
-
-def test_flossing_names_a_k_that_works_at_once():
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        cell, x = lf.TanhRNN.random(12, 1, rng=rng, g=6.0), 4 * rng.standard_normal((40, 3, 1))
-        with pytest.raises(lf.Diverged, match=r"ask for k <= \d+$") as caught:
-            lf.flossing_value_and_grad(cell, x, 12)
-        assert str(caught.value).endswith(f"k <= {caught.value.rank}")
-        assert np.isfinite(lf.flossing_value_and_grad(cell, x, caught.value.rank)[0])
-
-
-@pytest.mark.parametrize("seed", [329, 568])
-def test_gradients_that_rounding_spoils_over_many_steps_are_refused(seed):
-    # no single step is beyond float64, and yet a log R is off by more than its gradient may be
-    rng = np.random.default_rng(seed)
-    cell, x = lf.TanhRNN.random(8, 1, rng=rng, g=14.0), 2.7 * rng.standard_normal((15, 1))
-    h0 = 0.1 * rng.standard_normal(8)
-    with pytest.raises(lf.Diverged, match="rounding errors spoil the tangent block up to step") as caught:
-        lf.flossing_value_and_grad(cell, x, 3, h0=h0)
-    k = caught.value.rank
-    _, _, exponents = lf.flossing_value_and_grad(cell, x, k, h0=h0)
-    np.testing.assert_allclose(exponents, lf.lyapunov_spectrum(cell, x, k, h0=h0).exponents, atol=3e-6)

@@ -11,7 +11,7 @@ import pytest
 import lyapflow as lf
 from lyapflow.cells import additive, interface
 from lyapflow.cells.interface import implement, sizes, step, tangent
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 from tests.exact_systems import HENON, HenonMap
 
 TASK = lf.tasks.DelayedCopy(2)

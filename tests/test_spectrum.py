@@ -1,6 +1,5 @@
-"""Lyapunov spectra: closed forms, an independent QR, error bars, derived quantities."""
+"""Lyapunov spectra: closed forms, and an independent QR."""
 
-import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -11,24 +10,19 @@ from hypothesis import strategies as st
 import lyapflow as lf
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import sizes
-from lyapflow.lyapunov.spectrum import Spectrum
 from tests.exact_systems import (
     CAT,
     HENON,
     CatMap,
     HenonMap,
     LogisticMap,
-    MatrixProduct,
     TentMap,
-    gaussian_product,
+    autonomous,
     mean_field_exponent,
 )
-from tests.gradcheck import cells, next_state, random_cell, sigma
+from tests.gradcheck import cells, next_state, sigma
 from tests.test_cells import each_cell, each_dtype
-
-
-def autonomous(steps):
-    return np.empty((steps, 0))
+from tests.test_dimension import made_up
 
 
 def reference(cell, x, k, *, h0, q0, transient, q_transient):
@@ -173,97 +167,6 @@ def test_the_mean_field_value_itself():
     assert mean_field_exponent(2.0) == pytest.approx(0.154724, abs=1e-6)
 
 
-def coverage(errors, stderr):
-    return np.mean(np.abs(errors) < 2 * stderr)
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-def test_error_bars_of_gaussian_products():
-    n, steps, seeds = 4, 2000, 150
-    exact, variance = gaussian_product(n, 0.5)
-    spectra = []
-    for seed in range(seeds):
-        x = 0.5 * np.random.default_rng(seed).standard_normal((steps, n * n))
-        spectra.append(lf.lyapunov_spectrum(MatrixProduct(np.ones(n)), x))
-    errors = np.array([s.exponents for s in spectra]) - exact
-    stderr = np.array([s.stderr for s in spectra])
-    # of 600 exponents 95 % within two error bars; the binomial standard error is 0.9 %
-    assert 0.915 < coverage(errors, stderr) < 0.985
-    np.testing.assert_allclose(np.sqrt((stderr**2).mean(axis=0)), np.sqrt(variance / steps), rtol=0.08)
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-def test_error_bars_respect_correlations():
-    # growth rates that are a slow AR(1) process: the naive error bar would be too small by a factor of 6
-    steps, seeds, phi = 20_000, 100, 0.95
-    errors, stderr = [], []
-    for seed in range(seeds):
-        noise = np.random.default_rng(seed).standard_normal(steps)
-        rate = np.empty(steps)
-        rate[0] = noise[0] / np.sqrt(1 - phi**2)
-        for t in range(1, steps):
-            rate[t] = phi * rate[t - 1] + noise[t]
-        spectrum = lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(0.1 * rate)[:, None])
-        errors.append(spectrum.exponents[0])
-        stderr.append(spectrum.stderr[0])
-    assert 0.88 < coverage(np.array(errors), np.array(stderr)) <= 1.0
-    assert np.mean(stderr) == pytest.approx(0.1 / (1 - phi) / np.sqrt(steps), rel=0.1)
-
-
-def test_error_bars_of_the_logistic_map_err_on_the_safe_side():
-    # growth rates telescope, the true error falls as 1/T: error bars cover, and are too wide
-    rng = np.random.default_rng(0)
-    results = [
-        lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(4000), h0=rng.random(1)) for _ in range(150)
-    ]
-    errors = np.array([s.exponents[0] for s in results]) - np.log(2)
-    stderr = np.array([s.stderr[0] for s in results])
-    assert coverage(errors, stderr) > 0.95
-    assert np.median(stderr) < 10 * errors.std()
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-@pytest.mark.parametrize("steps", [4, 9, 40, 100])
-def test_error_bars_of_short_runs(steps):
-    rng = np.random.default_rng(steps)
-    spectra = [
-        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, 1)))) for _ in range(1000)
-    ]
-    errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
-    assert 0.93 < coverage(errors, stderr) < 0.975
-
-
-def made_up(exponents, n_state):
-    exponents = np.array(exponents)
-    counts = 1, n_state, 1, np.zeros(4, int), np.zeros(len(exponents.T), int)
-    return Spectrum(exponents, np.zeros_like(exponents), exponents[None], exponents[None], *counts)
-
-
-def test_kaplan_yorke_dimension_and_entropy_rate():
-    assert made_up([0.5, -0.2, -1.0], 3).kaplan_yorke_dimension == pytest.approx(2.3)
-    assert made_up([-0.2, 0.5, -1.0], 3).kaplan_yorke_dimension == pytest.approx(2.3)  # QR order may be off by noise
-    assert made_up([-0.1, -0.2], 2).kaplan_yorke_dimension == 0
-    assert made_up([0.3, 0.2], 2).kaplan_yorke_dimension == 2
-    assert np.isnan(made_up([0.3, -0.2], 3).kaplan_yorke_dimension)  # the third is needed
-    assert made_up([0.3, -0.5], 3).kaplan_yorke_dimension == pytest.approx(1.6)
-    assert made_up([0.5, 0.1, -1.0], 3).entropy_rate == pytest.approx(0.6)
-    assert made_up([-0.5], 3).entropy_rate == 0
-    assert np.isnan(made_up([0.5, 0.1], 3).entropy_rate)
-    assert made_up([0.3, -np.inf], 2).kaplan_yorke_dimension == 1
-    assert made_up([0.3, -np.inf], 2).entropy_rate == 0.3
-    assert made_up([-np.inf, -np.inf], 2).kaplan_yorke_dimension == 0
-    assert np.isnan(made_up([np.nan, np.nan], 2).kaplan_yorke_dimension)
-    assert np.isnan(made_up([np.nan, np.nan], 2).entropy_rate)
-    two = made_up([[0.5, -0.2, -1.0], [-0.1, -0.2, -0.3]], 3)
-    np.testing.assert_allclose(two.kaplan_yorke_dimension, [2.3, 0])
-    np.testing.assert_allclose(two.entropy_rate, [0.5, 0])
-
-
-def test_a_wide_bar_of_a_late_exponent_does_not_raise_the_dimension():
-    found = dataclasses.replace(made_up([0.1, -0.3, -5.0], 3), deviations=np.diag([1e-3, 1e-3, 4.0]))
-    assert found.kaplan_yorke_dimension == pytest.approx(4 / 3)
-
-
 def test_a_spectrum_is_shown_in_a_few_lines():
     assert len(repr(made_up([0.5, 0.1], 3))) < 200
 
@@ -295,21 +198,6 @@ def test_the_first_exponents_do_not_depend_on_k():
     np.testing.assert_allclose(lf.lyapunov_spectrum(cell, x, 3).exponents, all_of_them[:3], atol=1e-12)
 
 
-@each_cell
-@pytest.mark.parametrize("batch", [(), (4,)])
-def test_trajectory(cell_class, batch):
-    rng = np.random.default_rng(0)
-    cell = cell_class.random(5, 2, rng=rng)
-    n = sizes(cell).state
-    x, h = rng.standard_normal((7, *batch, 2)), rng.standard_normal((*batch, n))
-    states = lf.trajectory(cell, x, h)
-    assert states.shape == (7, *batch, n)
-    step = np.vectorize(lambda h, x: next_state(cell, h, x), signature="(n),(m)->(n)")
-    for t in range(7):
-        h = step(h, x[t])
-        np.testing.assert_allclose(states[t], h, atol=1e-13)
-
-
 def test_a_batch_of_trajectories_is_averaged():
     rng = np.random.default_rng(0)
     cell, x, h0 = lf.TanhRNN.random(6, 1, rng=rng), rng.standard_normal((80, 5, 1)), rng.standard_normal((5, 6))
@@ -321,66 +209,6 @@ def test_a_batch_of_trajectories_is_averaged():
     np.testing.assert_allclose(together.spread, np.std(together.trajectories, axis=0, ddof=1), rtol=1e-14)
     assert np.isnan(alone[0].spread).all()
     assert together.steps_counted == 75
-
-
-@pytest.mark.filterwarnings("ignore:x is .T, B, m.")  # more trajectories than steps are meant here
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-@pytest.mark.parametrize(("trajectories", "steps"), [(4, 40), (16, 9)])
-def test_error_bars_of_trajectories(trajectories, steps):
-    rng = np.random.default_rng(steps)
-    spectra = [
-        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, trajectories, 1))))
-        for _ in range(1000)
-    ]
-    errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
-    assert 0.93 < coverage(errors, stderr) < 0.975
-    assert np.sqrt((stderr**2).mean()) == pytest.approx(1 / np.sqrt(trajectories * steps), rel=0.1)
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-@each_cell
-@each_dtype
-def test_automatic_intervals(cell_class, dtype):
-    rng = np.random.default_rng(0)
-    lengths = []
-    for gain in (0.1, 0.5, 1.0):
-        cell = random_cell(cell_class, 12, 1, rng, gain, dtype)
-        x = rng.standard_normal((400, 1)).astype(dtype)
-        for k in (1, 4, 12):
-            options = {"transient": 5, "q_transient": 20}
-            plain = lf.lyapunov_spectrum(cell, x, k, **options)
-            automatic = lf.lyapunov_spectrum(cell, x, k, t_ons="auto", **options)
-            assert automatic.t_ons * len(automatic.history) >= automatic.steps_counted
-            np.testing.assert_allclose(automatic.exponents, plain.exponents, atol=1e-8 if dtype == np.float64 else 1e-3)
-            lengths.append(automatic.t_ons)
-    assert dtype == np.float32 or max(lengths) > 1
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-def test_an_interval_that_becomes_ill_conditioned_later_is_done_again():
-    rng = np.random.default_rng(0)
-    cell = lf.TanhRNN.random(8, 1, rng=rng)
-    x = np.zeros((400, 1))
-    x[200:] = 3 * rng.standard_normal((200, 1))  # saturation, of which the short sweep sees nothing
-    spectrum = lf.lyapunov_spectrum(cell, x, 4, t_ons="auto")
-    assert spectrum.t_ons > 1 and spectrum.factorisations[3] > 0
-    np.testing.assert_allclose(spectrum.exponents, lf.lyapunov_spectrum(cell, x, 4).exponents, atol=1e-8)
-    flossed, plain = (lf.flossing_value_and_grad(cell, x, 4, t_ons=t_ons) for t_ons in ("auto", 1))
-    np.testing.assert_array_equal(flossed[2], plain[2])
-
-
-@pytest.mark.filterwarnings("ignore:growth rates stay")
-def test_automatic_intervals_of_an_ensemble():
-    rng = np.random.default_rng(0)
-    cells = lf.stack([lf.TanhRNN.random(8, 1, rng=rng, g=g) for g in (0.3, 1.0, 2.0)])
-    x = rng.standard_normal((3, 300, 1))
-    spectra = lf.lyapunov_spectrum(cells, x, 6, t_ons="auto")
-    for r in range(3):
-        alone = lf.lyapunov_spectrum(cells[r], x[r], 6, t_ons="auto")
-        np.testing.assert_array_equal(spectra.exponents[r], alone.exponents)
-        np.testing.assert_array_equal(spectra.history[r, -len(alone.history) :], alone.history)
-        assert spectra.t_ons[r] == alone.t_ons
-        np.testing.assert_array_equal(spectra.factorisations[r], alone.factorisations)
 
 
 @pytest.mark.filterwarnings("ignore:growth rates stay")

@@ -28,7 +28,7 @@ from rich.table import Table
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 
 BITS, STEP = 3000, 1500
 ZERO, SEEN = mpmath.mpf(2) ** -1200, mpmath.mpf(2) ** -800

@@ -27,7 +27,7 @@ from rich.table import Table
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
-from lyapflow.lyapunov.spectrum import default_block
+from lyapflow.lyapunov.problem import default_block
 
 CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 BITS = 3000

@@ -10,19 +10,13 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow.cells import interface
 from lyapflow.cells.interface import C, Cell
+from lyapflow.cells.step_jacobian import jacobian_workspace, linearise
 from lyapflow.ensemble import Ensemble, over_members
 
 
 @jit
 def _jacobian(cell, turned, h, x, D):
     interface.jacobian(cell, turned, h, x, D)
-
-
-@jit
-def linearise(cell, turned, h, x, h_next, record, basis, DT, work):
-    """Next state of one, h (1, n_state), and D^T: the rows ``D e_i``, which are the tangents of the basis."""
-    interface.step(cell, turned, h, x, h_next, record)
-    interface.tangent(cell, turned, record[0], basis, DT, work)
 
 
 def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
@@ -64,7 +58,7 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
         if interface.has(cell, interface.jacobian):
             _jacobian(cell, turned, h, x, D)
             return D
-        size = interface.sizes(cell)
-        record, work = np.empty((1, size.record), h.dtype), np.empty((n, size.tangent_work), h.dtype)
-        linearise(cell, turned, h[None], x[None], np.empty((1, n), h.dtype), record, np.eye(n, dtype=h.dtype), D, work)
-    return np.ascontiguousarray(D.T)
+        work = jacobian_workspace(interface.sizes(cell), h.dtype)
+        record = np.empty((1, interface.sizes(cell).record), h.dtype)
+        linearise(cell, turned, h[None], x[None], np.empty((1, n), h.dtype), record, work)
+    return np.ascontiguousarray(work.DT.T)

@@ -9,7 +9,7 @@ from lyapflow.cli.network import RandomNetwork, chosen
 from lyapflow.cli.progress import long_product
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.errors import LyapflowError
-from lyapflow.lyapunov.forward import trajectory
+from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.condition import ConditionNumber, condition_number
 
 

@@ -19,7 +19,8 @@ from lyapflow.learning.history import Callbacks, FlossingRecord, History, Log, R
 from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.stillness import keeps_still, warn_of_still_units
 from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
-from lyapflow.lyapunov.forward import doubt_layout, schedule
+from lyapflow.lyapunov.problem import doubt_layout
+from lyapflow.lyapunov.schedule import schedule
 
 
 def floss(

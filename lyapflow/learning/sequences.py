@@ -16,8 +16,9 @@ from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
 from lyapflow.linalg.products import call_help, gemm
-from lyapflow.lyapunov.forward import state_lost, steps_per_segment
-from lyapflow.lyapunov.pullback import gradient_lost, steps_per_chunk
+from lyapflow.lyapunov.pullback import gradient_lost
+from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
+from lyapflow.lyapunov.sweep import state_lost
 
 
 class _Pieces(NamedTuple):

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow.cells.interface import Cell, sizes
 from lyapflow.errors import Diverged, warn
-from lyapflow.lyapunov.forward import trajectory
+from lyapflow.lyapunov.trajectory import trajectory
 
 MET = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived
 STILL = 0.1  # of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09

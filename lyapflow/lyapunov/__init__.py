@@ -1,1 +1,9 @@
-"""Lyapunov spectra through time: the forward sweep, its reverse, and what is read off them."""
+"""Lyapunov spectra through time. Its files, in the order in which they build on each other:
+
+- `schedule`, `problem`: which steps do what; the checked arguments of all that follows
+- `sweep`, `trajectory`: states, tangent block and log R, step by step; the states alone
+- `growth` with `rank`: log R of one trajectory, however small or lost
+- `spectrum` with `interval`, `rounding`, `error_bars`, `doubts`, `dimension`: exponents
+- `tape` with `resolution`, `pullback`, `flossing_loss`: the gradient of a loss on exponents
+- `condition`: what exponents predict
+"""

@@ -194,10 +194,10 @@ def excess(log_R: np.ndarray, steps: np.ndarray, sigmas: float) -> np.ndarray:
     """
     n_qr, k = log_R.shape[1:]
     settled = n_qr // 2
-    pieces = min(16, n_qr - settled)
-    if pieces < 2:
+    batches = min(16, n_qr - settled)
+    if batches < 2:
         return np.zeros(k)
-    starts = settled + np.arange(pieces) * (n_qr - settled) // pieces
+    starts = settled + np.arange(batches) * (n_qr - settled) // batches
     length = np.add.reduceat(steps, starts)
     with np.errstate(invalid="ignore"):  # of -inf
         late = np.add.reduceat(log_R, starts, axis=1).mean(axis=0)

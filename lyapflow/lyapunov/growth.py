@@ -13,22 +13,22 @@ than half of the digits, beside those that it is made from, is *in doubt*. Then
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import breathe
-from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes
-from lyapflow.cells.linearisation import linearise
+from lyapflow.cells.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
 from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite
 from lyapflow.linalg.graded import EPS, Graded, graded, orthonormalise_product
 from lyapflow.linalg.qr import rounding
-from lyapflow.lyapunov.forward import NOT_FINITE, Schedule, Sweep, new_tape, state_lost, steps_per_segment
+from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.rank import ExactBlock
+from lyapflow.lyapunov.segments import jacobians_per_segment
+from lyapflow.lyapunov.sweep import NOT_FINITE, Sweep, new_tape, state_lost
 
 # What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is cheap, what keeps the
 # errors of log R below 1e-9.
@@ -61,70 +61,68 @@ class Growth(NamedTuple):
         )
 
 
-class Careful(NamedTuple):
-    """Scratch of careful steps."""
+class _Unclear(NamedTuple):
+    """What is not clear of a block's k vectors, as in `Growth`."""
 
-    basis: np.ndarray  # (n, n), the identity
-    DT: np.ndarray  # (n, n)
-    work: np.ndarray  # (n, tangent_work)
-    growth: np.ndarray  # (k,)
+    unknown: np.ndarray
+    below_rounding: np.ndarray
+
+
+class _Workspace(NamedTuple):
+    """Scratch of `_advance_by_jacobians` for a block (k, n_state)."""
+
+    jacobian: JacobianWorkspace
+    growth: np.ndarray  # (k,), log R of a step
     graded: Graded
 
 
 @jit
-def _carefully(
-    cell,
-    turned,
-    x,
-    start,
-    stop,
-    transient,
-    factor_after,
-    uncounted,
-    settled,
-    at,
-    resolution,
-    scale,
-    paths,
-    tape,
-    log_R,
-    unknown,
-    below_rounding,
-    careful,
-):
-    """Take steps from start on, one by one and each from D itself, until one leaves nothing in doubt.
+def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, unclear, work):
+    """Take steps, each from D itself, from start on until one leaves nothing in doubt.
 
-    Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing step and
-    NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are left.
+    Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing
+    step and NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are
+    left.
     """
-    states, records, blocks, _ = tape
+    cell, transposed, plan = drive.cell, drive.transposed, drive.plan
+    states, records, blocks = tape.states, tape.records, tape.blocks
     k = blocks.shape[1]
     for t in range(start, stop):
-        h_next, record = states[(t + 1) % len(states)], records[t % len(records)]
-        linearise(cell, turned, states[t % len(states)], x[t], h_next, record, careful.basis, careful.DT, careful.work)
+        h = states[t % len(states)]
+        h_next = states[(t + 1) % len(states)]
+        record = records[t % len(records)]
+        DT = work.jacobian.DT
+        linearise(cell, transposed, h, drive.x[t], h_next, record, work.jacobian)
         if not all_finite(h_next):
             return t, NOT_FINITE
-        if not all_finite(careful.DT):
+        if not all_finite(DT):
             return t, OVERFLOW
-        s = t - transient
-        Q, Q_next = blocks[s % len(blocks)], blocks[(s + 1) % len(blocks)]
-        sure, rank, largest = orthonormalise_product(careful.DT, Q, Q_next, careful.growth, careful.graded)
+        s = t - plan.transient
+        Q = blocks[s % len(blocks)]
+        Q_next = blocks[(s + 1) % len(blocks)]
+        sure, rank, largest = orthonormalise_product(DT, Q, Q_next, work.growth, work.graded)
+
+        # a step counts if all vectors are surely there: a D of full rank loses none
         if sure < k and rank < Q.shape[1] and t != settled:
             return t, LOST - sure if rank == sure else MAYBE_LOST
+        row = tally.row[0]
         shortest = np.inf
         for i in range(k):
-            growth, error = careful.growth[i], careful.graded.error[i]
+            growth = work.growth[i]
+            error = work.graded.error[i]
             if growth > LARGEST:
                 return t, OVERFLOW
-            log_R[at[0], i] += growth
+            tally.log_growth[row, i] += growth
             shortest = min(shortest, growth)
-            if at[0] >= uncounted:
-                unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
-                below_rounding[i] += growth < largest - UNKNOWN
-        paths[-1] += t > start  # the first was counted as it was found
-        at[0] += factor_after[t] >= 0
-        at[1] = 0
-        scale[0] = np.exp(largest)
+            if row >= plan.uncounted:
+                unclear.unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
+                unclear.below_rounding[i] += growth < largest - UNKNOWN
+        tally.paths[-1] += t > start  # the first was counted as it was found
+        tally.row[0] += plan.factor_after[t] >= 0
+        tally.since[0] = 0
+        tally.longest[0] = np.exp(largest)
+
+        # a QR of the product would have told all vectors apart, so that the sweep may go on
         if shortest > largest + np.log(resolution):
             return t + 1, k
     return stop, k
@@ -145,26 +143,31 @@ class _Dependent(Exception):
 class _Trajectory:
     """The sweep of one trajectory, and what doubts take."""
 
-    def __init__(
-        self, cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, plan: Schedule
-    ) -> None:
-        tape = new_tape(size, h0, block, plan, full=False)
-        self.run = Sweep(cell, size, x, tape, plan, max(DOUBT[x.dtype], rounding(size.state, x.dtype)))
+    def __init__(self, given: Problem) -> None:
+        dtype, k = given.x.dtype, len(given.block)
+        resolution = max(DOUBT[dtype], rounding(given.size.state, dtype))
+        self.given = given
+        self.run = Sweep(given, new_tape(given, full=False), resolution)
+        self.unclear = _Unclear(np.zeros(k), np.zeros(k, np.int64))
         self.exact: ExactBlock | None = None
-        self.careful: Careful | None = None
-        self.unknown, self.below_rounding = np.zeros(len(block)), np.zeros(len(block), np.int64)
-        self.every, self.longest = min(FIRST, plan.t_ons), plan.t_ons
-        self.changed, self.doubts = 0, 0  # when intervals became what they are, and how many were in doubt since
-        self.start = h0, block
+        self.work: _Workspace | None = None
 
-    def growth(self, disturb: Disturb, at: Sequence[int]) -> Growth:
+        # steps of an interval, and what they may grow to
+        self.every = min(FIRST, given.plan.t_ons)
+        self.longest = given.plan.t_ons
+        # when intervals became what they are, and how many were in doubt since
+        self.changed = 0
+        self.doubts = 0
+
+    def growth(self, disturb: Disturb, marks: Sequence[int]) -> Growth:
         """Take all steps. Raises Diverged where numbers overflow, _InDoubt in float32, and _Dependent."""
-        for t in at:
+        for t in marks:
             self._to(t)
             blocks = self.run.tape.blocks
             disturb(blocks[(self.run.t - self.run.plan.transient) % len(blocks)])
         self._to(self.run.plan.steps)
-        return Growth(self.run.log_R, self.run.paths, self.unknown, self.below_rounding)
+        tally = self.run.tally
+        return Growth(tally.log_growth, tally.paths, *self.unclear)
 
     def _to(self, step: int) -> None:
         run, again = self.run, 0
@@ -173,14 +176,14 @@ class _Trajectory:
             stop = min(again if run.t < again else self._stop(), step)
             if run.to(stop):
                 self._lengthen()
-            elif run.x.dtype == np.float32:
+            elif self.given.x.dtype == np.float32:
                 raise _InDoubt
-            elif run.at[1]:
+            elif run.tally.since[0] > 0:
                 again = run.t + 1
                 run.rewind()
                 self._shorten()
             else:
-                self._take_carefully()
+                self._by_jacobians()
 
     def _stop(self) -> int:
         """Where to look whether intervals may be longer."""
@@ -204,39 +207,25 @@ class _Trajectory:
             self.every = self.longest = self.every // 2
             self.changed, self.doubts = self.run.t, 0
 
-    def _take_carefully(self) -> None:
+    def _by_jacobians(self) -> None:
         """Take the suspicious step, and those that follow while they leave something in doubt."""
-        run, n, settled = self.run, self.run.size.state, -1
-        segment = -(-steps_per_segment(run.size, n) // 16)
+        run, size = self.run, self.given.size
+        settled = -1
+        segment = jacobians_per_segment(size)
         while run.k > 0:
             breathe()
-            if self.careful is None:
-                self.careful = Careful(
-                    np.eye(n),
-                    np.empty((n, n)),
-                    np.empty((n, run.size.tangent_work)),
-                    np.empty(run.k),
-                    graded(run.k, n),
-                )
-            run.t, outcome = _carefully(
-                run.cell,
-                run.turned,
-                run.x,
+            if self.work is None:
+                self.work = _Workspace(jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state))
+            run.t, outcome = _advance_by_jacobians(
+                run.drive,
                 run.t,
                 min(run.t + segment, run.plan.steps),
-                run.plan.transient,
-                run.plan.factor_after,
-                run.plan.uncounted,
                 settled,
-                run.at,
                 run.resolution,
-                run.scale,
-                run.paths,
                 run.tape,
-                run.log_R,
-                self.unknown,
-                self.below_rounding,
-                self.careful,
+                run.tally,
+                self.unclear,
+                self.work,
             )
             if outcome == NOT_FINITE:
                 raise state_lost(run.t, run.tape.states[(run.t + 1) % len(run.tape.states)])
@@ -253,55 +242,41 @@ class _Trajectory:
 
     def _lose(self, t: int) -> None:
         """Take from the block what step t has lost exactly."""
-        run = self.run
+        rows = self.run.k
         if self.exact is None:
-            h0, block = self.start
-            self.exact = ExactBlock(run.cell, run.size, run.x, h0, block[: run.k], run.plan.transient)
+            self.exact = ExactBlock(self.given._replace(block=self.given.block[:rows]))
         lost = self.exact.lost(t)
-        rows = run.k - len(lost)
-        if lost and lost[0] < rows:
+        if lost and lost[0] < rows - len(lost):
             raise _Dependent(lost)
         if lost:
-            self._keep(rows)
+            self._keep(rows - len(lost))
 
     def _keep(self, rows: int) -> None:
         """Go on with the leading vectors alone."""
         run = self.run
-        run.log_R[run.at[0] :, rows : run.k] = -np.inf
-        run.go_on_with(run.tape._replace(blocks=run.tape.blocks[:, :rows].copy(), factors=np.empty((1, rows, rows))))
+        run.tally.log_growth[run.tally.row[0] :, rows : run.k] = -np.inf
+        blocks = run.tape.blocks[:, :rows].copy()
+        run.go_on_with(run.tape._replace(blocks=blocks, factors=np.empty((1, rows, rows))))
         if self.exact is not None:
             self.exact.keep(rows)
-        self.careful = None
+        self.work = None
 
 
-def volume_growth(
-    cell: Any,
-    size: Sizes,
-    x: np.ndarray,
-    h0: np.ndarray,
-    block: np.ndarray,
-    plan: Schedule,
-    disturb: Disturb = lambda block: None,
-    at: Sequence[int] = (),
-) -> Growth:
-    """Growth of a block (k, n_state) along the trajectory from state h0 (1, n_state) under inputs x (T, 1, m).
+def volume_growth(given: Problem, disturb: Disturb = lambda block: None, marks: Sequence[int] = ()) -> Growth:
+    """Growth of the block along the trajectory of a problem that has one.
 
     A vector is lost where it comes to depend on those before it. The growth of the others is that of the block without
     it. A float32 sweep that leaves something in doubt is done in float64, from the start. The block is handed to
-    `disturb`, to be changed in place, before each of the steps `at`.
+    `disturb`, to be changed in place, before each of the steps `marks`.
     """
-    kept = np.arange(len(block))
+    kept = np.arange(len(given.block))
     while True:
         try:
             with one_blas_thread():
-                found = _Trajectory(cell, size, x, h0, block[kept], plan).growth(disturb, at)
+                found = _Trajectory(given._replace(block=given.block[kept])).growth(disturb, marks)
         except _Dependent as found_lost:
             kept = np.delete(kept, found_lost.lost)
         except _InDoubt:
-            cell, x, h0, block = map_arrays(_double, cell), _double(x), _double(h0), _double(block)
+            given = given.in_float64()
         else:
-            return found.with_lost(len(block) - len(kept))
-
-
-def _double(a: np.ndarray) -> np.ndarray:
-    return a.astype(float)
+            return found.with_lost(len(given.block) - len(kept))

@@ -1,6 +1,5 @@
 """The reverse sweep over a tape: from cotangents of log R and of states to those of parameters."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,84 +13,76 @@ from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.products import call_help
 from lyapflow.linalg.qr_pullback import pull_back_log
-from lyapflow.lyapunov.forward import Schedule, Tape, steps_per_segment
-
-ROWS_PER_CHUNK = 512  # as many cotangent rows are gathered for one matrix product as stay in the L2 cache
+from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
+from lyapflow.lyapunov.sweep import Drive
+from lyapflow.lyapunov.tape import Piece, TapedSweep
 
 
 class Cotangents(NamedTuple):
-    """Cotangents of a chunk of C steps, and scratch."""
+    """Cotangents of a chunk of C steps, and scratch.
 
-    states: np.ndarray  # (C + 1, B, n_state): slot c + 1 after the c-th step, slot c before it
+    The kernels of a cell take batches of states; here a batch is one state.
+    """
+
+    states: np.ndarray  # (C + 1, 1, n_state): slot c + 1 after the c-th step, slot c before it
     blocks: np.ndarray  # (C, k, n_state): slot c after the c-th step, before its QR
     block: np.ndarray  # (k, n_state): where the sweep is, after a QR
     M: np.ndarray  # (k, k)
-    step_work: np.ndarray  # (C, B, step_work)
+    step_work: np.ndarray  # (C, 1, step_work)
     tangent_work: np.ndarray  # (C, k, tangent_work)
 
 
-class Piece(NamedTuple):
-    """Consecutive steps of a trajectory that one tape covers, and what a loss says of them."""
-
-    start: int  # of its steps, in the sweep
-    x: np.ndarray  # (T, 1, m)
-    tape: Tape
-    plan: Schedule
-    growth_bar: np.ndarray  # (n_qr, k), derivative of the loss in log R_ii of each QR
+def _new_cotangents(size: Sizes, chunk: int, k: int, dtype: np.dtype) -> Cotangents:
+    """Of the last states and block, which are zero."""
+    return Cotangents(
+        np.zeros((chunk + 1, 1, size.state), dtype),
+        np.empty((chunk, k, size.state), dtype),
+        np.zeros((k, size.state), dtype),
+        np.empty((k, k), dtype),
+        np.empty((chunk, 1, size.step_work), dtype),
+        np.empty((chunk, k, size.tangent_work), dtype),
+    )
 
 
 @jit
-def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth_bar, bars, gradient):
+def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
     """Take the steps from stop back to start; all chunks but the last are full.
 
-    On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on return those before
-    step start. Returns -1, or the step at which a cotangent was the first that is not finite.
+    On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on
+    return those before step start. Returns -1, or the step at which a cotangent was the first that
+    is not finite.
     """
-    states, records, blocks, factors = tape
+    cell, plan = drive.cell, drive.plan
     chunk = len(bars.step_work)
     c = top = chunk  # slots from c to top wait to be accumulated
     for t in range(stop - 1, start - 1, -1):
         c -= 1
-        step_pullback(cell, records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
-        moved = t >= transient
-        s = max(t - transient, 0)
+        step_pullback(cell, tape.records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
+
+        moved = t >= plan.transient
+        s = max(t - plan.transient, 0)
         if moved:
-            f = factor_after[t]
-            if f >= 0:
-                pull_back_log(blocks[s + 1], factors[f], growth_bar[f], bars.block, bars.M, bars.blocks[c])
-            else:
-                copy(bars.block, bars.blocks[c])
-            tangent_pullback(
-                cell,
-                turned,
-                records[t, 0],
-                blocks[s],
-                bars.blocks[c],
-                bars.block,
-                bars.states[c, 0],
-                bars.step_work[c, 0],
-                bars.tangent_work[c],
-            )
-        if c == 0 or t == start or t == transient:
+            _block_back(drive, t, tape, growth_bar, bars, c)
+
+        # a full chunk goes into the gradient, and so does what there is where the sweep ends, or
+        # where the block stops moving
+        if c == 0 or t == start or t == plan.transient:
             taken = top - c
             moves = taken if moved else 0
             accumulate(
                 cell,
-                window(x, t, t + taken),
-                window(states, t, t + taken),
-                window(records, t, t + taken),
+                window(drive.x, t, t + taken),
+                window(tape.states, t, t + taken),
+                window(tape.records, t, t + taken),
                 window(bars.states, c + 1, top + 1),
                 window(bars.step_work, c, top),
-                window(blocks, s, s + moves),
+                window(tape.blocks, s, s + moves),
                 window(bars.blocks, c, c + moves),
                 window(bars.tangent_work, c, c + moves),
                 gradient,
             )
             if not (all_finite(bars.states[c]) and all_finite(bars.block)):
-                for d in range(top - 1, c, -1):
-                    if not (all_finite(bars.states[d]) and (not moved or all_finite(bars.blocks[d]))):
-                        return t + d - c
-                return t
+                return t + _last_lost(bars, c, top, moved) - c
             top = c
             if c == 0 or t == start:
                 copy(bars.states[c], bars.states[chunk])
@@ -99,62 +90,76 @@ def _retreat(cell, turned, x, start, stop, transient, factor_after, tape, growth
     return -1
 
 
+@jit
+def _block_back(drive, t, tape, growth_bar, bars, c):
+    """The block's cotangent back through step t, and its part in that of the state before it."""
+    plan, records = drive.plan, tape.records
+    s = t - plan.transient
+    f = plan.factor_after[t]
+    if f >= 0:
+        Q, F = tape.blocks[s + 1], tape.factors[f]
+        pull_back_log(Q, F, growth_bar[f], bars.block, bars.M, bars.blocks[c])
+    else:
+        copy(bars.block, bars.blocks[c])
+    tangent_pullback(
+        drive.cell,
+        drive.transposed,
+        records[t, 0],
+        tape.blocks[s],
+        bars.blocks[c],
+        bars.block,
+        bars.states[c, 0],
+        bars.step_work[c, 0],
+        bars.tangent_work[c],
+    )
+
+
+@jit
+def _last_lost(bars, c, top, moved):
+    """The last of the slots from c to top that is not finite, which the sweep met first."""
+    for d in range(top - 1, c, -1):
+        if not (all_finite(bars.states[d]) and (not moved or all_finite(bars.blocks[d]))):
+            return d
+    return c
+
+
 def gradient_lost(step: int, h_bar: np.ndarray) -> Diverged:
     """The error of cotangents (B, n_state) of the states before a step that are not all finite."""
     return Diverged.not_finite("the gradient", step, h_bar, "use smaller weights or a shorter input")
 
 
-def steps_per_chunk(size: Sizes, batch: int, k: int) -> int:
-    """Steps whose cotangents are gathered for one matrix product."""
-    return max(1, min(steps_per_segment(size, k + batch), ROWS_PER_CHUNK // max(batch, k)))
+def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
+    """Gradient of a loss in the cell's parameters, a cell, from its derivative (k,) in `taped.growth`.
 
-
-def retreat(cell: Any, size: Sizes, pieces: Iterable[Piece]) -> Any:
-    """Gradient of a loss in the cell's parameters, a cell.
-
-    Parameters
-    ----------
-    pieces : iterable of Piece
-        Of a sweep, the last first. All but the first of the sweep are of whole chunks, which makes the gradient the
-        same, to the bit, in however many pieces it comes.
+    All pieces but the first of the sweep are of whole chunks, which makes the gradient the same, to
+    the bit, in however many pieces it comes.
 
     Raises
     ------
     Diverged
         If a cotangent stops being finite; it names the step.
     """
-    turned, gradient, bars = transposed(cell), zeros_like(cell), None
+    cell, size, k = taped.given.cell, taped.given.size, len(growth_bar)
+    chunk = steps_per_chunk(size, 1, k)
+    segment = steps_per_segment(size, k + 1) // chunk * chunk
+    transposed_cell, gradient, dtype = transposed(cell), zeros_like(cell), taped.given.x.dtype
+    bars = _new_cotangents(size, chunk, k, dtype)
+
+    def through(piece: Piece) -> None:
+        plan = piece.given.plan
+        drive = Drive(cell, transposed_cell, np.ascontiguousarray(piece.given.x), plan)
+        log_R_bar = np.zeros((plan.n_qr, k), dtype)
+        log_R_bar[plan.uncounted :] = growth_bar
+        for stop in range(plan.steps, 0, -segment):
+            breathe()
+            call_help(size.state**2 * max(k, 1))
+            start = max(stop - segment, 0)
+            lost = _retreat(drive, start, stop, piece.tape, log_R_bar, bars, gradient)
+            if lost >= 0:
+                raise gradient_lost(piece.first + lost, bars.states[0])
+
     with one_blas_thread():
-        for piece in pieces:
-            batch, k, dtype = piece.x.shape[1], piece.tape.blocks.shape[1], piece.x.dtype
-            chunk = steps_per_chunk(size, batch, k)
-            segment = steps_per_segment(size, k + batch) // chunk * chunk
-            if bars is None:
-                bars = Cotangents(
-                    np.zeros((chunk + 1, batch, size.state), dtype),
-                    np.empty((chunk, k, size.state), dtype),
-                    np.zeros((k, size.state), dtype),
-                    np.empty((k, k), dtype),
-                    np.empty((chunk, batch, size.step_work), dtype),
-                    np.empty((chunk, k, size.tangent_work), dtype),
-                )
-            for stop in range(piece.plan.steps, 0, -segment):
-                breathe()
-                call_help(size.state**2 * max(k, batch))
-                lost = _retreat(
-                    cell,
-                    turned,
-                    piece.x,
-                    max(stop - segment, 0),
-                    stop,
-                    piece.plan.transient,
-                    piece.plan.factor_after,
-                    piece.tape,
-                    piece.growth_bar,
-                    bars,
-                    gradient,
-                )
-                if lost >= 0:
-                    raise gradient_lost(piece.start + lost, bars.states[0])
+        for piece in taped.pieces():
+            through(piece)
             del piece  # its tape, before the next is made
     return gradient

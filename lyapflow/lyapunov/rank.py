@@ -1,25 +1,40 @@
 """Which vectors of a tangent block are lost exactly: the sweep once more, modulo a prime."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import breathe
-from lyapflow.cells.interface import Sizes, step, transposed
-from lyapflow.cells.linearisation import linearise
+from lyapflow.cells.interface import step
+from lyapflow.cells.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
 from lyapflow.linalg.elementary import copy
 from lyapflow.linalg.modular import independent, multiply, residues
-from lyapflow.lyapunov.forward import steps_per_segment
+from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.segments import jacobians_per_segment
+from lyapflow.lyapunov.sweep import new_drive
+
+
+class _Workspace(NamedTuple):
+    """The state of one trajectory, and scratch of a step."""
+
+    h: np.ndarray  # (1, n_state)
+    h_next: np.ndarray  # (1, n_state)
+    record: np.ndarray  # (1, n_record)
+    jacobian: JacobianWorkspace
 
 
 @jit
-def _carry(cell, turned, x, start, stop, transient, h, h_next, record, basis, DT, work, block, block_next):
+def _carry(drive, start, stop, work, block, block_next):
+    """Take state and block through the steps from start to stop."""
+    cell, transposed = drive.cell, drive.transposed
+    h, h_next, record = work.h, work.h_next, work.record
+    DT = work.jacobian.DT
     for t in range(start, stop):
-        if t < transient:
-            step(cell, turned, h, x[t], h_next, record)
+        if t < drive.plan.transient:
+            step(cell, transposed, h, drive.x[t], h_next, record)
         else:
-            linearise(cell, turned, h, x[t], h_next, record, basis, DT, work)
+            linearise(cell, transposed, h, drive.x[t], h_next, record, work.jacobian)
             residues(DT, DT)
             multiply(block, DT, block_next)
             copy(block_next, block)
@@ -30,51 +45,28 @@ class ExactBlock:
     """A tangent block ``D_t ... D_0 Q`` of float64 numbers, exactly, as residues modulo a prime.
 
     It is carried no further than it is asked for: most sweeps never ask.
-
-    Parameters
-    ----------
-    x : array (T, 1, m)
-    h0 : array (1, n_state)
-    block : array (k, n_state)
-    transient : int
-        First steps, which move the state alone.
     """
 
-    def __init__(
-        self, cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, transient: int
-    ) -> None:
-        n = size.state
-        self.cell, self.x, self.transient, self.t = cell, x, transient, 0
-        self.block = np.empty_like(block)
-        residues(block, self.block)
-        self._turned = transposed(cell)
-        self._state = h0.copy()
-        self._scratch = (
-            np.empty_like(h0),
-            np.empty((1, size.record)),
-            np.eye(n),
-            np.empty((n, n)),
-            np.empty((n, size.tangent_work)),
+    def __init__(self, given: Problem) -> None:
+        self.t = 0
+        self.block = np.empty_like(given.block)
+        residues(given.block, self.block)
+        self._drive = new_drive(given)
+        self._segment = jacobians_per_segment(given.size)
+        self._work = _Workspace(
+            given.h0.copy(),
+            np.empty_like(given.h0),
+            np.empty((1, given.size.record)),
+            jacobian_workspace(given.size),
         )
-        self._segment = -(-steps_per_segment(size, n) // 16)
 
     def lost(self, t: int) -> list[int]:
         """Vectors that depend, after step t, on those before them."""
+        block_next = np.empty_like(self.block)
         while self.t <= t:
             breathe()
             stop = min(self.t + self._segment, t + 1)
-            _carry(
-                self.cell,
-                self._turned,
-                self.x,
-                self.t,
-                stop,
-                self.transient,
-                self._state,
-                *self._scratch,
-                self.block,
-                np.empty_like(self.block),
-            )
+            _carry(self._drive, self.t, stop, self._work, self.block, block_next)
             self.t = stop
         kept = np.empty(len(self.block), bool)
         independent(self.block.copy(), kept)

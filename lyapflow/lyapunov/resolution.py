@@ -14,20 +14,19 @@ networks none was off by more than twice the largest difference in a log R, rela
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from lyapflow._engine.blas import one_blas_thread
-from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes, transposed
-from lyapflow.cells.linearisation import linearise
+from lyapflow.cells.interface import transposed
+from lyapflow.cells.step_jacobian import jacobian_workspace, linearise
 from lyapflow.errors import Diverged
-from lyapflow.linalg.graded import KNOWN
+from lyapflow.linalg.graded import KNOWN, NOISE
 from lyapflow.linalg.qr import rounding
-from lyapflow.lyapunov.forward import Schedule, Tape
 from lyapflow.lyapunov.growth import volume_growth
+from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.sweep import Checkpoint, Recover, Tape, sweep
 
 CARRIED = 2e-5  # nats by which a log R may be off
 
@@ -37,20 +36,22 @@ def resolution(n: int, dtype: np.dtype) -> float:
     return max(rounding(n, dtype), KNOWN) if dtype == np.float64 else rounding(n, dtype)
 
 
-def _resolved(t: int, cell: Any, size: Sizes, x: np.ndarray, transient: int, tape: Tape) -> list[int]:
+def _resolved(t: int, given: Problem, tape: Tape) -> list[int]:
     """The vectors of the block that step t leaves resolved, found in float64."""
-    n = size.state
-    h = tape.states[t % len(tape.states)].astype(float)
-    block = tape.blocks[(t - transient) % len(tape.blocks)].astype(float)
-    cell = map_arrays(lambda a: a.astype(float), cell)
-    DT, work = np.empty((n, n)), np.empty((n, size.tangent_work))
-    h_next, record = np.empty_like(h), np.empty((1, size.record))
+    plan, size = given.plan, given.size
+    h = tape.states[t % len(tape.states)]
+    block = tape.blocks[(t - plan.transient) % len(tape.blocks)]
+    step = given._replace(x=given.x[t : t + 1], h0=h, block=block).in_float64()
+    h_next = np.empty_like(step.h0)
+    record = np.empty((1, size.record))
+    work = jacobian_workspace(size)
     with one_blas_thread(), np.errstate(all="ignore"):
-        linearise(cell, transposed(cell), h, x[t].astype(float), h_next, record, np.eye(n), DT, work)
-        moved = block @ DT
-        if not (np.isfinite(DT).all() and np.isfinite(moved).all()):
+        linearise(step.cell, transposed(step.cell), step.h0, step.x[0], h_next, record, work)
+        moved = step.block @ work.DT
+        if not (np.isfinite(work.DT).all() and np.isfinite(moved).all()):
             raise Diverged(f"the tangent block overflowed at step {t}: use smaller weights", step=t)
-        return _independent(moved, float(np.linalg.norm(DT, 2)) * resolution(n, x.dtype))
+        noise = float(np.linalg.norm(work.DT, 2)) * resolution(size.state, given.x.dtype)
+        return _independent(moved, noise)
 
 
 def _independent(B: np.ndarray, noise: float) -> list[int]:
@@ -73,36 +74,48 @@ def _independent(B: np.ndarray, noise: float) -> list[int]:
     return kept
 
 
-def confirm(
-    log_R: np.ndarray, cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, plan: Schedule
-) -> None:
+def resolved_sweep(
+    given: Problem, tape: Tape, recover: Recover, checkpoints: dict[int, Checkpoint | None] | None = None
+) -> np.ndarray:
+    """log R of one trajectory, as of `sweep`, whose gradient floating-point numbers can carry.
+
+    Else it raises Diverged with the step and, as rank, the number of leading exponents whose gradient they can carry.
+    """
+    dtype = given.x.dtype
+    log_R, ratio = sweep(given, tape, resolution(given.size.state, dtype), recover, checkpoints)
+    if dtype == np.float64 and ratio < NOISE:
+        _confirm(log_R, given)
+    return log_R
+
+
+def _confirm(log_R: np.ndarray, given: Problem) -> None:
     """Raise Diverged, with the number of leading exponents that are right as rank, where rounding errors spoil log R.
 
-    Takes a sweep from state h0 (1, n_state) and block (k, n_state).
+    Takes a sweep of the one trajectory that is given.
     """
-    exact = volume_growth(cell, size, x, h0, block, plan)
+    exact = volume_growth(given)
     with np.errstate(invalid="ignore"):
         error = np.abs(log_R - exact.log_growth) + exact.unknown
     spoilt = ~(error <= CARRIED)
     if spoilt.any():
         leading = int(np.argmax(spoilt.any(axis=0)))
-        step = int(np.flatnonzero(plan.factor_after >= 0)[np.argmax(spoilt.any(axis=1))])
+        step = int(np.flatnonzero(given.plan.factor_after >= 0)[np.argmax(spoilt.any(axis=1))])
         raise Diverged(
             f"rounding errors spoil the tangent block up to step {step} (strong saturation): float64 carries the "
-            f"gradient of {leading or 'none'} of {len(block)} exponents",
+            f"gradient of {leading or 'none'} of {len(given.block)} exponents",
             step=step,
             rank=leading,
         )
 
 
-def all_resolved(cell: Any, size: Sizes, x: np.ndarray, transient: int) -> Callable[[int, Tape], None]:
+def all_resolved(given: Problem) -> Callable[[int, Tape], None]:
     """A `recover` of sweeps with a QR after every step that goes on where a suspicion was wrong.
 
     Else it raises Diverged with the step and, as rank, the number of leading exponents that are resolved there.
     """
 
     def recover(t: int, tape: Tape) -> None:
-        rows, k = _resolved(t, cell, size, x, transient, tape), tape.blocks.shape[1]
+        rows, k = _resolved(t, given, tape), tape.blocks.shape[1]
         if len(rows) == k:
             return
         leading = next(i for i, row in enumerate([*rows, k]) if row != i) if rows else 0

@@ -6,15 +6,17 @@ last steps are taken twice, from a fresh block. Once it has aligned, it is distu
 DISTURBANCE. Growth rates that change by Δ because of it change by ε / DISTURBANCE times as much because of rounding.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes
-from lyapflow.lyapunov.forward import Schedule, schedule
-from lyapflow.lyapunov.growth import volume_growth
+from lyapflow.lyapunov.error_bars import excess
+from lyapflow.lyapunov.growth import Growth, volume_growth
+from lyapflow.lyapunov.problem import Problem, each_trajectory
+from lyapflow.lyapunov.schedule import schedule
 
+SHORT_RUN = 256  # QRs, which cost little to take again
+TRANSIENT = 0.4  # of the digits, gained by a starting block: rounding errors may then matter
 LAST = 2000  # steps, in whose first half the block aligns
 TIMES = 32
 DISTURBANCE = 2.0**-40
@@ -22,16 +24,35 @@ ROUNDINGS = 64  # in units of ε, of the steps of an interval and their QR
 SATURATED = 0.1  # nats; a larger change means that another vector has taken over
 
 
-def rounding_errors(
-    cell: Any, size: Sizes, x: np.ndarray, h0: np.ndarray, block: np.ndarray, plan: Schedule
-) -> np.ndarray:
-    """Error (k,) of the exponents of `volume_growth`, in nats per step; infinite where rounding errors outgrow."""
-    eps = float(np.finfo(x.dtype).eps)
-    given = map_arrays(_double, cell), size, _double(x), _double(h0), _double(block)
+def rounding_errors(given: Problem, found: Sequence[Growth]) -> np.ndarray:
+    """What rounding errors do to the exponents (B, k) of each trajectory, from its growth.
+
+    That is measured where a starting block shows that it may matter, and else zero. Of a vector that some step leaves
+    below rounding, and of those after it, what is unknown was found in that step.
+    """
+    log_R = np.array([growth.log_growth for growth in found])
+    below = np.any([growth.below_rounding for growth in found], axis=0)
+    ahead = int(np.argmax(below)) if below.any() else len(below)
+    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
+    digits = -float(np.log(np.finfo(given.x.dtype).eps))
+    sigmas = 0.0 if len(steps) < SHORT_RUN else 5.0
+    if not (excess(log_R[:, :, :ahead], steps, sigmas) > TRANSIENT * digits).any():
+        return np.zeros_like(log_R[:, 0])
+    measured = np.array(each_trajectory(lambda b: measured_errors(given.alone(b)), len(log_R)))
+    measured[:, ahead:] = 0.0
+    return measured
+
+
+def measured_errors(given: Problem) -> np.ndarray:
+    """Error (k,) of the exponents of one trajectory, in nats per step; infinite where rounding errors outgrow."""
+    eps = float(np.finfo(given.x.dtype).eps)
+    plan = given.plan
     span = min(plan.steps - plan.transient, LAST) // 2
     middle = plan.steps - span
     late = schedule(plan.steps, plan.t_ons, middle - span, 0)
-    marks = np.unique(np.linspace(middle, plan.steps, TIMES, endpoint=False).astype(int)).tolist()
+    given = given.in_float64()._replace(plan=late)
+    marks = np.linspace(middle, plan.steps, TIMES, endpoint=False).astype(int)
+    marks = np.unique(marks).tolist()
     rng = np.random.default_rng(0)
 
     def disturb(block: np.ndarray) -> None:
@@ -40,14 +61,10 @@ def rounding_errors(
         size[1:] = size[1:].max(axis=1, keepdims=True)
         block += DISTURBANCE * rng.standard_normal(block.shape) * size
 
-    clean = volume_growth(*given, late).log_growth
-    disturbed = volume_growth(*given, late, disturb, marks).log_growth
+    clean = volume_growth(given).log_growth
+    disturbed = volume_growth(given, disturb, marks).log_growth
     with np.errstate(invalid="ignore"):  # of -inf
         change = np.nan_to_num(np.abs((disturbed - clean).sum(axis=0)), nan=0.0)
     roundings = (late.factor_after[middle:] >= 0).sum() / len(marks)
     errors = ROUNDINGS * eps / DISTURBANCE * roundings * change / span
     return np.where(change > SATURATED, np.inf, errors)
-
-
-def _double(a: np.ndarray) -> np.ndarray:
-    return a.astype(float)

@@ -4,28 +4,22 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lyapflow import _checks
-from lyapflow._engine.blas import one_blas_thread
-from lyapflow._engine.pool import each
 from lyapflow._results import Result
-from lyapflow.cells.interface import Sizes, checked, sizes, step, tangent
+from lyapflow.cells.interface import step, tangent
 from lyapflow.ensemble import over_members
-from lyapflow.errors import Diverged, LyapflowError, warn
+from lyapflow.errors import warn
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
-from lyapflow.lyapunov.error_bars import error_bars, excess, returns, same_input
-from lyapflow.lyapunov.forward import Schedule, doubt_layout, initial_state, inputs, schedule, trajectory
+from lyapflow.lyapunov.doubts import doubt
+from lyapflow.lyapunov.error_bars import error_bars, same_input
 from lyapflow.lyapunov.growth import Growth, volume_growth
-from lyapflow.lyapunov.interval import automatic
+from lyapflow.lyapunov.interval import with_intervals
+from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
 from lyapflow.lyapunov.rounding import rounding_errors
-
-SHORT_RUN = 256  # QRs, which cost little to take again
-TRANSIENT = 0.4  # of the digits, gained by a starting block: rounding errors may then matter
-SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,84 +125,6 @@ class Spectrum(Result):
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
 
 
-@functools.lru_cache(maxsize=8)
-def default_block(n_state: int, k: int, dtype: np.dtype) -> np.ndarray:
-    """The first k columns of one fixed orthonormal matrix per n_state, as rows."""
-    columns = np.random.default_rng(n_state).standard_normal((k, n_state)).T
-    with one_blas_thread():
-        Q, R = np.linalg.qr(columns)  # as lyapflow.qr, which would have to be compiled first
-    return np.ascontiguousarray((Q * np.sign(np.diagonal(R))).T.astype(dtype))
-
-
-def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:
-    if q0 is None:
-        return default_block(n_state, k, like.dtype)
-    q0 = _checks.array("q0", q0, (n_state, k), like=like)
-    with one_blas_thread():  # BLAS's own threads would stay awake beside ours
-        error = float(np.abs(q0.T @ q0 - np.eye(k)).max())
-    if error > 100 * n_state * np.finfo(q0.dtype).eps:
-        raise LyapflowError(f"q0 must have orthonormal columns, got an error of {error:.1e}; use lyapflow.qr(q0)[0]")
-    return np.ascontiguousarray(q0.T)
-
-
-def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
-    if k is None:
-        return n_state
-    return _checks.integer("k", k, 1, n_state, why=f" = n_state for this {type(cell).__name__}")
-
-
-class Problem(NamedTuple):
-    """Checked arguments of a spectrum or of a flossing loss."""
-
-    cell: Any
-    size: Sizes
-    x: np.ndarray  # (T, B, m)
-    plan: Schedule
-    start: np.ndarray  # (B, n_state)
-    block: np.ndarray  # (k, n_state)
-    automatic: bool  # whether intervals are still to be chosen
-
-    def driven(self, b: int) -> np.ndarray:
-        """The input of trajectory b."""
-        return np.ascontiguousarray(self.x[:, b : b + 1])
-
-
-def problem(
-    generics: tuple,
-    cell: Any,
-    x: Any,
-    k: Any,
-    steps: Any,
-    h0: Any,
-    q0: Any,
-    t_ons: Any,
-    transient: Any,
-    q_transient: Any,
-) -> Problem:
-    cell = checked(cell, *generics)
-    size = sizes(cell)
-    k = _number_of_exponents(k, cell, size.state)
-    x, _ = inputs(x, size, cell[0], steps, h0)
-    chosen = isinstance(t_ons, str)
-    if chosen:
-        _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
-    plan = schedule(len(x), 1 if chosen else t_ons, transient, q_transient)
-    trajectories = x.shape[1]
-    growth_rates = plan.n_qr * k * trajectories
-    bars = 8 * plan.n_qr * (k + 1)  # of the mean over trajectories, and of the sum of all
-    _checks.affordable(f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars)
-    start = initial_state(h0, size, trajectories, cell[0])
-    return Problem(cell, size, x, plan, start, _initial_block(q0, size.state, k, cell[0]), chosen)
-
-
-def with_intervals(given: Problem) -> Problem:
-    """The same with intervals chosen, where that was asked for: from a short sweep of the first trajectory."""
-    if not given.automatic:
-        return given
-    t_ons = automatic(given.cell, given.size, given.driven(0), given.start[:1], given.block, given.plan)
-    return given._replace(plan=given.plan.with_interval(t_ons))
-
-
 def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tuple[Spectrum, bool]:
     """What the growth of all trajectories says, and whether the run is too short for the error bars.
 
@@ -239,62 +155,7 @@ def _lost_spectrum(given: Problem) -> Spectrum:
     k, no_steps = len(given.block), np.zeros(4, np.int64)
     log_growth = np.full((given.plan.n_qr, k), np.nan)
     lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
-    return _spectrum([lost] * len(given.start), given, np.zeros((1, k)))[0]
-
-
-def _never_leaves(given: Problem) -> bool:
-    """Whether an autonomous trajectory starts on a fixed point or short cycle, exactly."""
-    if given.size.inputs > 0:
-        return False
-    x = np.ascontiguousarray(given.x[:SHORT_CYCLE])
-    return bool(returns(np.concatenate([given.start[None], trajectory(given.cell, x, given.start)])).any())
-
-
-def _rounding(given: Problem, found: Sequence[Growth]) -> np.ndarray:
-    """What rounding errors do to the exponents (B, k) of each trajectory.
-
-    That is measured where a starting block shows that it may matter, of the vectors ahead of those that some step
-    leaves below rounding: what is unknown of these was found in that step.
-    """
-    log_R = np.array([growth.log_growth for growth in found])
-    below = np.any([growth.below_rounding for growth in found], axis=0)
-    ahead = int(np.argmax(below)) if below.any() else len(below)
-    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
-    digits = -float(np.log(np.finfo(given.x.dtype).eps))
-    gained = excess(log_R[:, :, :ahead], steps, 0.0 if len(steps) < SHORT_RUN else 5.0)
-    if not (gained > TRANSIENT * digits).any():
-        return np.zeros_like(log_R[:, 0])
-
-    def errors(b: int) -> np.ndarray:
-        return rounding_errors(given.cell, given.size, given.driven(b), given.start[b : b + 1], given.block, given.plan)
-
-    measured = np.array(each_trajectory(errors, len(log_R)))
-    measured[:, ahead:] = 0.0
-    return measured
-
-
-def _doubt(given: Problem, spectrum: Spectrum, errors: np.ndarray, short: bool) -> str | None:
-    """Why the exponents cannot be trusted, from errors (B, k) that rounding makes and whether the run is too short."""
-    if spectrum.exponents[0] > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
-        return (
-            "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
-            "are those of that point; start from a random h0"
-        )
-    if (outgrown := np.isinf(errors).any(axis=0)).any():
-        left = int(np.argmax(outgrown))
-        return (
-            f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
-            "delay line that contracts strongly): "
-            + (f"ask for k <= {left}" if left > 0 else "use more precise numbers")
-            + (", or use float64" if given.x.dtype == np.float32 else "")
-        )
-    if short:
-        return (
-            "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
-            "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
-            "longer q_transient"
-        )
-    return None
+    return _spectrum([lost] * len(given.h0), given, np.zeros((1, k)))[0]
 
 
 @over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
@@ -376,31 +237,9 @@ def lyapunov_spectrum(
     if steps is None:
         doubt_layout(given.x)
     given = with_intervals(given)
-    cell, size, _, plan, start, block, _ = given
-
-    def growth(b: int) -> Growth:
-        return volume_growth(cell, size, given.driven(b), start[b : b + 1], block, plan)
-
-    found = each_trajectory(growth, len(start))
-    errors = _rounding(given, found)
+    found = each_trajectory(lambda b: volume_growth(given.alone(b)), len(given.h0))
+    errors = rounding_errors(given, found)
     spectrum, short = _spectrum(found, given, np.where(np.isinf(errors), 0.0, errors))
-    if doubt := _doubt(given, spectrum, errors, short):
-        warn(doubt)
+    if why := doubt(given, spectrum.exponents[0], errors, short):
+        warn(why)
     return spectrum
-
-
-Found = TypeVar("Found")
-
-
-def each_trajectory(piece: Callable[[int], Found], trajectories: int) -> list[Found]:
-    """`each`, whose Diverged names the trajectory where there are many."""
-
-    def named(b: int) -> Found:
-        try:
-            return piece(b)
-        except Diverged as error:
-            if trajectories == 1:
-                raise
-            raise Diverged(f"trajectory {b}: {error}", step=error.step, member=b, rank=error.rank) from None
-
-    return each(named, trajectories)

@@ -19,8 +19,9 @@ from lyapflow.cells.linearisation import jacobian
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 from lyapflow.lyapunov.condition import checked_steps, predicted_condition
-from lyapflow.lyapunov.forward import initial_state, inputs, trajectory
-from lyapflow.lyapunov.spectrum import default_block, lyapunov_spectrum
+from lyapflow.lyapunov.problem import default_block, initial_state, inputs
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.arithmetic import Arithmetic, arithmetic
 from lyapflow.precision.cells import GivenJacobians, known
 from lyapflow.precision.products import MOST, PROVED, Found, Problem, bits_of, trusted

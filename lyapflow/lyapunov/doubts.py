@@ -1,0 +1,44 @@
+"""Why exponents cannot be trusted: the trajectory, rounding errors, or the length of the run."""
+
+import numpy as np
+
+from lyapflow.lyapunov.error_bars import returns
+from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.trajectory import trajectory
+
+SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
+
+
+def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> str | None:
+    """What is wrong with exponents of which one is the largest, if anything is.
+
+    Errors (B, k) are what rounding makes; `short` says that the run is too short for the error bars.
+    """
+    if largest > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
+        return (
+            "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
+            "are those of that point; start from a random h0"
+        )
+    if (outgrown := np.isinf(errors).any(axis=0)).any():
+        left = int(np.argmax(outgrown))
+        return (
+            f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
+            "delay line that contracts strongly): "
+            + (f"ask for k <= {left}" if left > 0 else "use more precise numbers")
+            + (", or use float64" if given.x.dtype == np.float32 else "")
+        )
+    if short:
+        return (
+            "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
+            "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
+            "longer q_transient"
+        )
+    return None
+
+
+def _never_leaves(given: Problem) -> bool:
+    """Whether an autonomous trajectory starts on a fixed point or short cycle, exactly."""
+    if given.size.inputs > 0:
+        return False
+    x = np.ascontiguousarray(given.x[:SHORT_CYCLE])
+    return bool(returns(np.concatenate([given.h0[None], trajectory(given.cell, x, given.h0)])).any())

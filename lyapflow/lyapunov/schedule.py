@@ -1,0 +1,91 @@
+"""The schedule of a sweep: which of its steps are counted, and after which a QR follows.
+
+`transient` steps move the state alone, `q_transient` steps move state and tangent block without
+counting, the rest is counted. The block is reorthonormalised every `t_ons` steps, after the last
+uncounted step and after the last step.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow.errors import LyapflowError
+
+
+class Schedule(NamedTuple):
+    """Which steps do what.
+
+    Attributes
+    ----------
+    steps, transient : int
+        All steps, and those that move the state alone.
+    factor_after : int64 array (steps,)
+        Number of the QR that follows a step, or -1.
+    ends : int64 array (n_qr_counted,)
+        Counted steps up to and including each counted QR.
+    uncounted : int
+        Number of QRs before counting starts.
+    t_ons : int
+        Steps of the longest interval between QRs.
+    """
+
+    steps: int
+    transient: int
+    factor_after: np.ndarray
+    ends: np.ndarray
+    uncounted: int
+    t_ons: int
+
+    @property
+    def n_qr(self) -> int:
+        return self.uncounted + len(self.ends)
+
+    def with_interval(self, t_ons: int) -> "Schedule":
+        """The same, with a QR after every t_ons steps."""
+        counting = self.steps - int(self.ends[-1])
+        return schedule(self.steps, t_ons, self.transient, counting - self.transient)
+
+    def between(self, start: int, stop: int) -> "Schedule":
+        """The steps from start to stop as a sweep of its own, whose `ends` count from before."""
+        number = self.factor_after[start:stop]
+        before = int((self.factor_after[:start] >= 0).sum())
+        after = before + int((number >= 0).sum())
+        return self._replace(
+            steps=stop - start,
+            transient=min(max(self.transient - start, 0), stop - start),
+            factor_after=np.where(number >= 0, number - before, -1),
+            ends=self.ends[max(before - self.uncounted, 0) : max(after - self.uncounted, 0)],
+            uncounted=min(max(self.uncounted - before, 0), after - before),
+        )
+
+
+def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:
+    """Lay out the reorthonormalisations of a sweep; raises LyapflowError where nothing is left to count."""
+    t_ons = min(_checks.integer("t_ons", t_ons, 1), steps)
+    transient = _checks.integer("transient", transient, 0)
+    q_transient = _checks.integer("q_transient", q_transient, 0)
+    counting = transient + q_transient
+    if steps <= counting:
+        raise LyapflowError(
+            f"the input must be longer than its transients: got {steps} steps with transient={transient} "
+            f"and q_transient={q_transient}"
+        )
+
+    _checks.affordable(f"the schedule of {steps} steps", 5 * steps)
+
+    def ends(length: int) -> np.ndarray:
+        return np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)
+
+    before, counted = ends(q_transient), ends(steps - counting)
+    factor_after = np.full(steps, -1)
+    at = np.concatenate([transient + before, counting + counted]) - 1
+    factor_after[at] = np.arange(at.size)
+    return Schedule(steps, transient, factor_after, counted, before.size, t_ons)
+
+
+@functools.lru_cache(maxsize=8)
+def state_schedule(steps: int) -> Schedule:
+    """A sweep of states alone."""
+    return Schedule(steps, steps, np.full(steps, -1), np.empty(0, np.int64), 0, 1)

@@ -1,0 +1,73 @@
+"""The states of a network in time, without tangents."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lyapflow import _checks
+from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.ensemble import over_members
+from lyapflow.lyapunov.problem import Problem, doubt_layout, initial_state, inputs
+from lyapflow.lyapunov.schedule import state_schedule
+from lyapflow.lyapunov.sweep import new_tape, sweep
+
+
+def _checked(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Problem, bool]:
+    """The problem, without a tangent block, and whether x came as a batch."""
+    cell = checked(cell, step, tangent)
+    size = sizes(cell)
+    x, batched = inputs(x, size, cell[0], steps, h0)
+    length, batch = x.shape[:2]
+    _checks.affordable(f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record))
+    no_block = np.empty((0, size.state), x.dtype)
+    h0 = initial_state(h0, size, batch, cell[0])
+    return Problem(cell, size, x, state_schedule(length), h0, no_block), batched
+
+
+def _lost(checked: tuple[Problem, bool]) -> np.ndarray:
+    given, batched = checked
+    shape = given.x.shape[:2] if batched else given.x.shape[:1]
+    return np.full((*shape, given.size.state), np.nan, given.x.dtype)
+
+
+@over_members("x", "h0", check=_checked, lost=_lost)
+def trajectory(
+    cell: Any, x: ArrayLike | None = None, h0: ArrayLike | None = None, *, steps: int | None = None
+) -> np.ndarray:
+    """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
+
+    Parameters
+    ----------
+    cell : cell
+    x : array (T, m) or (T, B, m)
+        Inputs of one trajectory or of B; for a cell without inputs give `steps` instead.
+    h0 : array (n_state,) or (B, n_state), optional
+        State before the first input; zeros by default.
+    steps : int, optional
+        Number of steps of a cell without inputs; h0 (B, n_state) makes B trajectories.
+
+    Returns
+    -------
+    array (T, n_state) or (T, B, n_state)
+        ``states[t]`` follows ``x[t]``; h0 is not among them.
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit the cell.
+    Diverged
+        If a state stops being finite.
+
+    Warns
+    -----
+    LyapflowWarning
+        If x has fewer steps than trajectories.
+    """
+    given, batched = _checked(cell, x, h0, steps)
+    if steps is None:
+        doubt_layout(given.x)
+    tape = new_tape(given, full=True)
+    sweep(given, tape)
+    states = tape.states[1:]
+    return states.copy() if batched else states[:, 0].copy()
