@@ -90,7 +90,7 @@ def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
     return -1
 
 
-@jit
+@jit(inline="always")
 def _block_back(drive, t, tape, growth_bar, bars, c):
     """The block's cotangent back through step t, and its part in that of the state before it."""
     plan, records = drive.plan, tape.records
@@ -114,7 +114,7 @@ def _block_back(drive, t, tape, growth_bar, bars, c):
     )
 
 
-@jit
+@jit(inline="always")
 def _last_lost(bars, c, top, moved):
     """The last of the slots from c to top that is not finite, which the sweep met first."""
     for d in range(top - 1, c, -1):
