@@ -109,7 +109,7 @@ def test_steps_before_the_first_scored_one_are_not_read():
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr("lyapflow.learning.bptt.WORTH", 1.0)
+    monkeypatch.setattr("lyapflow.learning.bptt.FLOPS_WORTH_A_THREAD", 1.0)
 
 
 @pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LSTM])
@@ -176,8 +176,8 @@ def test_of_several_pieces_that_fail_the_first_is_named(threads, small_pieces, m
 
 def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):
     model, x, y, options, _ = problem(BASE)
-    for kept in (scratch.KEPT, 1000):  # beyond which nothing is kept
-        monkeypatch.setattr(scratch, "KEPT", kept)
+    for kept in (scratch.KEPT_BYTES, 1000):  # beyond which nothing is kept
+        monkeypatch.setattr(scratch, "KEPT_BYTES", kept)
         size = sizes(model.cell)
         value, gradient, outputs = bptt(model, size, x, y, 0, "mse")
         before = [a.copy() for a in (*arrays(gradient), outputs)]
@@ -198,5 +198,5 @@ def test_a_thread_keeps_its_memory_and_nobody_elses():
     with ThreadPoolExecutor(1) as executor:
         other = executor.submit(scratch.scratch, "test", (3, 4), np.dtype(np.float32)).result()
     assert not np.shares_memory(mine, other)
-    large = (scratch.KEPT * pool.threads() - 40) // 8  # with the first one it is too much
+    large = (scratch.KEPT_BYTES * pool.threads() - 40) // 8  # with the first one it is too much
     assert not np.shares_memory(*(scratch.scratch("large", (large,), np.dtype(float)) for _ in range(2)))

@@ -309,7 +309,7 @@ def test_long_work_is_announced_and_shown(backend, way_out, monkeypatch):
     if backend not in BACKENDS:
         pytest.skip("no python-flint")
     cell, x, h = problem(lf.TanhRNN)
-    monkeypatch.setattr("lyapflow.precision.condition.LONG", 0.0)
+    monkeypatch.setattr("lyapflow.precision.condition.ANNOUNCED_SECONDS", 0.0)
     calls = []
     with pytest.warns(lf.LyapflowWarning, match=f"a state of 4 over 3 steps take about 1 minutes.*{way_out}"):
         lf.condition_number(cell, x, steps=3, h0=h, backend=backend, progress=lambda t, bits: calls.append(t))

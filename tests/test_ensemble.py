@@ -230,7 +230,7 @@ RUN = """
 import hashlib
 from tests.test_ensemble import *
 from lyapflow.learning import bptt
-bptt.WORTH = 1.0
+bptt.FLOPS_WORTH_A_THREAD = 1.0
 models = [lf.Model.random(cell, 1, rng=np.random.default_rng(0)) for cell in members(lf.TanhRNN, m=1)]
 flossing = lf.Flossing(k=3, epochs=3, steps=12, q_transient=4, at=(0, 2), batch=3)
 trained, history = lf.train(lf.stack(models), TASK, seed=range(5), epochs=4, T=20, batch=3, flossing=flossing)
@@ -304,7 +304,7 @@ def test_pieces_end_when_their_caller_is_interrupted(monkeypatch):
         if r == 0:
             raise KeyboardInterrupt
         while time.monotonic() - started < 30:
-            pool.breathe()
+            pool.check_interrupt()
 
     with pytest.raises(KeyboardInterrupt):
         pool.each(piece, 20)

@@ -17,7 +17,7 @@ from numba.core.errors import TypingError
 
 from lyapflow._engine.jit import jit
 from lyapflow.linalg import lapack, products
-from lyapflow.linalg.products import DEPTH, LARGE, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR
+from lyapflow.linalg.products import BLAS_WORK, DEPTH, LOWER_FACTOR, LOWER_RESULT, UPPER_FACTOR
 
 SIZE = st.integers(1, 60)
 DTYPE = st.sampled_from([np.float64, np.float32])
@@ -100,7 +100,7 @@ def test_an_entry_depends_on_its_row_and_its_column_alone(dtype):
 @pytest.mark.parametrize("transpose_b", [False, True])
 def test_large_products(transpose_a, transpose_b, dtype):
     m, n = 230, 300
-    inner = LARGE // (m * n * np.dtype(dtype).itemsize) + 1
+    inner = BLAS_WORK // (m * n * np.dtype(dtype).itemsize) + 1
     A, B, C, left, right = matrices(np.random.default_rng(0), m, n, inner, transpose_a, transpose_b, 3, dtype)
     expected = 0.5 * left @ right - 2 * C
     beside = C.copy()
@@ -109,7 +109,7 @@ def test_large_products(transpose_a, transpose_b, dtype):
     for columns in (slice(0, n // 2), slice(n // 2, n)):  # for about COLUMNS each
         right = B[columns] if transpose_b else B[:, columns]
         lapack.gemm(A, transpose_a, right, transpose_b, 0.5, -2.0, beside[:, columns])
-    np.testing.assert_array_equal(C, beside)  # LARGE is where BLAS begins
+    np.testing.assert_array_equal(C, beside)  # BLAS_WORK is where BLAS begins
 
 
 def test_matrices_by_columns_are_refused():

@@ -111,11 +111,11 @@ def test_checkpoints_come_by_epochs_or_by_time(tmp_path, monkeypatch):
     lf.train(model(), **SETTINGS, folder=tmp_path / "b", checkpoint_seconds=1000.0)
     assert len(written) == 1
     written.clear()
-    monkeypatch.setattr("lyapflow.runs.train.SHARE", np.inf)
+    monkeypatch.setattr("lyapflow.runs.train.CHECKPOINT_SHARE", np.inf)
     lf.train(model(), **SETTINGS, folder=tmp_path / "c", checkpoint_seconds=0.0)
     assert len(written) == 14
     written.clear()
-    monkeypatch.setattr("lyapflow.runs.train.SHARE", 1e-9)  # what the first one takes is too much
+    monkeypatch.setattr("lyapflow.runs.train.CHECKPOINT_SHARE", 1e-9)  # what the first one takes is too much
     lf.train(model(), **SETTINGS, folder=tmp_path / "d", checkpoint_seconds=0.0)
     assert len(written) == 2
 

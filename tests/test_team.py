@@ -19,7 +19,7 @@ from lyapflow._engine.jobs import in_parts
 from lyapflow._engine.pool import each
 from lyapflow._engine.team import share
 from lyapflow.linalg import products
-from lyapflow.linalg.products import HELP, LARGE, LOWER_RESULT, call_help
+from lyapflow.linalg.products import BLAS_WORK, HELPER_TERMS, LOWER_RESULT, start_helpers_for
 
 
 @jit
@@ -83,7 +83,7 @@ def wait_for(condition):
 
 def call_three():
     """Until they are there, all at a time."""
-    wait_for(lambda: call_help(10 * HELP) or helpers() == 3)
+    wait_for(lambda: start_helpers_for(10 * HELPER_TERMS) or helpers() == 3)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_every_part_is_done_once(four):
     np.testing.assert_array_equal(done, 6010)
 
 
-@pytest.mark.parametrize("parts", [team.MOST - 1, team.MOST, team.MOST + 1])
+@pytest.mark.parametrize("parts", [team.MAX_PARTS - 1, team.MAX_PARTS, team.MAX_PARTS + 1])
 def test_more_parts_than_the_board_has_room_for(parts, four):
     done = np.zeros(parts, np.int64)
     call_three()
@@ -132,7 +132,7 @@ def test_two_callers_at_a_time(four):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_products_have_the_same_bits_with_helpers(dtype, four):
     rng = np.random.default_rng(0)
-    large = LARGE // (200 * 300 * np.dtype(dtype).itemsize) + 1
+    large = BLAS_WORK // (200 * 300 * np.dtype(dtype).itemsize) + 1
     for m, n, inner in ((70, 90, 80), (24, 400, 130), (3, 500, 400), (200, 300, large), (400, 2, 700)):
         for transpose_a in (False, True):
             A = rng.standard_normal((inner, m) if transpose_a else (m, inner)).astype(dtype)
@@ -167,21 +167,21 @@ def test_a_network_with_helpers_has_the_bits_of_one_without(cell_class, monkeypa
 
 def test_who_is_one_of_several_gets_no_help_and_few_terms_do_not_either(four):
     def seen(_):
-        call_help(10 * HELP)
+        start_helpers_for(10 * HELPER_TERMS)
         time.sleep(0.001)
         return helpers()
 
     assert each(seen, 2) == [0, 0]
-    for few in ((HELP - 1,), (0, 1)):
-        call_help(*few)
+    for few in ((HELPER_TERMS - 1,), (0, 1)):
+        start_helpers_for(*few)
         time.sleep(0.001)
         assert helpers() == 0
-    wait_for(lambda: call_help(HELP) or helpers() == 1)
+    wait_for(lambda: start_helpers_for(HELPER_TERMS) or helpers() == 1)
     wait_for(lambda: helpers() == 0)
-    wait_for(lambda: call_help(0, 2) or helpers() == 1)
+    wait_for(lambda: start_helpers_for(0, 2) or helpers() == 1)
     for _ in range(100):  # those who are there count
         call_three()
-        call_help(10 * HELP)
+        start_helpers_for(10 * HELPER_TERMS)
         assert helpers() <= 3
 
 
@@ -205,9 +205,9 @@ def test_a_fork_right_after_the_first_call_goes_on(tmp_path):
     script = """
 import os, time, warnings
 from lyapflow._engine.jit import jit
-from lyapflow.linalg.products import HELP, call_help
+from lyapflow.linalg.products import HELPER_TERMS, start_helpers_for
 warnings.simplefilter("ignore")
-call_help(HELP)
+start_helpers_for(HELPER_TERMS)
 time.sleep(0.1)
 child = os.fork()
 if child == 0:

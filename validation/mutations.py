@@ -186,7 +186,7 @@ MUTATIONS = [
     ("linalg/qr_pullback.py", "gemm(along, True, together, False, -1.0, 1.0, window(Q_bar, 0, first))", "pass"),
     ("_engine/team.py", "while load(DONE) < parts:", "while False:"),
     ("_engine/team.py", "or not swap(BUSY, 0, 1)", ""),
-    ("_engine/team.py", "if swap(WORD, word, word + 1 if helps else word - MOST):", "swap(WORD, word, word + 1 if helps else word - MOST)\n    if True:"),
+    ("_engine/team.py", "if swap(WORD, word, word + 1 if helps else word - MAX_PARTS):", "swap(WORD, word, word + 1 if helps else word - MAX_PARTS)\n    if True:"),
     ("_engine/team.py", "first if helps else behind - 1", "behind - 1"),
     ("_engine/team.py", "if first == behind:", "if first >= behind - 1:"),
     ("linalg/products.py", "stop = min(first + columns, C.shape[1])", "stop = C.shape[1]"),
@@ -242,7 +242,7 @@ MUTATIONS = [
     ("lyapunov/flossing_loss.py", "(exponents - wanted)[None]", "exponents[None]"),
     # what is in doubt
     ("lyapunov/sweep.py", "resolution = max(resolution, float(np.sqrt(np.finfo(given.x.dtype).eps)))", "pass"),
-    ("lyapunov/sweep.py", "tally.longest[0] = max(FORGOTTEN * tally.longest[0], longest)", "pass"),
+    ("lyapunov/sweep.py", "tally.longest[0] = max(LENGTH_DECAY * tally.longest[0], longest)", "pass"),
     ("lyapunov/sweep.py", "tally.ratio[0] = min(tally.ratio[0], shortest / longest)", "pass"),
     ("lyapunov/sweep.py", "self.t -= since", "pass"),
     ("lyapunov/sweep.py", "self.tally.longest[0] **= 1 / (since + 1)", "self.tally.longest[0] = 0.0"),
@@ -254,7 +254,7 @@ MUTATIONS = [
     ("lyapunov/growth.py", "self.every, self.changed = min(2 * self.every, self.longest), self.run.t", "pass"),
     ("lyapunov/growth.py", "again = run.t + 1", "again = 0"),
     ("lyapunov/growth.py", "            elif self.given.x.dtype == np.float32:\n                raise _InDoubt\n", ""),
-    ("lyapunov/growth.py", "if growth > LARGEST:", "if False:"),
+    ("lyapunov/growth.py", "if growth > LOG_MAX:", "if False:"),
     ("lyapunov/growth.py", "tally.log_growth[row, i] += growth", "tally.log_growth[row, i] += 0.5 * growth"),
     ("lyapunov/growth.py", "np.log1p(error) if error < 1 else UNKNOWN", "0.0"),
     ("lyapunov/growth.py", "growth < largest - UNKNOWN", "False"),
@@ -295,7 +295,7 @@ MUTATIONS = [
     ("lyapunov/resolution.py", "float(np.linalg.norm(work.DT, 2)) * resolution(size.state, given.x.dtype)", "0.0"),
     ("lyapunov/resolution.py", "noise * (1 + float(np.abs(c).sum()))", "noise"),
     ("lyapunov/resolution.py", "max(rounding(n, dtype), KNOWN)", "rounding(n, dtype)"),
-    ("lyapunov/resolution.py", "CARRIED = 2e-5", "CARRIED = 2e5"),
+    ("lyapunov/resolution.py", "LOG_R_TOLERANCE = 2e-5", "LOG_R_TOLERANCE = 2e5"),
     ("lyapunov/resolution.py", "if not (np.isfinite(work.DT).all() and np.isfinite(moved).all()):", "if False:"),
     ("lyapunov/flossing_loss.py", "            k = lower.rank\n", "            k = 0\n"),
     ("lyapunov/tape.py", "if given.plan.t_ons > 1:", "if False:"),
@@ -311,7 +311,7 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "scatter"),
     ("lyapunov/error_bars.py", "_between(together, freedom, variance))", "variance)"),
     ("lyapunov/error_bars.py", "(stretch.longest > n_qr / 10) | few", "few"),
-    ("lyapunov/error_bars.py", "few = (stretch.largest > FEW * stretch.opposite) & (stretch.share > SHARE)", "few = stretch.largest < 0"),
+    ("lyapunov/error_bars.py", "few = (stretch.largest > DOMINANCE * stretch.opposite) & (stretch.share > DOMINANT_SHARE)", "few = stretch.largest < 0"),
     ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8 if", "np.log2(n_qr * k) if"),
     ("lyapunov/error_bars.py", "np.maximum(bands, rounding)[:, None]", "0 * np.maximum(bands, rounding)[:, None]"),
     ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
@@ -375,7 +375,7 @@ MUTATIONS = [
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),
     ("learning/training.py", 'stream(seed, "data", epoch)', 'stream(seed, "data", 0)'),
     ("learning/training.py", "range(epoch, self.epochs, together)", "range(0, self.epochs, together)"),
-    ("learning/training.py", "max(1, TOGETHER // (self.T * self.batch))", "TOGETHER"),
+    ("learning/training.py", "max(1, STEPS_DRAWN_AT_ONCE // (self.T * self.batch))", "STEPS_DRAWN_AT_ONCE"),
     ("learning/training.py", 'f"flossing before {training_epoch}", epoch', 'f"flossing before {training_epoch}", 0'),
     # rules that end a run
     ("learning/stopping.py", "if means.size and (means >= self.goal).all():", "if means.size and (means >= self.goal).any():"),
@@ -438,7 +438,7 @@ MUTATIONS = [
     ("runs/train.py", "elif layout(state.model) != layout(start):", "elif False:"),
     ("runs/signals.py", "raise KeyboardInterrupt", "pass"),
     ("runs/signals.py", "signal.signal(number, handler)", "pass"),
-    ("runs/train.py", "if now - last < max(seconds, cost / SHARE) if", "if now - last < seconds if"),
+    ("runs/train.py", "if now - last < max(seconds, cost / CHECKPOINT_SHARE) if", "if now - last < seconds if"),
 ]  # fmt: skip
 
 

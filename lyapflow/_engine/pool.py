@@ -84,7 +84,7 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     """``[piece(0), ..., piece(count - 1)]``, on as many threads as NUMBA_NUM_THREADS says; within a piece, in turn.
 
     If pieces fail, the error of the first of them is raised, whichever failed sooner; those after it end at their next
-    `breathe`.
+    `check_interrupt`.
     """
     workers = min(threads(), count)
     if workers <= 1 or hasattr(_here, "piece"):
@@ -96,7 +96,7 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
         while (r := here.next()) is not None:
             _here.piece, _here.round = r, here
             try:
-                breathe()
+                check_interrupt()
                 found[r] = piece(r)
             except (Exception, Stopped) as error:
                 here.fail(r)
@@ -142,7 +142,7 @@ def start_threads(work: Callable[[], None], most: int) -> None:
         _helpers.append(helper)
 
 
-def breathe() -> None:
+def check_interrupt() -> None:
     """Called ten times a second by whatever takes long, so that a piece ends soon after Ctrl-C."""
     if hasattr(_here, "piece") and _here.piece > _here.round.failed:
         raise Stopped

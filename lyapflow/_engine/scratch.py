@@ -8,7 +8,7 @@ import numpy as np
 from lyapflow._engine.pool import threads
 
 _here = threading.local()
-KEPT = 2**25  # bytes that a thread keeps, at most, for itself and for each that helps it
+KEPT_BYTES = 2**25  # bytes that a thread keeps, at most, for itself and for each that helps it
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -20,7 +20,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     kept = _here.__dict__.setdefault("kept", {})
     if name not in kept or kept[name].size < size:
         fresh = np.empty(size, np.uint8)
-        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT * threads():
+        if size + sum(a.size for other, a in kept.items() if other != name) > KEPT_BYTES * threads():
             return fresh.view(dtype).reshape(shape)
         kept[name] = fresh
     return kept[name][:size].view(dtype).reshape(shape)

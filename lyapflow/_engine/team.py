@@ -18,7 +18,7 @@ from lyapflow._engine.pool import start_threads
 # places on the board, each in a cache line of its own
 WORD, DONE, BUSY, HELPERS, FUNCTION, ARGUMENTS = range(0, 6 * LINE, LINE)
 BITS = 16  # of the word, for the first part that is left, and for the one behind the last
-MOST = 1 << BITS  # parts are fewer, where they are shared
+MAX_PARTS = 1 << BITS  # parts are fewer, where they are shared
 SPINS = 200  # looks in vain before a thread rests, some microseconds
 RESTS = 1000  # before a helper leaves, some milliseconds
 
@@ -36,11 +36,11 @@ def _wait(waited):
 def _take(helps):
     """Do one part of what is on the board, if there is any."""
     word = load(WORD)
-    first, behind = word & (MOST - 1), word >> BITS & (MOST - 1)
+    first, behind = word & (MAX_PARTS - 1), word >> BITS & (MAX_PARTS - 1)
     if first == behind:
         return False
     function, arguments = load(FUNCTION), load(ARGUMENTS)
-    if swap(WORD, word, word + 1 if helps else word - MOST):
+    if swap(WORD, word, word + 1 if helps else word - MAX_PARTS):
         do_part(function, arguments, first if helps else behind - 1)
         add(DONE, 1)
     return True
@@ -49,7 +49,7 @@ def _take(helps):
 @jit
 def share(parts, function, arguments):
     """Do all parts, with the helpers if there are any who are free."""
-    if not 1 < parts < MOST or load(HELPERS) == 0 or not swap(BUSY, 0, 1):
+    if not 1 < parts < MAX_PARTS or load(HELPERS) == 0 or not swap(BUSY, 0, 1):
         for part in range(parts):
             do_part(function, arguments, part)
         return

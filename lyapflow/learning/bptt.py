@@ -16,13 +16,13 @@ from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.sequences import together, views
 
 LOSSES = ("cross_entropy", "mse")
-WORTH = 2.5e7  # floating-point operations of a piece that is worth a thread
+FLOPS_WORTH_A_THREAD = 2.5e7  # floating-point operations of a piece that is worth a thread
 
 
 def piece_length(n_state: int, steps: int, batch: int) -> int:
     """Sequences of a batch that a thread takes together: about 8 or more, in at most 16 pieces, each worth a thread."""
     flops = 6.0 * n_state * (n_state + 30) * steps * batch  # tanh and the like take as long as 30 products
-    return -(-batch // max(1, min(16, batch // 8, int(flops / WORTH))))
+    return -(-batch // max(1, min(16, batch // 8, int(flops / FLOPS_WORTH_A_THREAD))))
 
 
 def bptt(

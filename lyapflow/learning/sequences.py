@@ -7,7 +7,7 @@ import numpy as np
 
 from lyapflow._engine.jit import jit
 from lyapflow._engine.jobs import in_parts
-from lyapflow._engine.pool import breathe
+from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.scratch import scratch
 from lyapflow._engine.team import share
 from lyapflow._trees import arrays, like
@@ -15,7 +15,7 @@ from lyapflow.cells.interface import Sizes, accumulate, member, step, step_pullb
 from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
-from lyapflow.linalg.products import call_help, gemm
+from lyapflow.linalg.products import gemm, start_helpers_for
 from lyapflow.lyapunov.pullback import gradient_lost
 from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
 from lyapflow.lyapunov.sweep import state_lost
@@ -233,8 +233,8 @@ def together(
             fault.member += (start + piece) * batch
 
     def run(ahead: bool, first: int, last: int) -> None:
-        breathe()
-        call_help(size.state**2 * batch, pieces)
+        check_interrupt()
+        start_helpers_for(size.state**2 * batch, pieces)
         _run(ahead, alive, work, first, last, loss == "cross_entropy", count)
         if (work.lost[:alive] >= 0).any():
             p = int(np.argmax(work.lost >= 0))

@@ -7,9 +7,9 @@ from lyapflow.cells.interface import Cell, sizes
 from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.trajectory import trajectory
 
-MET = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived
-STILL = 0.1  # of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09
-MOST = 0.9  # of the units
+MET_TOLERANCE = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived
+STILL_VARIATION = 0.1  # of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09
+STILL_SHARE = 0.9  # of the units
 
 
 def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.ndarray) -> bool:
@@ -18,7 +18,7 @@ def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.n
     Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows without bound. Then
     h = o tanh(c) is saturated: the exponents live in c alone, and a readout of h sees nothing of it.
     """
-    if x is None or np.sqrt(np.mean(off**2)) > MET:
+    if x is None or np.sqrt(np.mean(off**2)) > MET_TOLERANCE:
         return False
     try:
         states = trajectory(cell, x, h0)
@@ -31,7 +31,7 @@ def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.n
     varies, size = _variation(driving)
     pace = np.linalg.norm(varies) / np.linalg.norm(size)
     varies, size = _variation(states[late, ..., : sizes(cell).units])
-    return bool(np.mean(varies < STILL * pace * size) > MOST)
+    return bool(np.mean(varies < STILL_VARIATION * pace * size) > STILL_SHARE)
 
 
 def _variation(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
-TOGETHER = 2**16  # time steps of the sequences that are drawn at once
+STEPS_DRAWN_AT_ONCE = 2**16  # time steps of the sequences that are drawn at once
 
 
 class State(NamedTuple):
@@ -199,7 +199,7 @@ class Training:
 
         Small ones are drawn several at once: an epoch leaves nothing of what draws them in the processor's caches.
         """
-        together = max(1, TOGETHER // (self.T * self.batch))
+        together = max(1, STEPS_DRAWN_AT_ONCE // (self.T * self.batch))
         for first in range(epoch, self.epochs, together):
             epochs = range(first, min(first + together, self.epochs))
             yield from [self._sample(model, size, stream(seed, "data", epoch)) for epoch in epochs]

@@ -22,12 +22,13 @@ from lyapflow.linalg.tiles import MASKS, ROWS, VECTOR, VECTORS, address, move, t
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
-MANY = 32  # rows for which a copy of B may pay, by BLAS or here,
-SPREAD = 2**15  # where a panel of B is spread over more bytes than this
-LARGE = 2**26  # bytes m n k itemsize of a product of many rows that BLAS is better at
-COLUMNS = 128  # of such a product in a part, about
-SHARE = 2**17  # terms m n k of a product that are worth a part of their own
-HELP = 2**19  # those that are worth a helper
+# a panel of B is copied where A has this many rows, and B's rows are spread over more bytes than that
+COPY_ROWS = 32
+COPY_SPREAD = 2**15
+BLAS_WORK = 2**26  # bytes m n k itemsize from which on BLAS is faster, at products of many rows
+COLUMNS = 128  # of a part of such a product, about
+PART_TERMS = 2**17  # terms m n k that are worth a part of their own
+HELPER_TERMS = 2**19  # terms m n k that are worth a helper thread
 
 WHOLE, LOWER_RESULT, LOWER_FACTOR, UPPER_FACTOR = range(4)
 
@@ -124,7 +125,7 @@ def _columns(job, number):
                 C[i, j] = beta * C[i, j] if beta != 0 else zero
     for start in range(0, inner, DEPTH):
         depth = min(DEPTH, inner - start)
-        spread = depth * B.strides[0] > SPREAD and m >= MANY
+        spread = depth * B.strides[0] > COPY_SPREAD and m >= COPY_ROWS
         j = first
         while j < stop:
             # four vectors are two and two: a tile of one waits for its sums
@@ -148,13 +149,13 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     inner = A.shape[0] if transpose_A else A.shape[1]
     lanes = VECTOR // C.itemsize
     columns = VECTORS * lanes
-    by_blas = part == WHOLE and m >= MANY and m * n * inner * C.itemsize > LARGE
+    by_blas = part == WHOLE and m >= COPY_ROWS and m * n * inner * C.itemsize > BLAS_WORK
     if by_blas:
         columns = -(-n // max(1, n // COLUMNS))
     else:
         if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):  # vectors along the other side
             A, B, C, m, n = B, A, C.T, n, m
-        columns *= max(1, SHARE // max(1, m * inner * columns))
+        columns *= max(1, PART_TERMS // max(1, m * inner * columns))
     job = (A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas)
     function, arguments = _addresses(job)
     share(-(-n // columns), function, arguments)
@@ -197,6 +198,6 @@ def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     return _product(A, transpose_A, B, transpose_B, alpha, beta, C, part)
 
 
-def call_help(terms: int, parts: int = 1) -> None:
+def start_helpers_for(terms: int, parts: int = 1) -> None:
     """Let other threads help: with products of so many terms m n k, or with so many parts."""
-    start_helpers(max(terms // HELP, parts - 1))
+    start_helpers(max(terms // HELPER_TERMS, parts - 1))

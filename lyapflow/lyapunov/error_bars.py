@@ -23,7 +23,10 @@ from scipy.special import fdtrc, ndtr, stdtrit
 
 WAVES = 32
 BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
-FEW, SHARE = 2.0, 0.1  # a largest stretch so many times that of the other side, of such a share in all, is one of few
+DOMINANCE, DOMINANT_SHARE = (
+    2.0,
+    0.1,
+)  # a largest stretch so many times that of the other side, of such a share in all, is one of few
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -90,7 +93,7 @@ def error_bars(
     series -= series.sum(axis=1, keepdims=True) / total * steps
     stretch = _stretches(series, np.maximum(bands, rounding)[:, None] * steps)
     long = stretch.longest > by_chance
-    few = (stretch.largest > FEW * stretch.opposite) & (stretch.share > SHARE)
+    few = (stretch.largest > DOMINANCE * stretch.opposite) & (stretch.share > DOMINANT_SHARE)
     few[1:k] = False  # neighbours within change places now and then, which matters little
     doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
     variance += np.where(long, stretch.largest / total, 0.0)[:k] ** 2  # one more or less were no surprise

@@ -19,7 +19,7 @@ import numpy as np
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
-from lyapflow._engine.pool import breathe
+from lyapflow._engine.pool import check_interrupt
 from lyapflow.cells.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
 from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite
@@ -34,11 +34,11 @@ from lyapflow.lyapunov.sweep import NOT_FINITE, Sweep, new_tape, state_lost
 # errors of log R below 1e-9.
 DOUBT = {np.dtype(np.float64): 2.0**-23, np.dtype(np.float32): 2.0**-11.5}
 OVERFLOW, MAYBE_LOST, LOST = -2, -3, -4
-LARGEST = float(np.log(np.finfo(float).max))
+LOG_MAX = float(np.log(np.finfo(float).max))
 UNKNOWN = -float(np.log(EPS))  # nats that are not known of what float64 vectors cannot resolve
-FIRST = 8  # steps of the first intervals, which are doubled where several leave nothing in doubt
-SEVERAL = 4
-FEW, RARE = 3, 32  # intervals in doubt, and one of so many, after which intervals are halved
+FIRST_INTERVAL = 8  # steps of the first intervals, which are doubled where several leave nothing in doubt
+TRIED_INTERVALS = 4
+MIN_DOUBTS, DOUBT_RARITY = 3, 32  # intervals in doubt, and one of so many, after which intervals are halved
 
 
 Disturb = Callable[[np.ndarray], None]
@@ -110,7 +110,7 @@ def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, 
         for i in range(k):
             growth = work.growth[i]
             error = work.graded.error[i]
-            if growth > LARGEST:
+            if growth > LOG_MAX:
                 return t, OVERFLOW
             tally.log_growth[row, i] += growth
             shortest = min(shortest, growth)
@@ -153,7 +153,7 @@ class _Trajectory:
         self.work: _Workspace | None = None
 
         # steps of an interval, and what they may grow to
-        self.every = min(FIRST, given.plan.t_ons)
+        self.every = min(FIRST_INTERVAL, given.plan.t_ons)
         self.longest = given.plan.t_ons
         # when intervals became what they are, and how many were in doubt since
         self.changed = 0
@@ -190,10 +190,10 @@ class _Trajectory:
         steps = self.run.plan.steps
         if self.every == self.longest:
             return steps
-        return min(steps, max(self.run.t, self.changed + SEVERAL * self.every))
+        return min(steps, max(self.run.t, self.changed + TRIED_INTERVALS * self.every))
 
     def _lengthen(self) -> None:
-        if self.every == self.longest or self.run.t < self.changed + SEVERAL * self.every:
+        if self.every == self.longest or self.run.t < self.changed + TRIED_INTERVALS * self.every:
             return
         if self.doubts:
             self.longest = self.every
@@ -202,8 +202,8 @@ class _Trajectory:
 
     def _shorten(self) -> None:
         self.doubts += 1
-        often = RARE * self.doubts * self.every > self.run.t - self.changed
-        if self.doubts >= FEW and often and self.every > 1:
+        often = DOUBT_RARITY * self.doubts * self.every > self.run.t - self.changed
+        if self.doubts >= MIN_DOUBTS and often and self.every > 1:
             self.every = self.longest = self.every // 2
             self.changed, self.doubts = self.run.t, 0
 
@@ -213,7 +213,7 @@ class _Trajectory:
         settled = -1
         segment = jacobians_per_segment(size)
         while run.k > 0:
-            breathe()
+            check_interrupt()
             if self.work is None:
                 self.work = _Workspace(jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state))
             run.t, outcome = _advance_by_jacobians(

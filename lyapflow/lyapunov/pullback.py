@@ -6,12 +6,12 @@ import numpy as np
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
-from lyapflow._engine.pool import breathe
+from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.views import window
 from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
 from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite, copy
-from lyapflow.linalg.products import call_help
+from lyapflow.linalg.products import start_helpers_for
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
 from lyapflow.lyapunov.sweep import Drive
@@ -151,8 +151,8 @@ def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
         log_R_bar = np.zeros((plan.n_qr, k), dtype)
         log_R_bar[plan.uncounted :] = growth_bar
         for stop in range(plan.steps, 0, -segment):
-            breathe()
-            call_help(size.state**2 * max(k, 1))
+            check_interrupt()
+            start_helpers_for(size.state**2 * max(k, 1))
             start = max(stop - segment, 0)
             lost = _retreat(drive, start, stop, piece.tape, log_R_bar, bars, gradient)
             if lost >= 0:

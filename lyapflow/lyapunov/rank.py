@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lyapflow._engine.jit import jit
-from lyapflow._engine.pool import breathe
+from lyapflow._engine.pool import check_interrupt
 from lyapflow.cells.interface import step
 from lyapflow.cells.step_jacobian import JacobianWorkspace, jacobian_workspace, linearise
 from lyapflow.linalg.elementary import copy
@@ -64,7 +64,7 @@ class ExactBlock:
         """Vectors that depend, after step t, on those before them."""
         block_next = np.empty_like(self.block)
         while self.t <= t:
-            breathe()
+            check_interrupt()
             stop = min(self.t + self._segment, t + 1)
             _carry(self._drive, self.t, stop, self._work, self.block, block_next)
             self.t = stop

@@ -28,7 +28,7 @@ from lyapflow.lyapunov.growth import volume_growth
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.sweep import Checkpoint, Recover, Tape, sweep
 
-CARRIED = 2e-5  # nats by which a log R may be off
+LOG_R_TOLERANCE = 2e-5  # nats by which a log R may be off
 
 
 def resolution(n: int, dtype: np.dtype) -> float:
@@ -96,7 +96,7 @@ def _confirm(log_R: np.ndarray, given: Problem) -> None:
     exact = volume_growth(given)
     with np.errstate(invalid="ignore"):
         error = np.abs(log_R - exact.log_growth) + exact.unknown
-    spoilt = ~(error <= CARRIED)
+    spoilt = ~(error <= LOG_R_TOLERANCE)
     if spoilt.any():
         leading = int(np.argmax(spoilt.any(axis=0)))
         step = int(np.flatnonzero(given.plan.factor_after >= 0)[np.argmax(spoilt.any(axis=1))])

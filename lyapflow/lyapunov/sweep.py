@@ -7,19 +7,19 @@ import numpy as np
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
-from lyapflow._engine.pool import breathe
+from lyapflow._engine.pool import check_interrupt
 from lyapflow.cells.interface import step, tangent, transposed
 from lyapflow.errors import Diverged
 from lyapflow.linalg import qr
 from lyapflow.linalg.elementary import all_finite
-from lyapflow.linalg.products import call_help
+from lyapflow.linalg.products import start_helpers_for
 from lyapflow.linalg.qr import orthonormalise
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.schedule import Schedule
 from lyapflow.lyapunov.segments import steps_per_segment
 
 NOT_FINITE = -1
-FORGOTTEN = 0.9  # what a QR leaves of the longest vector of those before
+LENGTH_DECAY = 0.9  # what a QR leaves of the longest vector of those before
 
 
 class Drive(NamedTuple):
@@ -142,7 +142,7 @@ def advance(drive, start, stop, every, resolution, tape, tally, work):
             tally.log_growth[row, i] += np.log(work.qr.L[i, i])
             longest = max(longest, work.qr.lengths[i])
             shortest = min(shortest, work.qr.L[i, i])
-        tally.longest[0] = max(FORGOTTEN * tally.longest[0], longest)
+        tally.longest[0] = max(LENGTH_DECAY * tally.longest[0], longest)
         tally.ratio[0] = min(tally.ratio[0], shortest / longest)
         tally.row[0] += scheduled
         tally.since[0] = 0
@@ -195,8 +195,8 @@ class Sweep:
         state stops being finite.
         """
         while self.t < stop:
-            breathe()
-            call_help(self._terms)
+            check_interrupt()
+            start_helpers_for(self._terms)
             self.t, rank = advance(
                 self.drive,
                 self.t,

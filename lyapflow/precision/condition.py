@@ -24,10 +24,10 @@ from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.arithmetic import Arithmetic, arithmetic
 from lyapflow.precision.cells import GivenJacobians, known
-from lyapflow.precision.products import MOST, PROVED, Found, Problem, bits_of, trusted
+from lyapflow.precision.products import MAX_BITS, PROVED, Found, Problem, bits_of, trusted
 
 UNKNOWN = 1024  # bits that are allowed for an exponent that is unknown
-LONG = 60.0  # seconds of work that a warning announces
+ANNOUNCED_SECONDS = 60.0  # seconds of work that a warning announces
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def _announce(a: Arithmetic, problem: Problem) -> None:
     bits = [bits_of(log_kappa) for log_kappa in problem.expected.values()]
     products = n * max(problem.expected) * (60 + 0.1 * max(bits))
     seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
-    if seconds > LONG:
+    if seconds > ANNOUNCED_SECONDS:
         faster = "" if a.proves else "; python-flint takes a fifth of it"
         warn(
             f"condition numbers of a state of {n} over {max(problem.expected)} steps take about "
@@ -162,7 +162,7 @@ def condition_number(
     start = initial_state(h0, size, 1, cell[0])
     several = checked_steps(steps, len(x), " = steps of the input")
     columns = size.state if m is None else _checks.integer("m", m, 1, size.state, why=" = n_state")
-    bits = None if bits is None else _checks.integer("bits", bits, 16, MOST)
+    bits = None if bits is None else _checks.integer("bits", bits, 16, MAX_BITS)
     a = arithmetic(backend)
     Q = np.eye(size.state) if m is None else default_block(size.state, columns, x.dtype).T
     exponents, predicted = _predicted(cell, x[:, 0], start[0], columns, several)

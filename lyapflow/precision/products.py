@@ -14,7 +14,7 @@ from lyapflow.precision.singular_values import Tell, log_singular_values
 
 GUARD = 64  # bits that are computed beyond those of the result
 PROVED = 1e-6  # relative error with which a singular value is reported
-MOST = 10**6  # bits
+MAX_BITS = 10**6  # bits
 
 
 class Found(NamedTuple):
@@ -32,7 +32,7 @@ def _tell_part(tell: Callable[[float, int], None], t: int, bits: int, share: flo
 
 def bits_of(log_kappa: float) -> int:
     """Bits that should do for a condition number of about this size."""
-    return min(MOST, 2 * GUARD + int(1.1 * log_kappa / math.log(2.0)))
+    return min(MAX_BITS, 2 * GUARD + int(1.1 * log_kappa / math.log(2.0)))
 
 
 def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
@@ -126,7 +126,7 @@ def trusted(
     now = bits or bits_of(max(problem.expected.values()))
     known: Known = {}
     while True:
-        last = bits is not None or now + now // 2 > min(most, MOST)
+        last = bits is not None or now + now // 2 > min(most, MAX_BITS)
         found = problem.solve(a, now, tell, known, last)
         if not a.proves:
             again = problem.solve(a, now + GUARD, tell, known, last)

@@ -23,7 +23,7 @@ from lyapflow.runs.weights import FORMAT, restored, save
 
 SETTINGS, START, CHECKPOINT = "settings.json", "start.safetensors", "checkpoint.safetensors"
 MADE = ("model.safetensors", "history.npz", "picture.png", "spectrum.png", "condition.png")
-LARGEST = 2**24  # bytes of settings
+MAX_SETTINGS_BYTES = 2**24  # bytes of settings
 
 
 class RunFolder:
@@ -115,7 +115,7 @@ class RunFolder:
         """What settings.json says."""
         path = self.path / SETTINGS
         try:
-            settings = json.loads(files.read_whole(path, LARGEST, follow=False))
+            settings = json.loads(files.read_whole(path, MAX_SETTINGS_BYTES, follow=False))
         except (OSError, ValueError, RecursionError) as error:
             raise LyapflowError(f"{self.path} is no run folder: cannot read {SETTINGS} ({error})") from None
         if not isinstance(settings, dict) or not {"format", "training", "about", "versions"} <= settings.keys():

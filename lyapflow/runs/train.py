@@ -18,7 +18,7 @@ from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.settings import versions
 from lyapflow.runs.weights import layout
 
-SHARE = 0.01  # of a run's time that checkpoints may take
+CHECKPOINT_SHARE = 0.01  # of a run's time that checkpoints may take
 
 
 def train(
@@ -203,7 +203,7 @@ def _go(
         for state in training.go(start, record):
             now = time.monotonic()
             since += not state.measured  # an update
-            if now - last < max(seconds, cost / SHARE) if epochs is None else since < epochs:
+            if now - last < max(seconds, cost / CHECKPOINT_SHARE) if epochs is None else since < epochs:
                 continue
             try:
                 run.write_checkpoint(state, history)
