@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow import testing
 from lyapflow.cells import additive, interface
 from lyapflow.cells.interface import implement, sizes, step, tangent
 from lyapflow.lyapunov.spectrum import default_block
@@ -56,6 +57,11 @@ def network(seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     cell = ArctanRNN(*(0.3 * rng.standard_normal(shape) for shape in ((6, 6), (6, 1), (6,))))
     return lf.Model.random(ArctanRNN(*(a.astype(dtype) for a in cell)), 1, rng=rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_kernels_fit_together(dtype):
+    testing.check_cell(network(dtype=dtype).cell)
 
 
 def test_weights(tmp_path):

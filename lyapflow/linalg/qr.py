@@ -426,6 +426,14 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     -----
     Householder's method (LAPACK ``geqrf``, ``orgqr``) in float64, then the signs are turned. Sweeps take a faster way
     where it is safe.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> Q, R = lf.qr(np.array([[3.0, 1.0], [4.0, 2.0]]))
+    >>> R.round(12)
+    array([[5. , 2.2],
+           [0. , 0.4]])
     """
     A = _checks.array("A", A, ("...", "n", "k"))
     *stack, n, k = A.shape

@@ -21,7 +21,7 @@ from lyapflow.testing.findings import Findings, Report
 from lyapflow.testing.kernels import WRITES, forward, places
 from lyapflow.testing.outputs import Arrays, arrays, outputs
 
-ROUNDING = 200 * float(np.finfo(np.float32).eps)  # of float32 against float64, relative to the terms of a sum
+ROUNDING = 16 * float(np.finfo(np.float32).eps)  # of float32 against float64, relative to the terms of a sum
 
 
 def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None) -> Report:
