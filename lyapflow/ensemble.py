@@ -74,6 +74,17 @@ def stack(members: Iterable[Any]) -> Ensemble:
     A member that a computation cannot go on with (a state that is not finite, a tangent block without the wanted rank)
     does not end the others: its results are NaN, its parameters stay as the last good epoch left them, and ``reasons``
     of the Spectrum or ensemble that comes back says why. Plain arrays, of `trajectory` and `jacobian`, have no reasons.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cells = [lf.LinearRNN(np.array([[w]]), np.empty((1, 0)), np.zeros(1)) for w in (0.5, 1.0)]
+    >>> ensemble = lf.stack(cells)
+    >>> ensemble.W.shape
+    (2, 1, 1)
+    >>> lf.lyapunov_spectrum(ensemble, steps=10).exponents
+    array([[-0.69314718],
+           [ 0.        ]])
     """
     try:
         found = list(members)

@@ -1,16 +1,19 @@
-"""Oracles shared by the gradient tests: random cells, their equations, finite differences, kernels for Python."""
+"""Oracles shared by the gradient tests: random cells, their equations, differences along random directions."""
+
+import functools
 
 import numpy as np
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow._engine.jit import jit
+from lyapflow import testing
 from lyapflow._trees import arrays, like
-from lyapflow.cells import interface
+from lyapflow.cells.registry import CLASSES
+from lyapflow.testing.differences import central
+from lyapflow.testing.strategies import GAINS
 
-CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
+CELLS = tuple(CLASSES.values())
 DTYPES = (np.float64, np.float32)
-GAINS = (1e-3, 0.5, 1.0, 3.0, 30.0)  # from tiny to saturating
 
 
 def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
@@ -23,11 +26,10 @@ def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
     return cell_class(*(a.astype(dtype) for a in cell))
 
 
-@st.composite
-def cells(draw, cell_class, dtype=np.float64, gains=GAINS):
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    n, m = draw(st.integers(1, 8)), draw(st.integers(0, 3))
-    return random_cell(cell_class, n, m, rng, draw(st.sampled_from(gains)), dtype), rng
+def cells(cell_class, dtype=np.float64, gains=GAINS):
+    """A strategy: a cell of `random_cell`, and a generator for what goes with it."""
+    drawn = testing.cells(cell_class, dtype=dtype, gains=gains, make=functools.partial(random_cell, cell_class))
+    return st.tuples(drawn, st.integers(0, 2**32).map(np.random.default_rng))
 
 
 def sigma(a, xp=np):
@@ -73,34 +75,8 @@ def norm(tree):
     return np.sqrt(inner(tree, tree))
 
 
-def derivative(f, distance=1e-3):
-    """Central difference of sixth order of f at 0."""
-    terms = ((1, 45), (2, -9), (3, 1))
-    return sum(c * (f(s * distance) - f(-s * distance)) for s, c in terms) / (60 * distance)
-
-
 def relative_error(value, gradient, tree, rng, distance=1e-3):
     """Error of the gradient along a random direction, relative to the gradient's norm."""
     along = direction(tree, rng)
-    numeric = derivative(lambda s: value(moved(tree, along, s)), distance)
+    numeric = central(lambda s: value(moved(tree, along, s)), distance)
     return abs(numeric - inner(gradient, along)) / norm(gradient)
-
-
-@jit
-def step(cell, turned, h, x, h_next, record):
-    interface.step(cell, turned, h, x, h_next, record)
-
-
-@jit
-def tangent(cell, turned, record, Q, Q_next, work):
-    interface.tangent(cell, turned, record, Q, Q_next, work)
-
-
-@jit
-def step_pullback(cell, record, h_next_bar, h_bar, work):
-    interface.step_pullback(cell, record, h_next_bar, h_bar, work)
-
-
-@jit
-def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
-    interface.tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)

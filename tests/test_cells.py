@@ -6,157 +6,70 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow._trees import map_arrays
+from lyapflow import testing
 from lyapflow.cells import interface
 from lyapflow.cells.interface import sizes
+from lyapflow.testing.kernels import forward
 from tests import gradcheck
-from tests.exact_systems import HenonMap, LogisticMap, TentMap
-from tests.gradcheck import CELLS, DTYPES, cells, derivative, next_state
+from tests.exact_systems import (
+    CatMap,
+    DelayedHenonMap,
+    HenonMap,
+    IkedaMap,
+    IntermittentMap,
+    LogisticMap,
+    StandardMap,
+    TentMap,
+)
+from tests.gradcheck import CELLS, DTYPES, next_state
 
 each_cell = pytest.mark.parametrize("cell_class", CELLS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-EPS = {dtype: np.finfo(dtype).eps for dtype in DTYPES}
-
-
-def linearise(cell, h, x):
-    """Next states and record of a batch."""
-    size = sizes(cell)
-    h_next, record = np.empty_like(h), np.empty((len(h), size.record), h.dtype)
-    gradcheck.step(cell, interface.transposed(cell), h, x, h_next, record)
-    return h_next, record
-
-
-def draw_states(cell, rng, batch=1):
-    """Random states and inputs (batch, ·) in the cell's dtype."""
-    size = sizes(cell)
-    return tuple(rng.standard_normal((batch, width)).astype(cell[0].dtype) for width in (size.state, size.inputs))
-
-
-def in_double(cell, *arrays):
-    """The same numbers in float64: differences are taken there, whatever the dtype of what they check."""
-    return map_arrays(lambda a: a.astype(float), cell), *(a.astype(float) for a in arrays)
-
-
-def distance_of_differences(cell, h):
-    """Short where weights are large, and so short that ReLU crosses no kink."""
-    kink = np.abs(h).min() / 4 if isinstance(cell, lf.ReluRNN) else 1.0
-    assume(kink > 1e-6)
-    return min(1e-3 / (1 + np.abs(cell[0]).max()), float(kink))
 
 
 @each_cell
 @given(data=st.data())
 def test_step_is_the_equation(cell_class, data):
-    cell, rng = data.draw(cells(cell_class))
-    h, x = draw_states(cell, rng, 3)
+    cell = data.draw(testing.cells(cell_class))
+    h, x = data.draw(testing.states(cell, 3)), data.draw(testing.inputs(cell, 3))
     expected = [next_state(cell, *state) for state in zip(h, x)]
-    np.testing.assert_allclose(linearise(cell, h, x)[0], expected, rtol=1e-12, atol=1e-12)
+    found, _ = forward(cell, h, x, np.empty((0, 0, h.shape[1])))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @each_cell
 @each_dtype
+@settings(max_examples=20)
 @given(data=st.data())
-def test_jacobian_against_finite_differences_of_step(cell_class, dtype, data):
-    cell, rng = data.draw(cells(cell_class, dtype))
-    h, x = draw_states(cell, rng)
-    D = lf.jacobian(cell, h[0], x[0])
-    along = rng.standard_normal(h.shape[1]) / np.sqrt(h.shape[1])
-    exact, h, x = in_double(cell, h, x)
-    numeric = derivative(lambda s: linearise(exact, h + s * along, x)[0][0], distance_of_differences(cell, h))
-    scale = np.abs(D).max() + np.abs(cell[0]).max() + 1
-    np.testing.assert_allclose(D @ along, numeric, rtol=0, atol=scale * (1e-9 + 30 * EPS[dtype]))
+def test_kernels_fit_together(cell_class, dtype, data):
+    cell = data.draw(testing.cells(cell_class, dtype=dtype))
+    report = testing.check_cell(cell, data.draw(testing.states(cell, 2)), data.draw(testing.inputs(cell, 2)))
+    assert not report.skipped
 
 
-@each_cell
-@each_dtype
-@given(data=st.data())
-def test_tangent_of_the_identity_is_the_jacobian(cell_class, dtype, data):
-    cell, rng = data.draw(cells(cell_class, dtype))
-    h, x = draw_states(cell, rng)
-    n = h.shape[1]
-    _, record = linearise(cell, h, x)
-    Q_next = np.empty((n, n), dtype)
-    gradcheck.tangent(
-        cell,
-        interface.transposed(cell),
-        record[0],
-        np.eye(n, dtype=dtype),
-        Q_next,
-        np.empty((n, sizes(cell).tangent_work), dtype),
-    )
-    scale = np.abs(cell[0]).max() + 1
-    np.testing.assert_allclose(Q_next.T, lf.jacobian(cell, h[0], x[0]), rtol=0, atol=8 * EPS[dtype] * scale)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        HenonMap(np.array([1.4]), np.array([0.3])),
+        CatMap(np.array([[2.0, 1.0], [1.0, 1.0]])),
+        LogisticMap(np.array([4.0])),
+        TentMap(np.array([2.0])),
+        IkedaMap(np.array([0.9])),
+        StandardMap(np.array([6.0])),
+        DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.ones(5)),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_kernels_of_outside_cells_fit_together(cell):
+    testing.check_cell(cell)
 
 
-@each_cell
-@each_dtype
-@given(data=st.data())
-def test_adjoint_identities(cell_class, dtype, data):
-    # <J v, w> = <v, J^T w> for step and for tangent, relative to the size of the terms
-    cell, rng = data.draw(cells(cell_class, dtype))
-    k = data.draw(st.integers(1, 4))
-    size, bound = sizes(cell), 4000 * EPS[dtype]
-    n, B = size.state, 3
-
-    def normal(*shape):
-        return rng.standard_normal(shape).astype(dtype)
-
-    h, x = draw_states(cell, rng, B)
-    _, record = linearise(cell, h, x)
-    w, h_bar, step_work = normal(B, n), np.empty((B, n), dtype), np.empty((B, size.step_work), dtype)
-    gradcheck.step_pullback(cell, record, w, h_bar, step_work)
-    largest = np.abs(cell[0]).max() + 1
-    for b in range(B):
-        v, Jv = normal(1, n), np.empty((1, n), dtype)
-        gradcheck.tangent(cell, interface.transposed(cell), record[b], v, Jv, np.empty((1, size.tangent_work), dtype))
-        scale = np.abs(v).sum() * largest * np.abs(w[b]).sum()
-        assert abs(Jv[0] @ w[b] - v[0] @ h_bar[b]) < bound * scale
-
-    Q, Q_next, Q_next_bar = normal(k, n), np.empty((k, n), dtype), normal(k, n)
-    Q_bar, work, ignored = np.empty((k, n), dtype), np.empty((k, size.tangent_work), dtype), np.zeros(n, dtype)
-    gradcheck.tangent(cell, interface.transposed(cell), record[0], Q, Q_next, work)
-    gradcheck.tangent_pullback(
-        cell, interface.transposed(cell), record[0], Q, Q_next_bar, Q_bar, ignored, step_work[0], work
-    )
-    scale = np.abs(Q).sum() * largest * np.abs(Q_next_bar).sum()
-    assert abs((Q_next * Q_next_bar).sum() - (Q * Q_bar).sum()) < bound * scale
-
-
-@each_cell
-@each_dtype
-@given(data=st.data())
-def test_second_derivatives_in_the_state(cell_class, dtype, data):
-    # h_bar of tangent_pullback is the gradient of <D(h) Q, Q_next_bar> in h, added to what was there
-    cell, rng = data.draw(cells(cell_class, dtype))
-    k = data.draw(st.integers(1, 4))
-    size = sizes(cell)
-    n = size.state
-    h, x = draw_states(cell, rng)
-    Q, Q_next_bar = (rng.standard_normal((k, n)).astype(dtype) for _ in range(2))
-    before = rng.standard_normal(n).astype(dtype)
-    along = rng.standard_normal(n) / np.sqrt(n)
-    exact, start, driven, vectors = in_double(cell, h, x, Q)
-
-    def value(s):
-        Q_next = np.empty((k, n))
-        _, record = linearise(exact, start + s * along, driven)
-        gradcheck.tangent(
-            exact, interface.transposed(exact), record[0], vectors, Q_next, np.empty((k, size.tangent_work))
-        )
-        return (Q_next * Q_next_bar).sum()
-
-    h_bar, _, record = before.copy(), *linearise(cell, h, x)
-    step_work, work = np.zeros(size.step_work, dtype), np.empty((k, size.tangent_work), dtype)
-    gradcheck.tangent_pullback(
-        cell, interface.transposed(cell), record[0], Q, Q_next_bar, np.empty((k, n), dtype), h_bar, step_work, work
-    )
-    scale = (np.abs(cell[0]).max() + 1) ** 2 * np.abs(Q).sum() * np.abs(Q_next_bar).max()
-    numeric = derivative(value, distance_of_differences(cell, h))
-    assert abs(numeric - (h_bar - before).astype(float) @ along) < (1e-9 + 100 * EPS[dtype]) * scale
+def test_kernels_of_an_outside_cell_in_its_domain_fit_together():
+    testing.check_cell(IntermittentMap(np.array([1.5])), h=np.array([[0.1], [0.7]]))
 
 
 def test_the_slope_of_relu_at_zero_is_one():
@@ -285,8 +198,8 @@ def test_what_a_cell_lacks_is_named():
         lf.lyapunov_spectrum(Incomplete(np.ones(1)), np.empty((5, 0)))
     with pytest.raises(lf.LyapflowError, match="this needs step_pullback of TentMap"):
         lf.flossing_value_and_grad(TentMap(np.array([2.0])), np.empty((5, 0)), 1)
-    with pytest.raises(lf.LyapflowError, match="this needs jacobian of LogisticMap"):
-        lf.jacobian(LogisticMap(np.array([4.0])), np.zeros(1), np.empty(0))
+    with pytest.raises(lf.LyapflowError, match="this needs step of Incomplete"):
+        lf.jacobian(Incomplete(np.ones(1)), np.zeros(1), np.empty(0))
     with pytest.raises(lf.LyapflowError, match=r"step takes the parameters \(cell, turned, h, x, h_next, record\)"):
 
         @interface.implement(interface.step, Incomplete)

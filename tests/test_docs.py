@@ -1,9 +1,14 @@
-"""The Python examples of README and docs run as they stand."""
+"""The Python examples of README, docs and public docstrings run as they stand; docstrings have their sections."""
 
+import doctest
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+import lyapflow as lf
+from lyapflow import testing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,4 +27,52 @@ def test_example(code, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
+
+
+PUBLIC = [
+    pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
+    for module in (lf, testing)
+    for name in module.__all__
+    if not inspect.ismodule(getattr(module, name))
+]
+# what a newcomer calls first
+WITH_EXAMPLES = """
+    Adam Flossing Model bptt_value_and_grad condition_number digest floss flossing_value_and_grad jacobian load
+    lyapunov_spectrum predicted_condition qr qr_pullback save stack train trajectory
+""".split()
+
+
+def sections(documented):
+    return re.findall(r"^(\w+)\n-{3,}$", inspect.getdoc(documented), re.MULTILINE)
+
+
+def needed(function):
+    """Sections that numpydoc wants of a function, each of which may raise a LyapflowError."""
+    signature = inspect.signature(function)
+    takes = set(signature.parameters) - {"cls", "self"}
+    returns = signature.return_annotation not in (None, "None")
+    return ["Parameters"] * bool(takes) + ["Returns"] * returns + ["Raises"]
+
+
+@pytest.mark.parametrize("public", PUBLIC)
+def test_sections(public):
+    summary = inspect.getdoc(public).splitlines()
+    assert summary[0].endswith((".", ":")) and not any(summary[1:2]), "a summary of one line"
+    if not inspect.isclass(public):
+        assert [name for name in sections(public) if name in needed(public)] == needed(public)
+    elif not issubclass(public, Exception):
+        assert {"Attributes", "Parameters"} & set(sections(public))
+    if hasattr(public, "random"):
+        assert sections(public.random)[:3] == ["Parameters", "Returns", "Raises"]
+
+
+@pytest.mark.parametrize("public", PUBLIC)
+def test_example_of_a_docstring(public, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = doctest.DocTestParser().get_doctest(inspect.getdoc(public), {}, public.__name__, None, 0)
+    assert examples.examples or public.__name__ not in (*WITH_EXAMPLES, "check_cell", "cells")
+    said = []
+    runner = doctest.DocTestRunner()
+    runner.run(examples, out=said.append)
+    assert runner.failures == 0, "".join(said)

@@ -91,6 +91,10 @@ class GRU(NamedTuple):
         dtype : float64 or float32
             The same numbers are drawn for both.
 
+        Returns
+        -------
+        GRU
+
         Raises
         ------
         LyapflowError

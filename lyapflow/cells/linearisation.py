@@ -50,6 +50,15 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     -----
     Written out analytically for each cell of the package; of a cell without `lyapflow.cells.interface.jacobian`, its
     columns are the tangents of unit vectors. Paper, Eq. 2 and Eq. 9.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> W = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> cell = lf.TanhRNN(W, np.empty((2, 0)), np.zeros(2))
+    >>> lf.jacobian(cell, np.zeros(2), np.empty(0))  # W, since tanh'(0) = 1
+    array([[1., 2.],
+           [3., 4.]])
     """
     cell, h, x = _checked(cell, h, x)
     turned, n = interface.transposed(cell), h.size

@@ -86,6 +86,10 @@ class LSTM(NamedTuple):
         dtype : float64 or float32
             The same numbers are drawn for both.
 
+        Returns
+        -------
+        LSTM
+
         Raises
         ------
         LyapflowError

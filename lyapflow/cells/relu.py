@@ -59,6 +59,10 @@ class ReluRNN(NamedTuple):
         dtype : float64 or float32
             The same numbers are drawn for both.
 
+        Returns
+        -------
+        ReluRNN
+
         Raises
         ------
         LyapflowError

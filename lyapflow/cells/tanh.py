@@ -57,6 +57,10 @@ class TanhRNN(NamedTuple):
         dtype : float64 or float32
             The same numbers are drawn for both.
 
+        Returns
+        -------
+        TanhRNN
+
         Raises
         ------
         LyapflowError

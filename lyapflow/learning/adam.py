@@ -70,6 +70,16 @@ class Adam:
     ------
     LyapflowError
         If a setting is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LinearRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
+    >>> gradient = lf.LinearRNN(np.array([[2.0]]), np.empty((1, 0)), np.zeros(1))
+    >>> optimizer = lf.Adam(0.1)
+    >>> cell, state = optimizer.update(optimizer.init(cell), cell, gradient)
+    >>> cell.W.round(6)
+    array([[0.4]])
     """
 
     lr: float | Callable[[int], float] = 1e-3

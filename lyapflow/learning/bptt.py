@@ -93,6 +93,16 @@ def bptt_value_and_grad(
         If arguments do not fit.
     Diverged
         If a state, the loss or the gradient stops being finite.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0))
+    >>> model = lf.Model.random(cell, 1, rng=np.random.default_rng(1))
+    >>> x, y, first = lf.tasks.DelayedCopy(2).sample(np.random.default_rng(2), 20, 4)
+    >>> loss, gradient = lf.bptt_value_and_grad(model, x, y, first=first, loss="mse")
+    >>> gradient.cell.W.shape
+    (8, 8)
     """
     value, gradient, _ = bptt(*_checked(model, x, y, first, loss), loss)
     return value, gradient

@@ -89,6 +89,16 @@ def floss(
     Notes
     -----
     Paper, Alg. 1.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
+    >>> flossed, history = lf.floss(cell, steps=20, k=1, epochs=300, optimizer=lf.Adam(1e-2))
+    >>> flossed.W.round(3)  # λ = ln W is 0
+    array([[1.]])
+    >>> history["exponents"].shape
+    (300, 1)
     """
     epochs = _checks.integer("epochs", epochs, 0)
     record = Recorder(callbacks, History())
@@ -216,6 +226,12 @@ class Flossing:
     ------
     LyapflowError
         If a setting is out of its range.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> lf.Flossing(k=10, epochs=200, at=range(0, 1000, 250)).at
+    (0, 250, 500, 750)
     """
 
     k: int = 75

@@ -20,6 +20,15 @@ class Model(NamedTuple):
     b_out : array (o,)
     h0 : array (n_state,)
         Initial state, one for a whole batch; trained.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0))
+    >>> model = lf.Model.random(cell, 2, rng=np.random.default_rng(1))
+    >>> model.W_out.shape
+    (2, 8)
+    >>> model = model._replace(b_out=np.ones(2))
     """
 
     cell: Cell
@@ -30,6 +39,16 @@ class Model(NamedTuple):
     @classmethod
     def random(cls, cell: Cell, n_outputs: int, *, rng: np.random.Generator) -> "Model":
         """A random readout for a cell: W_out ~ N(0, 1), b_out = 0, h0 = 0 (paper, App. H).
+
+        Parameters
+        ----------
+        cell : cell
+        n_outputs : int
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        Model
 
         Raises
         ------

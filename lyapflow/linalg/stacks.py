@@ -91,6 +91,14 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     -----
     Householder's method (LAPACK ``geqrf``, ``orgqr``) in float64, then the signs are turned. Sweeps take a faster way
     where it is safe.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> Q, R = lf.qr(np.array([[3.0, 1.0], [4.0, 2.0]]))
+    >>> R.round(12)
+    array([[5. , 2.2],
+           [0. , 0.4]])
     """
     A = _checks.array("A", A, ("...", "n", "k"))
     *stack, n, k = A.shape
@@ -156,6 +164,15 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
     Notes
     -----
     Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions* (2018).
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> Q, R = lf.qr(np.array([[3.0, 1.0], [4.0, 2.0]]))
+    >>> R_bar = np.diag([1 / R[0, 0], 0.0])  # of the loss log R_00
+    >>> lf.qr_pullback(Q, R, np.zeros((2, 2)), R_bar).round(12)
+    array([[0.12, 0.  ],
+           [0.16, 0.  ]])
     """
     Q = _checks.array("Q", Q, ("...", "n", "k"))
     n, k = Q.shape[-2:]

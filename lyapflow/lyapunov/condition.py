@@ -35,6 +35,12 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
     ------
     LyapflowError
         If arguments do not fit.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> lf.predicted_condition([0.0, -0.5], steps=[10, 20])
+    array([ 5., 10.])
     """
     _checks.not_masked("exponents", exponents)
     found = np.asarray(exponents, dtype=float) if _checks.ndim(exponents) == 1 else np.empty(0)

@@ -115,6 +115,16 @@ def flossing_value_and_grad(
     Notes
     -----
     Paper, Alg. 1, Eq. 4, 5 and 8; derivation in ``docs/derivations.md``.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN(np.diag([0.5, 0.25]), np.empty((2, 0)), np.zeros(2))
+    >>> loss, gradient, exponents = lf.flossing_value_and_grad(cell, steps=10, q0=np.eye(2))
+    >>> exponents.round(6)  # ln 0.5 and ln 0.25 at the fixed point 0
+    array([-0.693147, -1.386294])
+    >>> np.diag(gradient.W).round(6)  # 2 λ / W_ii
+    array([ -2.772589, -11.090355])
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
     given, wanted, memory, average = _checked(target, memory, average, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)

@@ -63,6 +63,15 @@ def trajectory(
     -----
     LyapflowWarning
         If x has fewer steps than trajectories.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LinearRNN(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
+    >>> lf.trajectory(cell, np.ones((3, 1)))
+    array([[1.  ],
+           [1.5 ],
+           [1.75]])
     """
     given, batched = _checked(cell, x, h0, steps)
     if steps is None:

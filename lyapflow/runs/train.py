@@ -98,6 +98,15 @@ def train(
 
     Examples
     --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0))
+    >>> model = lf.Model.random(cell, 1, rng=np.random.default_rng(1))
+    >>> flossing = lf.Flossing(k=2, epochs=3, steps=10, q_transient=2, at=(0,))
+    >>> task = lf.tasks.DelayedCopy(1)
+    >>> trained, history = lf.train(model, task, epochs=5, seed=0, T=20, batch=4, flossing=flossing)
+    >>> history.training["loss"].shape, history.flossing["exponents"].shape
+    ((5,), (3, 2))
+
     An early stop, in a folder from which `resume` goes on::
 
         lf.train(model, task, epochs=10_000, seed=0, folder="runs/first",

@@ -1,0 +1,150 @@
+"""All that the kernels of a cell make of one set of arrays."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow._trees import map_arrays
+from lyapflow.cells.interface import (
+    Sizes,
+    accumulate,
+    has,
+    jacobian,
+    sizes,
+    step,
+    step_pullback,
+    tangent,
+    tangent_pullback,
+)
+from lyapflow.errors import LyapflowError
+from lyapflow.testing.findings import Findings
+from lyapflow.testing.kernels import run
+
+STATES, VECTORS = 3, 3
+
+
+class Arrays(NamedTuple):
+    """What the kernels of a cell are run on: S steps of two sequences, and a block that goes with the first."""
+
+    h: np.ndarray  # (S, 2, n_state)
+    x: np.ndarray  # (S, 2, m)
+    h_next_bar: np.ndarray  # (S, 2, n_state)
+    Q: np.ndarray  # (S, k, n_state)
+    Q_next_bar: np.ndarray  # (S, k, n_state)
+    h_bar: np.ndarray  # (n_state,), what is there before
+    gradient: Any  # so
+
+
+def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> Arrays:
+    """Checked states and inputs, and random numbers for the rest, in the dtype of the cell."""
+    given = [_checks.ndim(a) == 2 and len(a) for a in (h, x) if a is not None]
+    count = max([int(n or 1) for n in given], default=STATES)
+    dtype = cell[0].dtype
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(dtype)
+
+    def rows(name: str, value: Any, width: int) -> np.ndarray:
+        if value is None:
+            value = normal(count, width)
+        value = _checks.array(name, value, (width,) if _checks.ndim(value) == 1 else ("S", width), like=cell[0])
+        if value.ndim == 2 and len(value) != count:
+            raise LyapflowError(f"h and x must have as many rows, got {name} with {len(value)} beside {count}")
+        value = np.broadcast_to(value, (count, width))
+        return np.stack([value, np.roll(value, 1, axis=0)], axis=1)
+
+    block = (count, VECTORS, size.state)
+    return Arrays(
+        rows("h", h, size.state),
+        rows("x", x, size.inputs),
+        normal(count, 2, size.state),
+        normal(*block),
+        normal(*block),
+        normal(size.state),
+        map_arrays(lambda a: normal(*a.shape), cell),
+    )
+
+
+def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
+    """What all kernels that the cell has make of the same arrays."""
+    size, (steps, k, n) = sizes(cell), at.Q.shape
+    h, x = at.h.reshape(2 * steps, n), at.x.reshape(2 * steps, size.inputs)
+    found = run(findings, step, cell, h=h, x=x, h_next=h.shape, record=(len(h), size.record))
+    record = found["record"]
+    alone = range(0, 2 * steps, 2)  # rows of the sequence that has a block
+    blocks = [
+        run(findings, tangent, cell, record=record[2 * s], Q=at.Q[s], Q_next=(k, n), work=(k, size.tangent_work))
+        for s in range(steps)
+    ]
+    found["Q_next"] = np.array([block["Q_next"] for block in blocks])
+    if has(cell, jacobian):
+        found["D"] = np.array([run(findings, jacobian, cell, h=h[s], x=x[s], D=(n, n))["D"] for s in alone])
+    if not has(cell, step_pullback):
+        return found
+    bars = at.h_next_bar.reshape(2 * steps, n)
+    pulled = run(
+        findings, step_pullback, cell, record=record, h_next_bar=bars, h_bar=h.shape, work=(len(h), size.step_work)
+    )
+    found["h_bar"] = pulled["h_bar"]
+    if has(cell, accumulate):
+        empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
+        found["gradient of step"] = _gradient(findings, cell, at, (record, bars, pulled["work"]), empty)
+    if has(cell, tangent_pullback):
+        for name, weight in (("tangent", 0), ("both", 1)):
+            found |= _pull_blocks_back(findings, cell, at, record[::2], weight * bars[::2], name)
+    return found
+
+
+def _pull_blocks_back(
+    findings: Findings, cell: Any, at: Arrays, record: np.ndarray, bars: np.ndarray, name: str
+) -> dict[str, Any]:
+    """Results of `tangent_pullback` at each step, and of `accumulate` for all, behind cotangents of the states."""
+    size, (steps, k, n) = sizes(cell), at.Q.shape
+    states = run(
+        findings, step_pullback, cell, record=record, h_next_bar=bars, h_bar=(steps, n), work=(steps, size.step_work)
+    )
+    pulled = [
+        run(
+            findings,
+            tangent_pullback,
+            cell,
+            record=record[s],
+            Q=at.Q[s],
+            Q_next_bar=at.Q_next_bar[s],
+            Q_bar=(k, n),
+            h_bar=at.h_bar,
+            step_work=states["work"][s],
+            work=(k, size.tangent_work),
+        )
+        for s in range(steps)
+    ]
+    found = {each: np.array([block[each] for block in pulled]) for each in ("Q_bar", "step_work", "work")}
+    found["h_bar of tangent"] = np.array([block["h_bar"] for block in pulled])
+    if has(cell, accumulate):
+        blocks = at.Q, at.Q_next_bar, found["work"]
+        found[f"gradient of {name}"] = _gradient(findings, cell, at, (record, bars, found["step_work"]), blocks)
+    return found
+
+
+def _gradient(
+    findings: Findings, cell: Any, at: Arrays, states: Sequence[np.ndarray], blocks: Sequence[np.ndarray]
+) -> Any:
+    """What `accumulate` makes of `at.gradient`, from rows of one sequence or of two."""
+    steps, both = len(at.h), len(states[0]) // len(at.h)
+    record, bars, step_work = (a.reshape(steps, both, a.shape[1]) for a in states)
+    return run(
+        findings,
+        accumulate,
+        cell,
+        x=at.x[:, :both],
+        h=at.h[:, :both],
+        record=record,
+        h_next_bar=bars,
+        step_work=step_work,
+        Q=blocks[0],
+        Q_next_bar=blocks[1],
+        tangent_work=blocks[2],
+        gradient=at.gradient,
+    )["gradient"]
