@@ -11,17 +11,20 @@ from lyapflow.errors import LyapflowError
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-def array(name: str, value: Any, shape: Sequence[int | str] | None = None, *, like: Any = None) -> np.ndarray:
+def array(
+    name: str, value: Any, shape: Sequence[int | str] | None = None, *, like: Any = None
+) -> np.ndarray:
     """A C-contiguous, writable, finite float array of the wanted shape and dtype.
 
-    ``shape`` has a number where the length is fixed and a letter where it is free; ``...`` first allows any leading
-    axes. ``like`` is an array whose dtype must be met.
-    """
+    ``shape`` has a number where the length is fixed and a letter where it is free; ``...`` first
+    allows any leading axes. ``like`` is an array whose dtype must be met."""
     not_masked(name, value)
     try:
         result = np.asarray(value)
     except ValueError as error:
-        raise LyapflowError(f"{name} must be an array, got {type(value).__name__} ({error})") from None
+        raise LyapflowError(
+            f"{name} must be an array, got {type(value).__name__} ({error})"
+        ) from None
     if result.dtype == object:
         raise LyapflowError(f"{name} must be an array of numbers, got {type(value).__name__}")
     if result.dtype not in DTYPES:
@@ -64,7 +67,9 @@ def _fits(actual: tuple[int, ...], wanted: list) -> bool:
     if wanted and wanted[0] == "...":
         wanted = wanted[1:]
         actual = actual[max(0, len(actual) - len(wanted)) :]
-    return len(actual) == len(wanted) and all(w == a for w, a in zip(wanted, actual) if isinstance(w, int))
+    return len(actual) == len(wanted) and all(
+        w == a for w, a in zip(wanted, actual) if isinstance(w, int)
+    )
 
 
 def integer(name: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
@@ -76,7 +81,9 @@ def integer(name: str, value: Any, low: int, high: int | None = None, why: str =
     return int(value)
 
 
-def number(name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False) -> float:
+def number(
+    name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False
+) -> float:
     """A finite real number between two bounds."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     try:
@@ -127,5 +134,7 @@ def dtype(value: Any) -> np.dtype:
 def generator(name: str, value: Any) -> np.random.Generator:
     """A NumPy random generator."""
     if not isinstance(value, np.random.Generator):
-        raise LyapflowError(f"{name} must be a numpy.random.Generator, such as np.random.default_rng(0), got {value!r}")
+        raise LyapflowError(
+            f"{name} must be a numpy.random.Generator, such as np.random.default_rng(0), got {value!r}"
+        )
     return value

@@ -1,7 +1,7 @@
 """Trees of arrays: a cell, a Model or an optimiser's state as its list of leaves, and back.
 
-A branch is a NamedTuple, a tuple, a list or a dict; whatever else stands in one is a leaf, an array or a number.
-"""
+A branch is a NamedTuple, a tuple, a list or a dict; whatever else stands in one is a leaf, an array
+or a number."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

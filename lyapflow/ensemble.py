@@ -16,7 +16,8 @@ from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 class Ensemble(tuple):
     """Members of one class, size and dtype, as `lyapflow.stack` makes them.
 
-    ``ensemble[r]`` is member r; ``ensemble.W`` holds the arrays W of all members, with a leading member axis.
+    ``ensemble[r]`` is member r; ``ensemble.W`` holds the arrays W of all members, with a leading
+    member axis.
 
     Attributes
     ----------
@@ -26,7 +27,9 @@ class Ensemble(tuple):
 
     reasons: tuple[str | None, ...]
 
-    def __new__(cls, members: Iterable[Any], reasons: Iterable[str | None] | None = None) -> "Ensemble":
+    def __new__(
+        cls, members: Iterable[Any], reasons: Iterable[str | None] | None = None
+    ) -> "Ensemble":
         self = super().__new__(cls, members)
         self.reasons = (None,) * len(self) if reasons is None else tuple(reasons)
         return self
@@ -34,7 +37,9 @@ class Ensemble(tuple):
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
         if isinstance(index, slice):
             if not range(len(self))[index]:
-                raise LyapflowError(f"an ensemble has at least one member: {index} takes none of {len(self)}")
+                raise LyapflowError(
+                    f"an ensemble has at least one member: {index} takes none of {len(self)}"
+                )
             return Ensemble(super().__getitem__(index), self.reasons[index])
         return super().__getitem__(index)
 
@@ -51,9 +56,10 @@ class Ensemble(tuple):
 def stack(members: Iterable[Any]) -> Ensemble:
     """Make one ensemble of cells, or of Models, of one class, size and dtype.
 
-    An ensemble goes wherever a cell or a Model goes. Its members run in parallel, one thread each (as many at a time as
-    NUMBA_NUM_THREADS), and each gets the bits that it gets alone. Every array that goes with an ensemble (x, y, h0, q0)
-    and every result leads with the member axis; nothing broadcasts.
+    An ensemble goes wherever a cell or a Model goes. Its members run in parallel, one thread each
+    (as many at a time as NUMBA_NUM_THREADS), and each gets the bits that it gets alone. Every array
+    that goes with an ensemble (x, y, h0, q0) and every result leads with the member axis; nothing
+    broadcasts.
 
     Parameters
     ----------
@@ -71,9 +77,10 @@ def stack(members: Iterable[Any]) -> Ensemble:
 
     Notes
     -----
-    A member that a computation cannot go on with (a state that is not finite, a tangent block without the wanted rank)
-    does not end the others: its results are NaN, its parameters stay as the last good epoch left them, and ``reasons``
-    of the Spectrum or ensemble that comes back says why. Plain arrays, of `trajectory` and `jacobian`, have no reasons.
+    A member that a computation cannot go on with (a state that is not finite, a tangent block
+    without the wanted rank) does not end the others: its results are NaN, its parameters stay as
+    the last good epoch left them, and ``reasons`` of the Spectrum or ensemble that comes back says
+    why. Plain arrays, of `trajectory` and `jacobian`, have no reasons.
 
     Examples
     --------
@@ -89,7 +96,9 @@ def stack(members: Iterable[Any]) -> Ensemble:
     try:
         found = list(members)
     except TypeError:
-        raise LyapflowError(f"stack takes a sequence of cells or of Models, got {type(members).__name__}") from None
+        raise LyapflowError(
+            f"stack takes a sequence of cells or of Models, got {type(members).__name__}"
+        ) from None
     if not found:
         raise LyapflowError("stack takes at least one member, got none")
     kinds = []
@@ -132,7 +141,9 @@ class Members:
         parts = list(value) if np.iterable(value) and not is_tree(value) else []
         if len(parts) != len(self.now):
             got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"{value!r:.60}"
-            raise LyapflowError(f"{name} must lead with the member axis, of length {len(self.now)} here, got {got}")
+            raise LyapflowError(
+                f"{name} must lead with the member axis, of length {len(self.now)} here, got {got}"
+            )
         if not is_tree(parts[0]):
             try:
                 np.shape(value if isinstance(value, np.ndarray) else parts)
@@ -140,7 +151,9 @@ class Members:
                 raise LyapflowError(f"{name} must have the same shape for every member") from None
         return parts
 
-    def run(self, piece: Callable[[int], Any], lost: Callable[[int], Any], where: str = "") -> list[Any]:
+    def run(
+        self, piece: Callable[[int], Any], lost: Callable[[int], Any], where: str = ""
+    ) -> list[Any]:
         """piece(r) for each member in a thread; lost(r) for those left behind, now or before.
 
         A member alone is not left behind: it raises.
@@ -188,10 +201,9 @@ class Members:
 def over_members(*names: str, check: Callable[..., Any], lost: Callable[[Any], Any]) -> Callable:
     """Let a public function take an ensemble as its first argument.
 
-    ``names`` are the arguments that lead with the member axis. ``check`` gets all arguments of one member by name and
-    raises LyapflowError before any work; ``lost`` gets what check returned, and returns what a member gives that
-    diverged.
-    """
+    ``names`` are the arguments that lead with the member axis. ``check`` gets all arguments of one
+    member by name and raises LyapflowError before any work; ``lost`` gets what check returned, and
+    returns what a member gives that diverged."""
 
     def decorate(function: Callable) -> Callable:
         signature = inspect.signature(function)
@@ -208,7 +220,11 @@ def over_members(*names: str, check: Callable[..., Any], lost: Callable[[Any], A
             parts = {name: members.split(name, bound.arguments[name]) for name in names}
 
             def arguments(r: int) -> dict[str, Any]:
-                return {**bound.arguments, first: ensemble[r], **{name: values[r] for name, values in parts.items()}}
+                return {
+                    **bound.arguments,
+                    first: ensemble[r],
+                    **{name: values[r] for name, values in parts.items()},
+                }
 
             checked = []
             for r in range(len(ensemble)):
@@ -216,7 +232,9 @@ def over_members(*names: str, check: Callable[..., Any], lost: Callable[[Any], A
                     checked.append(check(**arguments(r)))
                 except LyapflowError as error:
                     raise LyapflowError(f"member {r}: {error}") from None
-            return members.join(members.run(lambda r: function(**arguments(r)), lambda r: lost(checked[r])))
+            return members.join(
+                members.run(lambda r: function(**arguments(r)), lambda r: lost(checked[r]))
+            )
 
         return public
 

@@ -50,19 +50,32 @@ class Diverged(LyapflowError):
         history: Any = None,
     ) -> None:
         super().__init__(message)
-        self.epoch, self.step, self.member, self.rank, self.history = epoch, step, member, rank, history
+        self.epoch, self.step, self.member, self.rank, self.history = (
+            epoch,
+            step,
+            member,
+            rank,
+            history,
+        )
 
     @classmethod
     def not_finite(cls, what: str, step: int, rows: np.ndarray, way_out: str) -> "Diverged":
         """Of a step at which rows, one for each trajectory, are not all finite."""
         lost = ~np.isfinite(rows).all(axis=-1)
         member = int(np.argmax(lost)) if len(lost) > 1 else None
-        return cls(f"{what} stopped being finite at step {step}: {way_out}", step=step, member=member)
+        return cls(
+            f"{what} stopped being finite at step {step}: {way_out}", step=step, member=member
+        )
 
     def at(self, where: str, epoch: int, history: Any) -> "Diverged":
         """The same error with its place in a run put before it."""
         return Diverged(
-            f"{where}{self}", epoch=epoch, step=self.step, member=self.member, rank=self.rank, history=history
+            f"{where}{self}",
+            epoch=epoch,
+            step=self.step,
+            member=self.member,
+            rank=self.rank,
+            history=history,
         )
 
 
@@ -83,7 +96,10 @@ def warn(message: str) -> None:
             kept.append(message)
         return
     depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+    while (
+        frame.f_back is not None
+        and frame.f_globals.get("__name__", "").partition(".")[0] == __package__
+    ):
         depth, frame = depth + 1, frame.f_back
     warnings.warn(LyapflowWarning(message), stacklevel=depth + 1)
 

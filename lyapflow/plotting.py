@@ -3,9 +3,10 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lyapflow.errors import LyapflowError
@@ -46,59 +47,71 @@ def training_figure(runs: Mapping[str, Shown], before: np.ndarray, title: str) -
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     figure.suptitle(title, parse_math=False)
     score, norm, spectra = figure.subplots(1, 3)
-    graded = all(np.isfinite(shown.history.training["accuracy"]).all() for shown in runs.values())
-    for (label, shown), colour in zip(runs.items(), COLOURS):
-        log = shown.history.training
-        style = {"color": colour, "label": label}
-        epochs = log["epoch"]
-        column = log["accuracy"] if graded else log["loss"]
-        score.plot(epochs, column, color=colour, alpha=0.2, linewidth=0.6)
-        score.plot(epochs, smooth(column), **style)
-        norm.semilogy(epochs, np.maximum(log["h0_gradient_norm"], 1e-300), color=colour, linewidth=0.8, label=label)
-        index = np.arange(1, len(shown.exponents) + 1)
-        spectra.plot(index, shown.exponents, ".-", markersize=3, color=colour, label=f"{label}, trained")
-    spectra.plot(
-        np.arange(1, len(before) + 1),
-        before,
-        "--",
-        color="black",
-        linewidth=1.2,
-        label="both, untrained" if len(runs) > 1 else "untrained",
-        zorder=3,
-    )
-    spectra.axhline(0.0, color="grey", linewidth=0.8)
-    score.set(
-        xlabel="training epoch",
-        ylabel="accuracy" if graded else "loss",
-        title="Does it learn the task?",
-    )
-    if graded:
-        score.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
-        score.text(0.99, 0.505, "chance", ha="right", va="bottom", color="grey", transform=score.get_yaxis_transform())
-        score.set_ylim(min(0.4, score.get_ylim()[0]), 1.02)
-    else:
-        score.set_yscale("log")  # a random readout's first errors are a hundred times those to come
-    norm.set(
-        xlabel="training epoch",
-        ylabel="‖dL/dh₀‖",
-        title="Does the gradient reach the first step?",
-    )
-    spectra.set(
-        xlabel="exponent i",
-        ylabel="λᵢ  (nats per step)",
-        title="How fast does it forget?  (0: it does not)",
-    )
-    spectra.set_ylim(bottom=max(spectra.get_ylim()[0], -6.0))
-    episodes = sorted({e for shown in runs.values() for e in np.unique(shown.history.flossing["training_epoch"])})
-    for axes in (score, norm):
-        for epoch in episodes:
-            line = axes.axvline(epoch, color=COLOURS[2], linewidth=1.2, linestyle="--", alpha=0.8, zorder=0)
-            if epoch == episodes[0]:
-                line.set_label("flossing episode")
+    _plot_scores(score, runs)
+    _plot_gradient_norms(norm, runs)
+    _plot_spectra(spectra, runs, before)
+    _mark_episodes((score, norm), runs)
     score.legend(loc="center right", fontsize=8)
     norm.legend(loc="best", fontsize=8)
     spectra.legend(loc="lower left", fontsize=8)
     return figure
+
+
+def _plot_scores(axes: Axes, runs: Mapping[str, Shown]) -> None:
+    graded = all(np.isfinite(shown.history.training["accuracy"]).all() for shown in runs.values())
+    name = "accuracy" if graded else "loss"
+    for (label, shown), colour in zip(runs.items(), COLOURS):
+        epochs, column = shown.history.training["epoch"], shown.history.training[name]
+        axes.plot(epochs, column, color=colour, alpha=0.2, linewidth=0.6)
+        axes.plot(epochs, smooth(column), color=colour, label=label)
+    axes.set(xlabel="training epoch", ylabel=name, title="Does it learn the task?")
+    if not graded:
+        axes.set_yscale("log")  # a random readout's first errors are a hundred times those to come
+        return
+    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    right = axes.get_yaxis_transform()
+    axes.text(0.99, 0.505, "chance", ha="right", va="bottom", color="grey", transform=right)
+    axes.set_ylim(min(0.4, axes.get_ylim()[0]), 1.02)
+
+
+def _plot_gradient_norms(axes: Axes, runs: Mapping[str, Shown]) -> None:
+    for (label, shown), colour in zip(runs.items(), COLOURS):
+        log = shown.history.training
+        norms = np.maximum(log["h0_gradient_norm"], 1e-300)
+        axes.semilogy(log["epoch"], norms, color=colour, linewidth=0.8, label=label)
+    title = "Does the gradient reach the first step?"
+    axes.set(xlabel="training epoch", ylabel="‖dL/dh₀‖", title=title)
+
+
+def _plot_spectra(axes: Axes, runs: Mapping[str, Shown], before: np.ndarray) -> None:
+    for (label, shown), colour in zip(runs.items(), COLOURS):
+        index = np.arange(1, len(shown.exponents) + 1)
+        words = f"{label}, trained"
+        axes.plot(index, shown.exponents, ".-", markersize=3, color=colour, label=words)
+    words = "both, untrained" if len(runs) > 1 else "untrained"
+    index = np.arange(1, len(before) + 1)
+    axes.plot(index, before, "--", color="black", linewidth=1.2, label=words, zorder=3)
+    axes.axhline(0.0, color="grey", linewidth=0.8)
+    title = "How fast does it forget?  (0: it does not)"
+    axes.set(xlabel="exponent i", ylabel="λᵢ  (nats per step)", title=title)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], -6.0))
+
+
+def _mark_episodes(panels: tuple[Axes, ...], runs: Mapping[str, Shown]) -> None:
+    """A line where an episode of flossing comes before a training epoch."""
+    logs = [shown.history.flossing["training_epoch"] for shown in runs.values()]
+    style: dict[str, Any] = {
+        "color": COLOURS[2],
+        "linewidth": 1.2,
+        "linestyle": "--",
+        "alpha": 0.8,
+        "zorder": 0,
+    }
+    for axes in panels:
+        for number, epoch in enumerate(np.unique(np.concatenate(logs))):
+            line = axes.axvline(epoch, **style)
+            if number == 0:
+                line.set_label("flossing episode")
 
 
 def spectrum_figure(spectrum: Spectrum, title: str) -> Figure:
@@ -107,9 +120,20 @@ def spectrum_figure(spectrum: Spectrum, title: str) -> Figure:
     figure.suptitle(title, parse_math=False)
     final, running = figure.subplots(1, 2)
     k = len(spectrum.exponents)
-    final.errorbar(np.arange(1, k + 1), spectrum.exponents, 2 * spectrum.stderr, fmt=".", capsize=2, color=COLOURS[0])
+    final.errorbar(
+        np.arange(1, k + 1),
+        spectrum.exponents,
+        2 * spectrum.stderr,
+        fmt=".",
+        capsize=2,
+        color=COLOURS[0],
+    )
     final.axhline(0.0, color="grey", linewidth=0.8)
-    final.set(xlabel="exponent i", ylabel="λᵢ ± 2 standard errors  (nats per step)", title="Lyapunov spectrum")
+    final.set(
+        xlabel="exponent i",
+        ylabel="λᵢ ± 2 standard errors  (nats per step)",
+        title="Lyapunov spectrum",
+    )
     n_qr = len(spectrum.history)
     steps = np.arange(1, n_qr + 1) * spectrum.steps_counted / n_qr
     for number, i in enumerate(sorted({0, k // 4, k // 2, k - 1})):
@@ -132,11 +156,21 @@ def condition_figure(found: ConditionNumber, title: str) -> Figure:
     figure.suptitle(title, parse_math=False, fontsize=10)
     over_time, over_m = figure.subplots(1, 2)
     decade = np.log(10.0)
-    over_time.plot(found.steps, found.log_kappa / decade, "o-", markersize=4, color=COLOURS[0], label="direct")
-    over_time.plot(found.steps, found.predicted / decade, "--", color=COLOURS[1], label="(λ₁ - λₘ)(t - τ)")
-    over_time.set(xlabel="t - τ  (steps)", ylabel="log₁₀ κ", title=f"{len(found.exponents)} dimensions")
+    over_time.plot(
+        found.steps, found.log_kappa / decade, "o-", markersize=4, color=COLOURS[0], label="direct"
+    )
+    over_time.plot(
+        found.steps, found.predicted / decade, "--", color=COLOURS[1], label="(λ₁ - λₘ)(t - τ)"
+    )
+    over_time.set(
+        xlabel="t - τ  (steps)", ylabel="log₁₀ κ", title=f"{len(found.exponents)} dimensions"
+    )
     if not np.isfinite(found.log_kappa).all():
-        where = "infinite or out of sight from here on" if len(found.steps) > 1 else "infinite or out of sight"
+        where = (
+            "infinite or out of sight from here on"
+            if len(found.steps) > 1
+            else "infinite or out of sight"
+        )
         first = found.steps[np.argmin(np.isfinite(found.log_kappa))]
         over_time.axvline(first, color="grey", linestyle=":", label=where)
     seen = np.flatnonzero(~np.isnan(found.log_singular_values[:, 0]))

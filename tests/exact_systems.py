@@ -29,7 +29,8 @@ HENON = 0.41922, -1.62319
 CAT = 0.9624236501192069
 IKEDA = 0.50757, -0.71829  # u = 0.9; 2e7 steps, the sum is 2 ln u
 STANDARD = 1.1367, -1.1367  # K = 6, the chaotic sea; 2e7 steps
-INTERMITTENT = {1.3: 0.64922, 1.5: 0.56233, 1.7: 0.41088, 1.9: 0.16729}  # by z; the transfer operator on 10^4 cells
+# by z; the transfer operator on 10^4 cells
+INTERMITTENT = {1.3: 0.64922, 1.5: 0.56233, 1.7: 0.41088, 1.9: 0.16729}
 
 
 class HenonMap(NamedTuple):
@@ -62,7 +63,9 @@ def henon_tangent(cell, turned, record, Q, Q_next, work):
 @implement(step_pullback, HenonMap)
 def henon_step_pullback(cell, record, h_next_bar, h_bar, work):
     for i in range(len(h_bar)):
-        h_bar[i, 0] = -2 * cell.a[0] * record[i, 0] * h_next_bar[i, 0] + cell.b[0] * h_next_bar[i, 1]
+        h_bar[i, 0] = (
+            -2 * cell.a[0] * record[i, 0] * h_next_bar[i, 0] + cell.b[0] * h_next_bar[i, 1]
+        )
         h_bar[i, 1] = h_next_bar[i, 0]
 
 
@@ -75,7 +78,9 @@ def henon_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, st
 
 
 @implement(accumulate, HenonMap)
-def henon_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+def henon_accumulate(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+):
     for c in range(len(h)):
         for i in range(h.shape[1]):
             gradient.a[0] -= h[c, i, 0] ** 2 * h_next_bar[c, i, 0]
@@ -125,7 +130,9 @@ def cat_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
 
 
 @implement(accumulate, CatMap)
-def cat_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+def cat_accumulate(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+):
     for c in range(len(h)):
         gradient.A[:] += h_next_bar[c].T @ h[c]
     for c in range(len(Q)):
@@ -194,8 +201,14 @@ def ikeda_step(cell, turned, h, x, h_next, record):
         size = 1 + a * a + b * b
         angle, turn = 0.4 - 6 / size, 12 / size**2
         re, im = a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)
-        record[i, 0], record[i, 1] = u * (np.cos(angle) - im * turn * a), u * (-np.sin(angle) - im * turn * b)
-        record[i, 2], record[i, 3] = u * (np.sin(angle) + re * turn * a), u * (np.cos(angle) + re * turn * b)
+        record[i, 0], record[i, 1] = (
+            u * (np.cos(angle) - im * turn * a),
+            u * (-np.sin(angle) - im * turn * b),
+        )
+        record[i, 2], record[i, 3] = (
+            u * (np.sin(angle) + re * turn * a),
+            u * (np.cos(angle) + re * turn * b),
+        )
         h_next[i, 0], h_next[i, 1] = 1 + u * re, u * im
 
 

@@ -22,13 +22,17 @@ def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
     if cell_class is lf.LSTM:
         cell.W[1] = g * rng.standard_normal((n, n)) / np.sqrt(n)
     biases = [name for name in cell._fields if name.startswith("b")]
-    cell = cell._replace(**{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases})
+    cell = cell._replace(
+        **{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases}
+    )
     return cell_class(*(a.astype(dtype) for a in cell))
 
 
 def cells(cell_class, dtype=np.float64, gains=GAINS):
     """A strategy: a cell of `random_cell`, and a generator for what goes with it."""
-    drawn = testing.cells(cell_class, dtype=dtype, gains=gains, make=functools.partial(random_cell, cell_class))
+    drawn = testing.cells(
+        cell_class, dtype=dtype, gains=gains, make=functools.partial(random_cell, cell_class)
+    )
     return st.tuples(drawn, st.integers(0, 2**32).map(np.random.default_rng))
 
 

@@ -1,8 +1,7 @@
 """The tanh network's losses in mpmath, from the equations, and derivatives of them by differences at 256 bits.
 
-Shares no code with the package: differences with a step of 1e-25 leave 50 digits, so a wrong term cannot hide in
-their error.
-"""
+Shares no code with the package: differences with a step of 1e-25 leave 50 digits, so a wrong term
+cannot hide in their error."""
 
 import mpmath
 import numpy as np
@@ -56,7 +55,11 @@ def task_loss(W, V, b, W_out, b_out, h0, x, y, first, loss):
             if t < first:
                 continue
             for z, wanted in zip(W_out * h + b_out, y[t][i]):
-                total += (z - wanted) ** 2 if loss == "mse" else mpmath.log(1 + mpmath.exp(z)) - wanted * z
+                total += (
+                    (z - wanted) ** 2
+                    if loss == "mse"
+                    else mpmath.log(1 + mpmath.exp(z)) - wanted * z
+                )
                 count += 1
     return total / count
 
@@ -64,7 +67,10 @@ def task_loss(W, V, b, W_out, b_out, h0, x, y, first, loss):
 def gradients(value, arrays):
     """Central differences of value(*mpmath matrices) in every entry of every float64 array."""
     with mpmath.workprec(PRECISION):
-        exact = [matrix(a if a.ndim == 2 else a[:, None]) if a.size else mpmath.matrix(len(a), 0) for a in arrays]
+        exact = [
+            matrix(a if a.ndim == 2 else a[:, None]) if a.size else mpmath.matrix(len(a), 0)
+            for a in arrays
+        ]
         result = []
         for which, a in enumerate(arrays):
             gradient = np.empty(a.size)

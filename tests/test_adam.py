@@ -8,7 +8,9 @@ from lyapflow._trees import arrays, map_arrays
 
 
 def cell(rng, dtype=np.float64):
-    return map_arrays(lambda a: rng.standard_normal(a.shape).astype(dtype), lf.TanhRNN.random(4, 2, rng=rng))
+    return map_arrays(
+        lambda a: rng.standard_normal(a.shape).astype(dtype), lf.TanhRNN.random(4, 2, rng=rng)
+    )
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
@@ -32,11 +34,15 @@ def test_textbook_formula(clip_norm, dtype):
             g = g * min(1.0, (clip_norm or np.inf) / length)
             m[i] = 0.8 * m[i] + 0.2 * g
             v[i] = 0.95 * v[i] + 0.05 * g**2
-            expected[i] -= 0.01 * (m[i] / (1 - 0.8**step)) / (np.sqrt(v[i] / (1 - 0.95**step)) + 1e-4)
+            expected[i] -= (
+                0.01 * (m[i] / (1 - 0.8**step)) / (np.sqrt(v[i] / (1 - 0.95**step)) + 1e-4)
+            )
     assert state.step == 5
     for a, b in zip(params, expected):
         assert a.dtype == dtype
-        np.testing.assert_allclose(a, b, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(
+            a, b, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps
+        )
 
 
 def test_models_are_trees_too():
@@ -63,7 +69,9 @@ def test_the_state_must_be_that_of_the_parameters():
     small, large = lf.TanhRNN.random(2, 1, rng=rng), lf.TanhRNN.random(200, 1, rng=rng)
     with pytest.raises(lf.LyapflowError, match="a state must be like its parameter"):
         adam.update(adam.init(small), large, large)
-    with pytest.raises(lf.LyapflowError, match=r"a state must be like its parameter, float32.*got float64"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"a state must be like its parameter, float32.*got float64"
+    ):
         adam.update(adam.init(small), *[map_arrays(lambda a: a.astype(np.float32), small)] * 2)
 
 
@@ -83,7 +91,15 @@ def test_gradients_whose_square_overflows(dtype, size):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"lr": -1}, {"lr": np.nan}, {"lr": "fast"}, {"beta1": 1.0}, {"beta2": -0.1}, {"eps": 0}, {"clip_norm": 0}],
+    [
+        {"lr": -1},
+        {"lr": np.nan},
+        {"lr": "fast"},
+        {"beta1": 1.0},
+        {"beta2": -0.1},
+        {"eps": 0},
+        {"clip_norm": 0},
+    ],
 )
 def test_settings_out_of_range(settings):
     with pytest.raises(lf.LyapflowError, match=next(iter(settings))):

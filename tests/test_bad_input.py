@@ -35,10 +35,19 @@ SPECTRUM_ERRORS = [
     ({"cell": CELL._replace(b=np.ones(5))}, r"b must have shape \(6,\), got \(5,\)"),
     ({"cell": CELL._replace(b=np.ones((6, 1)))}, r"b must have shape \(6,\)"),
     ({"cell": CELL._replace(V=np.ones(6))}, r"the shapes of TanhRNN do not make a cell .*V \(6,\)"),
-    ({"cell": CELL._replace(W=bad(CELL.W, np.nan))}, r"W of TanhRNN must be finite, got nan at index \(0, 1\)"),
-    ({"cell": CELL._replace(b=bad(CELL.b, np.inf))}, r"b of TanhRNN must be finite, got inf at index \(1,\)"),
+    (
+        {"cell": CELL._replace(W=bad(CELL.W, np.nan))},
+        r"W of TanhRNN must be finite, got nan at index \(0, 1\)",
+    ),
+    (
+        {"cell": CELL._replace(b=bad(CELL.b, np.inf))},
+        r"b of TanhRNN must be finite, got inf at index \(1,\)",
+    ),
     ({"cell": CELL._replace(W=CELL.W.astype(np.float32))}, "one dtype"),
-    ({"cell": CELL._replace(W=np.ones((6, 6), int))}, "W of TanhRNN must be of dtype float64 or float32, got int64"),
+    (
+        {"cell": CELL._replace(W=np.ones((6, 6), int))},
+        "W of TanhRNN must be of dtype float64 or float32, got int64",
+    ),
     ({"cell": CELL._replace(W=CELL.W + 0j)}, "got complex128"),
     ({"cell": CELL._replace(W=CELL.W.astype(np.float16))}, "got float16"),
     ({"cell": CELL._replace(W=None)}, "W of TanhRNN must be an array of numbers, got NoneType"),
@@ -122,7 +131,10 @@ def test_flossing(changes, message):
         ({"model": MODEL._replace(b_out=np.ones(2))}, r"b_out must have shape \(1,\)"),
         ({"model": MODEL._replace(h0=np.ones(5))}, r"h0 must have shape \(6,\)"),
         ({"model": MODEL._replace(h0=np.ones(6, np.float32))}, "one dtype"),
-        ({"model": MODEL._replace(cell=CELL._replace(b=np.ones(2)))}, "the shapes of TanhRNN must fit"),
+        (
+            {"model": MODEL._replace(cell=CELL._replace(b=np.ones(2)))},
+            "the shapes of TanhRNN must fit",
+        ),
         ({"x": X}, r"x must have shape \(T, B, 2\)"),
         ({"y": YB[:-1]}, r"y must have shape \(20, 3, 1\)"),
         ({"y": YB + 1}, r"y must lie in \[0, 1\] for the cross-entropy"),
@@ -168,7 +180,10 @@ def test_training(changes, message):
     [
         ({"k": 0}, "k must be an integer at least 1"),
         ({"epochs": 0}, "epochs must be"),
-        ({"steps": 16}, "longer than its transients: got 16 steps with transient=0 and q_transient=16"),
+        (
+            {"steps": 16},
+            "longer than its transients: got 16 steps with transient=0 and q_transient=16",
+        ),
         ({"at": 5}, "at must be the training epochs to floss before"),
         ({"at": (0, -1)}, "each epoch in at must be an integer at least 0"),
         ({"at": "before"}, "each epoch in at"),
@@ -206,7 +221,10 @@ def test_random_cells_and_models():
         ((3, 1, {"weights": "uniform"}), "weights must be one of 'gaussian', 'orthogonal'"),
         ((3, 1, {"dtype": int}), "dtype must be float64 or float32"),
         ((3, 1, {"g": 10**400}), "g must be a finite number"),
-        ((3, 1, {"g": 1e39, "dtype": "float32"}), "g must be a finite number at least 0.0 and at most"),
+        (
+            (3, 1, {"g": 1e39, "dtype": "float32"}),
+            "g must be a finite number at least 0.0 and at most",
+        ),
         ((3, 1, {"weights": np.array(["gaussian"] * 2)}), "weights must be one of"),
         ((3, 1, {"dtype": "f8,,("}), "dtype must be float64 or float32"),
         ((3, 1, {"dtype": "quad"}), "dtype must be float64 or float32, got 'quad'"),
@@ -238,7 +256,10 @@ def test_gated_cells_of_wrong_shapes():
     for cell, message in [
         (lstm._replace(W=lstm.W[:3]), r"W must have shape \(4, 3, 3\), got \(3, 3, 3\)"),
         (lstm._replace(W=lstm.W.reshape(12, 3)), r"W must have shape \(4, 3, 3\), got \(12, 3\)"),
-        (lstm._replace(V=lstm.V.reshape(12, 2)), r"the shapes of LSTM do not make a cell .*V \(12, 2\)"),
+        (
+            lstm._replace(V=lstm.V.reshape(12, 2)),
+            r"the shapes of LSTM do not make a cell .*V \(12, 2\)",
+        ),
         (lstm._replace(b=lstm.b.ravel()), r"b must have shape \(4, 3\), got \(12,\)"),
         (gru._replace(b_n=gru.b), r"b_n must have shape \(3,\), got \(3, 3\)"),
     ]:
@@ -252,36 +273,84 @@ def test_stacks():
     for function, message in [
         (lambda: lf.stack([]), "at least one member, got none"),
         (lambda: lf.stack(3), "stack takes a sequence of cells or of Models, got int"),
-        (lambda: lf.stack(CELL), r"stack takes a sequence of cells .* got one of ndarray in a TanhRNN"),
-        (lambda: lf.stack([both, both]), "stack takes a sequence of cells .* got one of Ensemble in a list"),
-        (lambda: lf.stack([CELL, other]), r"the first has W float64 \(6, 6\), member 1 has W float64 \(5, 5\)"),
+        (
+            lambda: lf.stack(CELL),
+            r"stack takes a sequence of cells .* got one of ndarray in a TanhRNN",
+        ),
+        (
+            lambda: lf.stack([both, both]),
+            "stack takes a sequence of cells .* got one of Ensemble in a list",
+        ),
+        (
+            lambda: lf.stack([CELL, other]),
+            r"the first has W float64 \(6, 6\), member 1 has W float64 \(5, 5\)",
+        ),
         (lambda: lf.stack([CELL, MODEL]), "the first has TanhRNN, member 1 has Model"),
         (lambda: lf.stack([CELL, CELL._replace(b=CELL.b.astype("f4"))]), "member 1 has b float32"),
         (
             lambda: lf.lyapunov_spectrum(both, X),
             r"x must lead with the member axis, of length 2 here, got shape \(20, 2\)",
         ),
-        (lambda: lf.lyapunov_spectrum(both, 1.0), "x must lead with the member axis, of length 2 here, got 1.0"),
+        (
+            lambda: lf.lyapunov_spectrum(both, 1.0),
+            "x must lead with the member axis, of length 2 here, got 1.0",
+        ),
         (lambda: lf.lyapunov_spectrum(both, [X, bad(X, np.nan)]), "^member 1: x must be finite"),
-        (lambda: lf.lyapunov_spectrum(both, [X, X[:-1]]), "x must have the same shape for every member"),
+        (
+            lambda: lf.lyapunov_spectrum(both, [X, X[:-1]]),
+            "x must have the same shape for every member",
+        ),
         (lambda: both[2:], "an ensemble has at least one member"),
-        (lambda: lf.lyapunov_spectrum(both, [X, X], h0=np.zeros(6)), "h0 must lead with the member axis"),
-        (lambda: lf.flossing_value_and_grad(both, [X, X], 9), "^member 0: k must be an integer between 1 and 6"),
-        (lambda: lf.floss(both, lambda epoch: X, k=2, epochs=1), r"inputs\(epoch\) must lead with the member axis"),
+        (
+            lambda: lf.lyapunov_spectrum(both, [X, X], h0=np.zeros(6)),
+            "h0 must lead with the member axis",
+        ),
+        (
+            lambda: lf.flossing_value_and_grad(both, [X, X], 9),
+            "^member 0: k must be an integer between 1 and 6",
+        ),
+        (
+            lambda: lf.floss(both, lambda epoch: X, k=2, epochs=1),
+            r"inputs\(epoch\) must lead with the member axis",
+        ),
         (lambda: lf.trajectory(both, X), "x must lead with the member axis"),
-        (lambda: lf.jacobian(both, np.zeros(6), np.zeros((2, 2))), "h must lead with the member axis"),
-        (lambda: lf.bptt_value_and_grad(both, [XB, XB], [YB, YB]), "member 0: model must be a lyapflow.Model"),
+        (
+            lambda: lf.jacobian(both, np.zeros(6), np.zeros((2, 2))),
+            "h must lead with the member axis",
+        ),
+        (
+            lambda: lf.bptt_value_and_grad(both, [XB, XB], [YB, YB]),
+            "member 0: model must be a lyapflow.Model",
+        ),
         (
             lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=0, T=20),
             "seed must be one integer for each of the 2",
         ),
-        (lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=[0, -1], T=20), "seed must be an integer"),
-        (lambda: lf.Adam().update(lf.Adam().init(both), both, CELL), "grads must lead with the member axis"),
-        (lambda: lf.Adam().update(lf.Adam().init(CELL), both, both), "state must lead with the member axis"),
+        (
+            lambda: lf.train(lf.stack([TASK_MODEL] * 2), TASK, epochs=1, seed=[0, -1], T=20),
+            "seed must be an integer",
+        ),
+        (
+            lambda: lf.Adam().update(lf.Adam().init(both), both, CELL),
+            "grads must lead with the member axis",
+        ),
+        (
+            lambda: lf.Adam().update(lf.Adam().init(CELL), both, both),
+            "state must lead with the member axis",
+        ),
         (lambda: lf.Adam().update([1, 2], both, both), "member 0: state must come from init"),
-        (lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, None), "grads must be a cell or Model"),
-        (lambda: lf.lyapunov_spectrum([CELL, CELL], X), "make one ensemble of many cells with lyapflow.stack"),
-        (lambda: lf.Model.random(both, 1, rng=RNG), "a cell must be one of lyapflow's.*got Ensemble"),
+        (
+            lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, None),
+            "grads must be a cell or Model",
+        ),
+        (
+            lambda: lf.lyapunov_spectrum([CELL, CELL], X),
+            "make one ensemble of many cells with lyapflow.stack",
+        ),
+        (
+            lambda: lf.Model.random(both, 1, rng=RNG),
+            "a cell must be one of lyapflow's.*got Ensemble",
+        ),
     ]:
         with pytest.raises(lf.LyapflowError, match=message):
             function()
@@ -314,10 +383,26 @@ def test_matrices():
 def test_the_array_to_convert_is_the_one_that_differs():
     single = lf.TanhRNN(*(a.astype(np.float32) for a in CELL))
     for cell, x, message in [
-        (single._replace(W=CELL.W), X, "got W of TanhRNN in float64 beside float32; convert it with .*float32"),
-        (single._replace(b=CELL.b), X, "got b of TanhRNN in float64 beside float32; convert it with .*float32"),
-        (single._replace(W=np.ones((6, 6), int)), X, "W of TanhRNN must be .* got int64; convert it with .*float32"),
-        (CELL._replace(W=single.W), X, "got W of TanhRNN in float32 beside float64; convert it with .*float64"),
+        (
+            single._replace(W=CELL.W),
+            X,
+            "got W of TanhRNN in float64 beside float32; convert it with .*float32",
+        ),
+        (
+            single._replace(b=CELL.b),
+            X,
+            "got b of TanhRNN in float64 beside float32; convert it with .*float32",
+        ),
+        (
+            single._replace(W=np.ones((6, 6), int)),
+            X,
+            "W of TanhRNN must be .* got int64; convert it with .*float32",
+        ),
+        (
+            CELL._replace(W=single.W),
+            X,
+            "got W of TanhRNN in float32 beside float64; convert it with .*float64",
+        ),
         (single, X, "got x in float64 beside float32; convert it with .*float32"),
         (single, np.ones((20, 2), int), "x must be .* got int64; convert it with .*float32"),
         (single._replace(V=CELL.V.tolist()), X, "got V of TanhRNN in float64 beside float32"),
@@ -374,14 +459,21 @@ def test_masked_arrays():
         (lambda: lf.stack([CELL, CELL._replace(W=W)]), "W of member 1"),
         (lambda: lf.flossing_value_and_grad(CELL, X, 3, target=masked(np.arange(3.0))), "target"),
         (lambda: lf.bptt_value_and_grad(MODEL, XB, masked(YB)), "y"),
-        (lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, CELL._replace(W=W)), "the gradient of W"),
+        (
+            lambda: lf.Adam().update(lf.Adam().init(CELL), CELL, CELL._replace(W=W)),
+            "the gradient of W",
+        ),
         (lambda: lf.predicted_condition(masked(np.arange(3.0)), 5), "exponents"),
         (lambda: lf.qr(masked(RNG.standard_normal((4, 2)))), "A"),
     ]:
-        with pytest.raises(lf.LyapflowError, match=rf"^{name} must have no masked entries.*fill them"):
+        with pytest.raises(
+            lf.LyapflowError, match=rf"^{name} must have no masked entries.*fill them"
+        ):
             function()
     expected = lf.lyapunov_spectrum(CELL, X, 3).exponents
-    np.testing.assert_array_equal(lf.lyapunov_spectrum(CELL, np.ma.asarray(X), 3).exponents, expected)
+    np.testing.assert_array_equal(
+        lf.lyapunov_spectrum(CELL, np.ma.asarray(X), 3).exponents, expected
+    )
 
 
 def test_a_t_ons_beyond_the_input_is_one_interval():
@@ -419,7 +511,9 @@ def test_tasks_of_a_users_own():
         def inputs(self, rng, T, batch, dtype=np.float64):
             return super().inputs(rng, T, batch, dtype)[..., :1]
 
-    with pytest.raises(lf.LyapflowError, match=r"task.inputs must have shape \(55, 1, 3\), got \(55, 1, 1\)"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"task.inputs must have shape \(55, 1, 3\), got \(55, 1, 1\)"
+    ):
         lf.train(TASK_MODEL, Narrow(4), epochs=5, seed=0, T=20, flossing=lf.Flossing(k=3, at=(3,)))
 
 
@@ -431,7 +525,9 @@ def test_an_empty_stack_of_matrices_is_one():
 
 def test_layouts_and_read_only_arrays_do_not_matter():
     expected = lf.flossing_value_and_grad(CELL, X, 3)
-    twisted = lf.TanhRNN(np.asfortranarray(CELL.W), np.repeat(CELL.V, 2, axis=0)[::2], CELL.b.copy())
+    twisted = lf.TanhRNN(
+        np.asfortranarray(CELL.W), np.repeat(CELL.V, 2, axis=0)[::2], CELL.b.copy()
+    )
     twisted.W.setflags(write=False)
     x = np.asfortranarray(X)
     x.setflags(write=False)
@@ -439,17 +535,27 @@ def test_layouts_and_read_only_arrays_do_not_matter():
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1].W, expected[1].W)
     # lists will do, too
-    assert lf.lyapunov_spectrum(lf.TanhRNN(*(a.tolist() for a in CELL)), X.tolist(), 3).exponents[0] == expected[2][0]
+    assert (
+        lf.lyapunov_spectrum(lf.TanhRNN(*(a.tolist() for a in CELL)), X.tolist(), 3).exponents[0]
+        == expected[2][0]
+    )
 
 
 ANY = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 30), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=3)
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 30),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.floats(), max_size=3),
 )
 
 
 @given(
     st.dictionaries(
-        st.sampled_from(["x", "k", "h0", "q0", "t_ons", "transient", "q_transient", "target"]), ANY, min_size=1
+        st.sampled_from(["x", "k", "h0", "q0", "t_ons", "transient", "q_transient", "target"]),
+        ANY,
+        min_size=1,
     )
 )
 def test_whatever_comes_the_error_is_ours(changes):

@@ -30,7 +30,17 @@ SETTINGS = st.fixed_dictionaries(
         "seed": st.integers(0, 2**32),
     }
 )
-BASE = {"n": 4, "m": 2, "o": 2, "T": 30, "batch": 20, "first": 3, "loss": "mse", "g": 1.0, "seed": 0}
+BASE = {
+    "n": 4,
+    "m": 2,
+    "o": 2,
+    "T": 30,
+    "batch": 20,
+    "first": 3,
+    "loss": "mse",
+    "g": 1.0,
+    "seed": 0,
+}
 
 
 def problem(drawn, cell_class=lf.TanhRNN):
@@ -54,7 +64,9 @@ def test_against_finite_differences(cell_class, dtype, data):
     drawn = data.draw(st.sampled_from(EXAMPLES) | SETTINGS)
     model, x, y, options, rng = problem(drawn, cell_class)
     if cell_class in (lf.LinearRNN, lf.ReluRNN):  # states must not explode
-        model = model._replace(cell=model.cell._replace(W=model.cell.W / (1 + np.linalg.norm(model.cell.W, 2))))
+        model = model._replace(
+            cell=model.cell._replace(W=model.cell.W / (1 + np.linalg.norm(model.cell.W, 2)))
+        )
     given_model = map_arrays(lambda a: a.astype(dtype), model)
     model = map_arrays(lambda a: a.astype(float), given_model)
     x, y = x.astype(dtype), y.astype(dtype)
@@ -66,7 +78,10 @@ def test_against_finite_differences(cell_class, dtype, data):
         return lf.bptt_value_and_grad(moved, x.astype(float), y.astype(float), **options)[0]
 
     # ReLU has kinks
-    errors = [relative_error(value, gradient, model, rng, distance) for distance in (1e-3, 1e-4, 1e-5, 1e-6)]
+    errors = [
+        relative_error(value, gradient, model, rng, distance)
+        for distance in (1e-3, 1e-4, 1e-5, 1e-6)
+    ]
     assert min(errors) < (1e-6 if dtype is np.float64 else 1e-3)
 
 
@@ -75,13 +90,21 @@ def test_every_array_against_256_bits(loss):
     model, x, y, options, _ = problem(BASE | {"n": 3, "T": 5, "batch": 2, "first": 1, "loss": loss})
     value, gradient = lf.bptt_value_and_grad(model, x, y, **options)
     with mpmath.workprec(high_precision.PRECISION):
-        columns_x, columns_y = ([[high_precision.matrix(v[:, None]) for v in step] for step in a] for a in (x, y))
+        columns_x, columns_y = (
+            [[high_precision.matrix(v[:, None]) for v in step] for step in a] for a in (x, y)
+        )
 
         def exact_loss(W, V, b, W_out, b_out, h0):
-            return high_precision.task_loss(W, V, b, W_out, b_out, h0, columns_x, columns_y, options["first"], loss)
+            return high_precision.task_loss(
+                W, V, b, W_out, b_out, h0, columns_x, columns_y, options["first"], loss
+            )
 
         exact = high_precision.gradients(exact_loss, arrays(model))
-        at = float(exact_loss(*(high_precision.matrix(a if a.ndim == 2 else a[:, None]) for a in arrays(model))))
+        at = float(
+            exact_loss(
+                *(high_precision.matrix(a if a.ndim == 2 else a[:, None]) for a in arrays(model))
+            )
+        )
     assert value == pytest.approx(at, rel=1e-14)
     for (name, a), b in zip(named_arrays(gradient), exact):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-13, err_msg=name)
@@ -133,7 +156,9 @@ def test_a_batch_in_pieces_is_one_batch(cell_class, small_pieces, monkeypatch):
     states = lf.trajectory(model.cell, x, h0=model.h0)[options["first"] :]
     states = states[..., : size.units]
     np.testing.assert_allclose(outputs, states @ model.W_out.T + model.b_out, atol=1e-13)
-    values, gradients = zip(*(lf.bptt_value_and_grad(model, x[:, [b]], y[:, [b]], **options) for b in range(37)))
+    values, gradients = zip(
+        *(lf.bptt_value_and_grad(model, x[:, [b]], y[:, [b]], **options) for b in range(37))
+    )
     assert value == pytest.approx(np.mean(values), rel=1e-13)
     for a, *parts in zip(arrays(gradient), *map(arrays, gradients)):
         np.testing.assert_allclose(a, np.mean(parts, axis=0), atol=1e-14)
@@ -199,4 +224,6 @@ def test_a_thread_keeps_its_memory_and_nobody_elses():
         other = executor.submit(scratch.scratch, "test", (3, 4), np.dtype(np.float32)).result()
     assert not np.shares_memory(mine, other)
     large = (scratch.KEPT_BYTES * pool.threads() - 40) // 8  # with the first one it is too much
-    assert not np.shares_memory(*(scratch.scratch("large", (large,), np.dtype(float)) for _ in range(2)))
+    assert not np.shares_memory(
+        *(scratch.scratch("large", (large,), np.dtype(float)) for _ in range(2))
+    )

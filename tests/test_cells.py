@@ -47,7 +47,9 @@ def test_step_is_the_equation(cell_class, data):
 @given(data=st.data())
 def test_kernels_fit_together(cell_class, dtype, data):
     cell = data.draw(testing.cells(cell_class, dtype=dtype))
-    report = testing.check_cell(cell, data.draw(testing.states(cell, 2)), data.draw(testing.inputs(cell, 2)))
+    report = testing.check_cell(
+        cell, data.draw(testing.states(cell, 2)), data.draw(testing.inputs(cell, 2))
+    )
     assert not report.skipped
 
 
@@ -83,12 +85,19 @@ def test_the_slope_of_relu_at_zero_is_one():
 def test_saturated_and_huge_states_have_finite_jacobians(cell_class, dtype):
     cell = gradcheck.random_cell(cell_class, 4, 1, np.random.default_rng(0), dtype=dtype)
     for size in (1e-30, 20.0, 400.0, 1e30):
-        h = np.full(sizes(cell).state, size, dtype) * np.resize([1, -1], sizes(cell).state).astype(dtype)
+        h = np.full(sizes(cell).state, size, dtype) * np.resize([1, -1], sizes(cell).state).astype(
+            dtype
+        )
         assert np.isfinite(lf.jacobian(cell, h, np.zeros(1, dtype))).all()
 
 
 @pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LinearRNN])
-@given(st.integers(1, 40), st.integers(0, 5), st.floats(0.0, 50.0), st.sampled_from(["gaussian", "orthogonal"]))
+@given(
+    st.integers(1, 40),
+    st.integers(0, 5),
+    st.floats(0.0, 50.0),
+    st.sampled_from(["gaussian", "orthogonal"]),
+)
 @example(1, 0, 0.0, "orthogonal")
 def test_random_weights(cell_class, n, m, g, weights):
     cell = cell_class.random(n, m, rng=np.random.default_rng(0), g=g, weights=weights)
@@ -113,7 +122,9 @@ def test_moments_of_random_relu_weights():
     W = lf.ReluRNN.random(n, 1, rng=np.random.default_rng(0), g=g).W
     assert abs(W.mean() + 0.1 / n) < 5 * g / np.sqrt(n) / n
     assert abs(W.var() * n / g**2 - 1) < 5 * np.sqrt(2 / W.size)
-    assert lf.ReluRNN.random(n, 1, rng=np.random.default_rng(0), g=0.0, mean=3.0).W == pytest.approx(3 / n)
+    assert lf.ReluRNN.random(
+        n, 1, rng=np.random.default_rng(0), g=0.0, mean=3.0
+    ).W == pytest.approx(3 / n)
 
 
 def test_random_gates():
@@ -121,7 +132,9 @@ def test_random_gates():
     lstms = [lf.LSTM.random(n, 40, rng=np.random.default_rng(r), g=g) for r in range(50)]
     grus = [lf.GRU.random(n, 40, rng=np.random.default_rng(r), g=g) for r in range(50)]
     for ensemble, zero, biases in ((lstms, 1, 1), (grus, None, None)):
-        gains = np.array([[cell.W.std(axis=(1, 2)), cell.V.std(axis=(1, 2))] for cell in ensemble]) * np.sqrt(n)
+        gains = np.array(
+            [[cell.W.std(axis=(1, 2)), cell.V.std(axis=(1, 2))] for cell in ensemble]
+        ) * np.sqrt(n)
         for gate in range(gains.shape[2]):
             recurrent, driven = gains[:, 0, gate], gains[:, 1, gate]
             if gate == zero:
@@ -139,16 +152,22 @@ def test_random_gates():
 
 
 def test_orthogonal_weights_are_haar():
-    # without the signs fixed the diagonal of Q leans to one side: E tr Q = 0 and E (tr Q)² = 1 under Haar
+    # without the signs fixed the diagonal of Q leans to one side: E tr Q = 0 and E (tr Q)² = 1
+    # under Haar
     rng = np.random.default_rng(0)
-    traces = np.array([np.trace(lf.TanhRNN.random(3, 0, rng=rng, weights="orthogonal").W) for _ in range(2000)])
+    traces = np.array(
+        [np.trace(lf.TanhRNN.random(3, 0, rng=rng, weights="orthogonal").W) for _ in range(2000)]
+    )
     assert abs(traces.mean()) < 5 / np.sqrt(traces.size)
     assert abs((traces**2).mean() - 1) < 5 * np.sqrt(2 / traces.size)
 
 
 @each_cell
 def test_both_dtypes_draw_the_same_numbers(cell_class):
-    double, single = (cell_class.random(5, 2, rng=np.random.default_rng(3), dtype=d) for d in ("float64", "float32"))
+    double, single = (
+        cell_class.random(5, 2, rng=np.random.default_rng(3), dtype=d)
+        for d in ("float64", "float32")
+    )
     for a, b in zip(double, single):
         assert b.dtype == np.float32
         np.testing.assert_array_equal(a.astype(np.float32), b)
@@ -200,7 +219,9 @@ def test_what_a_cell_lacks_is_named():
         lf.flossing_value_and_grad(TentMap(np.array([2.0])), np.empty((5, 0)), 1)
     with pytest.raises(lf.LyapflowError, match="this needs step of Incomplete"):
         lf.jacobian(Incomplete(np.ones(1)), np.zeros(1), np.empty(0))
-    with pytest.raises(lf.LyapflowError, match=r"step takes the parameters \(cell, turned, h, x, h_next, record\)"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"step takes the parameters \(cell, turned, h, x, h_next, record\)"
+    ):
 
         @interface.implement(interface.step, Incomplete)
         def too_short(cell, h):
@@ -239,7 +260,9 @@ def test_the_docstring_makes_a_cell_of_a_layer_of_torch(cell_class, theirs, dtyp
     shapes |= {"bias_hh_l0": (gates * n,), "bias_ih_l0": (gates * n,)}
     torch = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     names = {**torch, "np": np, "n": n, "m": m}
-    exec(textwrap.dedent(re.search(r"::\n\n(.*?)\n    *$", cell_class.__doc__, re.DOTALL)[1]), names)
+    exec(
+        textwrap.dedent(re.search(r"::\n\n(.*?)\n    *$", cell_class.__doc__, re.DOTALL)[1]), names
+    )
     cell = cell_class(*(names[field] for field in cell_class._fields))
 
     x = rng.standard_normal((20, m)).astype(dtype)

@@ -44,7 +44,14 @@ def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
     code, out, err = command("train", "run", *SMALL, "--floss-at", "0,3", "--measure-every", "2")
     assert (code, err) == (0, "")
     assert sorted(os.listdir("run")) == [
-        *("checkpoint.safetensors", "history.npz", "lock", "model.safetensors", "picture.png", "settings.json"),
+        *(
+            "checkpoint.safetensors",
+            "history.npz",
+            "lock",
+            "model.safetensors",
+            "picture.png",
+            "settings.json",
+        ),
         "start.safetensors",
     ]
     assert is_picture(tmp_path / "run" / "picture.png")
@@ -63,20 +70,42 @@ def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
 
     code, out, err = command("spectrum", "run", "--steps", "300", "--k", "3")
     assert (code, err) == (0, "")
-    exponents = [float(line.split()[1]) for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["3"])]
+    exponents = [
+        float(line.split()[1])
+        for line in out.splitlines()
+        if line.split()[:1] in (["1"], ["2"], ["3"])
+    ]
     assert len(exponents) == 3
     assert exponents == sorted(exponents, reverse=True)
     assert is_picture(tmp_path / "run" / "spectrum.png")
 
 
 def test_train_is_the_library(command):
-    command("train", "run", *SMALL, "--dtype", "float32", "--seed", "7", "--floss", "before", "--task", "spatial-xor")
+    command(
+        "train",
+        "run",
+        *SMALL,
+        "--dtype",
+        "float32",
+        "--seed",
+        "7",
+        "--floss",
+        "before",
+        "--task",
+        "spatial-xor",
+    )
     from lyapflow.learning.streams import stream
 
     task, rng = lf.tasks.SpatialXOR(4), stream(7, "weights")
     start = lf.Model.random(lf.TanhRNN.random(12, 3, rng=rng, dtype=np.float32), 1, rng=rng)
     trained, _ = lf.train(
-        start, task, epochs=6, seed=7, T=30, batch=4, flossing=lf.Flossing(k=8, epochs=4, steps=20, at=(0,))
+        start,
+        task,
+        epochs=6,
+        seed=7,
+        T=30,
+        batch=4,
+        flossing=lf.Flossing(k=8, epochs=4, steps=20, at=(0,)),
     )
     found = lf.load("run/model.safetensors")
     assert found.cell.W.dtype == np.float32
@@ -85,7 +114,20 @@ def test_train_is_the_library(command):
 
 @pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
 def test_what_is_left_out_is_as_recommended(command, cell):
-    words = ["train", "run", "--cell", cell, "--units", "45", "--delay", "4", "--steps", "20", "--time-limit", "0"]
+    words = [
+        "train",
+        "run",
+        "--cell",
+        cell,
+        "--units",
+        "45",
+        "--delay",
+        "4",
+        "--steps",
+        "20",
+        "--time-limit",
+        "0",
+    ]
     code, _, err = command(*words)
     assert (code, err) == (0, "")
     training, advised = RunFolder("run").training(), lf.recommended(RunFolder("run").start().cell)
@@ -95,15 +137,32 @@ def test_what_is_left_out_is_as_recommended(command, cell):
 
     command(*words, "--force", "--floss", "before" if cell == "gru" else "during")
     training = RunFolder("run").training()
-    assert training.flossing == lf.recommended(RunFolder("run").start().cell, floss=True)["flossing"]
+    assert (
+        training.flossing == lf.recommended(RunFolder("run").start().cell, floss=True)["flossing"]
+    )
     assert training.flossing.k == {"relu": 2, "lstm": 5, "gru": 2}.get(cell, 45)
 
     command(
-        *words, "--force", "--k", "3", "--lr", "0.01", "--clip", "0", "--floss-epochs", "7", "--floss", "throughout"
+        *words,
+        "--force",
+        "--k",
+        "3",
+        "--lr",
+        "0.01",
+        "--clip",
+        "0",
+        "--floss-epochs",
+        "7",
+        "--floss",
+        "throughout",
     )
     training = RunFolder("run").training()
     assert training.optimizer == lf.Adam(0.01)
-    assert (training.flossing.k, training.flossing.epochs, training.flossing.at) == (3, 7, tuple(range(0, 1000, 100)))
+    assert (training.flossing.k, training.flossing.epochs, training.flossing.at) == (
+        3,
+        7,
+        tuple(range(0, 1000, 100)),
+    )
 
 
 @pytest.mark.parametrize("task", ["copy", "temporal-xor", "binary-xor", "spatial-xor"])
@@ -122,14 +181,18 @@ def test_every_cell(command, cell):
     assert type(RunFolder("run").model().cell) is CELLS[cell]
     code, out, err = command("spectrum", "run", "--steps", "300")
     assert (code, err) == (0, "")
-    code, out, err = command("spectrum", "--cell", cell, "--units", "9", "--steps", "300", "--gain", "0.9")
+    code, out, err = command(
+        "spectrum", "--cell", cell, "--units", "9", "--steps", "300", "--gain", "0.9"
+    )
     assert (code, err) == (0, "")
     assert f"random {cell} network" in out
     assert ("-inf" in out) == (cell == "relu")
 
 
 def test_stop_at(command):
-    code, out, _ = command("train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1")
+    code, out, _ = command(
+        "train", "run", *SMALL[:-8], "--epochs", "60", "--floss", "none", "--stop-at", "0.1"
+    )
     assert code == 0
     assert len(RunFolder("run").history().training) == 20  # the first full window
     assert "stopped after 20 training epochs: accuracy 0.1" in out
@@ -146,7 +209,9 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
     monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
     code, out, err = command("train", "run", *SMALL, "--floss", "none")
     assert (code, err) == (128 + signal.SIGINT, "")
-    assert "stopped after 4 training epochs: SIGINT; go on with it: lyapflow train --resume run" in out
+    assert (
+        "stopped after 4 training epochs: SIGINT; go on with it: lyapflow train --resume run" in out
+    )
     assert len(RunFolder("run").history().training) == 4
     assert RunFolder("run").model().cell.W.shape == (12, 12)
     assert signal.getsignal(signal.SIGINT) is before
@@ -171,7 +236,9 @@ def test_a_second_signal_ends_a_run_at_once_with_its_last_whole_epoch(command, m
 
 
 def test_a_signal_after_the_last_epoch_lets_the_results_be_drawn(command, monkeypatch):
-    monkeypatch.setattr("lyapflow.plotting.write_figure", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(
+        "lyapflow.plotting.write_figure", lambda *_: signal.raise_signal(signal.SIGTERM)
+    )
     code, out, _ = command("train", "run", *SMALL, "--floss", "none")
     assert code == 0
     assert printed_digest(out) == lf.digest(RunFolder("run").model())
@@ -222,8 +289,14 @@ def test_resume_takes_no_other_settings(command):
 
 def test_options_that_do_not_go_together(command):
     for words, message in [
-        (("spectrum", "--cell", "lstm", "--weights", "orthogonal"), "--weights orthogonal is for tanh and linear"),
-        (("train", "run", "--cell", "lstm", "--units", "4", "--k", "9"), "--k must be between 1 and 8, the length of"),
+        (
+            ("spectrum", "--cell", "lstm", "--weights", "orthogonal"),
+            "--weights orthogonal is for tanh and linear",
+        ),
+        (
+            ("train", "run", "--cell", "lstm", "--units", "4", "--k", "9"),
+            "--k must be between 1 and 8, the length of",
+        ),
     ]:
         code, out, err = command(*words)
         assert (code, out) == (2, "")
@@ -238,7 +311,9 @@ def test_version(command):
 
 @pytest.mark.parametrize("source", ["gaussian", "none", "copy", "spatial-xor"])
 def test_spectrum_of_a_random_network(command, source):
-    code, out, err = command("spectrum", "--units", "5", "--steps", "300", "--input", source, "--gain", "2")
+    code, out, err = command(
+        "spectrum", "--units", "5", "--steps", "300", "--input", source, "--gain", "2"
+    )
     assert (code, err) == (0, "")
     assert "steps counted          100" in out
     assert os.listdir() == ["lyapflow-spectrum.png"]
@@ -253,7 +328,11 @@ def test_condition_of_a_random_network(command, cell):
     assert [row[0] for row in rows] == ["2", "60"]
     assert ("inf" in out) == (cell == "relu")
     hidden = cell == "lstm"
-    assert ("128 bits do not show all singular values from step 60 on" in out) == ("out of sight" in out) == hidden
+    assert (
+        ("128 bits do not show all singular values from step 60 on" in out)
+        == ("out of sight" in out)
+        == hidden
+    )
     assert is_picture(Path("lyapflow-condition.png"))
     assert "\x1b" not in out
 
@@ -291,7 +370,10 @@ def test_long_products_show_how_far_they_are(command, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["condition", "--steps", "1,x"], "--steps must be numbers of steps separated by commas, got '1,x'"),
+        (
+            ["condition", "--steps", "1,x"],
+            "--steps must be numbers of steps separated by commas, got '1,x'",
+        ),
         (["condition", "--steps", "5,-1"], "--steps must be numbers of steps from 0 on, got 5,-1"),
         (["condition", "--bits", "8"], "bits must be an integer between 16 and"),
         (["condition", "--m", "81"], "m must be an integer between 1 and 80"),
@@ -308,8 +390,14 @@ def test_long_products_show_how_far_they_are(command, capsys):
         (["train", "run", "--floss-lr", "inf"], "lr must be a finite number"),
         (["train", "run", "--target", "nan"], "target must be a finite number"),
         (["train", "run", "--floss-at", "0,1000"], "--floss-at must be epochs from 0 to 999"),
-        (["train", "run", "--units", "10", "--k", "11", "--floss", "none"], "--k must be between 1 and 10"),
-        (["train", "run", "--task", "copy", "--stop-at", "0.9"], "--stop-at needs a task with an accuracy"),
+        (
+            ["train", "run", "--units", "10", "--k", "11", "--floss", "none"],
+            "--k must be between 1 and 10",
+        ),
+        (
+            ["train", "run", "--task", "copy", "--stop-at", "0.9"],
+            "--stop-at needs a task with an accuracy",
+        ),
         (["spectrum", "--out", "x" * 300 + ".png"], "cannot write the picture"),
         (["train", "used"], "the run folder must be new or empty"),
         (["train", "used/file"], "cannot write the run folder"),
@@ -371,7 +459,12 @@ def test_names_that_look_like_markup(command):
 def test_a_terminal_without_greek(tmp_path):
     words = [sys.executable, "-c", "from lyapflow.cli import main; main()", "train", "run", *SMALL]
     done = subprocess.run(
-        words, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+        words,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 6/6" in done.stdout
@@ -418,16 +511,38 @@ def test_help_explains_every_option(command, name, monkeypatch):
     options = [line.split()[1] for line in out.splitlines() if line.startswith("│ --")]
     assert "--seed" in options
     if name == "train":
-        assert {"--task", "--delay", "--units", "--seed", "--floss", "--dtype", "--epochs", "--force"} <= set(options)
+        assert {
+            "--task",
+            "--delay",
+            "--units",
+            "--seed",
+            "--floss",
+            "--dtype",
+            "--epochs",
+            "--force",
+        } <= set(options)
         assert "75, or the units of a smaller network" in out
 
 
 def test_a_second_start_compiles_nothing(tmp_path):
-    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    words = [sys.executable, "-c", "from lyapflow.cli import main; main()", "train", "run", *SMALL, "--force"]
+    environment = os.environ | {
+        "NUMBA_DEBUG_CACHE": "1",
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    words = [
+        sys.executable,
+        "-c",
+        "from lyapflow.cli import main; main()",
+        "train",
+        "run",
+        *SMALL,
+        "--force",
+    ]
 
     def start():
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
         return done.stdout.count("data saved")
 
     assert start() > 0

@@ -52,7 +52,9 @@ def float64_product(cell, x, h, steps):
 def test_what_float64_sees(cell_class, backend):
     cell, x, h = problem(cell_class)
     found = lf.condition_number(cell, x, steps=[0, 1, 3], h0=h, backend=backend)
-    for t, logs, log_kappa, error in zip(found.steps, found.log_singular_values, found.log_kappa, found.error):
+    for t, logs, log_kappa, error in zip(
+        found.steps, found.log_singular_values, found.log_kappa, found.error
+    ):
         sigma = np.linalg.svd(float64_product(cell, x, h, t), compute_uv=False)
         np.testing.assert_allclose(np.exp(logs), sigma, rtol=0, atol=1e-12 * sigma[0])
         assert log_kappa == logs[0] - logs[-1]
@@ -68,8 +70,12 @@ def test_what_float64_sees(cell_class, backend):
 @each_cell
 def test_arithmetics_agree_far_beyond_float64(cell_class):
     cell, x, h = problem(cell_class)
-    balls, floats = (lf.condition_number(cell, x, steps=[10, 40], h0=h, backend=b) for b in ("flint", "mpmath"))
-    np.testing.assert_allclose(balls.log_singular_values, floats.log_singular_values, rtol=1e-12, atol=1e-12)
+    balls, floats = (
+        lf.condition_number(cell, x, steps=[10, 40], h0=h, backend=b) for b in ("flint", "mpmath")
+    )
+    np.testing.assert_allclose(
+        balls.log_singular_values, floats.log_singular_values, rtol=1e-12, atol=1e-12
+    )
     assert balls.proved and not floats.proved
     assert balls.log_kappa[1] > 37 or cell_class in (lf.GRU, lf.ReluRNN)
 
@@ -82,17 +88,27 @@ def test_equations_are_those_of_the_cells(cell_class):
     state, driven = exact(a, h), exact(a, x[0])
     with a.precision(200):
         h_next, D = cells.step(exactly, a, state, driven), cells.jacobian(exactly, a, state, driven)
-    np.testing.assert_allclose(np.array(h_next, float), lf.trajectory(cell, x[:1], h0=h)[0], rtol=1e-14)
-    np.testing.assert_allclose(np.array(D, float), lf.jacobian(cell, h, x[0]), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(
+        np.array(h_next, float), lf.trajectory(cell, x[:1], h0=h)[0], rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        np.array(D, float), lf.jacobian(cell, h, x[0]), rtol=1e-13, atol=1e-15
+    )
 
 
 @pytest.mark.skipif(flint is None, reason="no python-flint")
 def test_balls_too_wide_for_an_answer_say_so():
     a = Balls()
-    assert a.not_negative(flint.arb(0)) and a.not_negative(flint.arb(2, 1)) and not a.not_negative(flint.arb(-2, 1))
+    assert (
+        a.not_negative(flint.arb(0))
+        and a.not_negative(flint.arb(2, 1))
+        and not a.not_negative(flint.arb(-2, 1))
+    )
     with pytest.raises(Undecided):
         a.not_negative(flint.arb(1, 2))
-    narrow, wide = ([[flint.arb(1, 2.0**-e), flint.arb(0)], [flint.arb(0), flint.arb(1)]] for e in (90, 60))
+    narrow, wide = (
+        [[flint.arb(1, 2.0**-e), flint.arb(0)], [flint.arb(0), flint.arb(1)]] for e in (90, 60)
+    )
     assert _rounded(a, narrow, 64)[0][0] > 0.9
     with pytest.raises(Undecided):
         _rounded(a, wide, 64)
@@ -108,7 +124,10 @@ def test_the_bound_holds_where_bits_are_few(backend):
         with a.precision(80):
             logs, error = log_singular_values(a, T, 3)
         with mpmath.workprec(300):
-            truth = [mpmath.log(v) for v in mpmath.svd(mpmath.matrix(A) * mpmath.matrix(B), compute_uv=False)]
+            truth = [
+                mpmath.log(v)
+                for v in mpmath.svd(mpmath.matrix(A) * mpmath.matrix(B), compute_uv=False)
+            ]
             off = max(abs(mpmath.expm1(log - exactly)) for log, exactly in zip(logs, truth))
         assert off <= error < 1e-3
         worst = max(worst, off)
@@ -148,7 +167,11 @@ def test_few_bits_see_no_more_than_they_can(backend):
     exact = 10 * math.log(2) * np.arange(61)
     np.testing.assert_allclose(found.log_kappa[seen], exact[seen], rtol=1e-12)
     rng = np.random.default_rng(0)
-    cell = lf.LinearRNN(lf.qr(rng.standard_normal((2, 2)))[0] @ np.diag([1.0, 2.0**-10]), np.zeros((2, 0)), np.zeros(2))
+    cell = lf.LinearRNN(
+        lf.qr(rng.standard_normal((2, 2)))[0] @ np.diag([1.0, 2.0**-10]),
+        np.zeros((2, 0)),
+        np.zeros(2),
+    )
     found = lf.condition_number(cell, x, steps=range(61), bits=256, backend=backend)
     seen = np.isfinite(found.log_kappa)
     last = int(np.argmin(seen)) - 1  # 2^256 is far beyond, at first in sight
@@ -248,22 +271,29 @@ def test_units_that_cancel_are_at_zero_exactly(backend):
     """Which no ball of a few hundred bits shows: two units are equal, a third is their difference."""
     W = np.array([[0.3, 0.3, 0.7], [0.3, 0.3, 0.7], [0.1, -0.1, 0.2]])
     cell = lf.ReluRNN(W, np.zeros((3, 0)), np.array([0.1, 0.1, 0.0]))
-    found = lf.condition_number(cell, np.zeros((40, 0)), steps=[1, 40], h0=np.array([0.3, 0.3, 0]), backend=backend)
+    found = lf.condition_number(
+        cell, np.zeros((40, 0)), steps=[1, 40], h0=np.array([0.3, 0.3, 0]), backend=backend
+    )
     assert found.reason is None
-    np.testing.assert_array_equal(found.rank, [2, 2])  # all three units are active, the first two are equal
+    # all three units are active, the first two are equal
+    np.testing.assert_array_equal(found.rank, [2, 2])
 
 
 @each_backend
 def test_rank_that_nothing_shows_is_not_searched_for_ever(backend, monkeypatch):
     monkeypatch.setattr("lyapflow.precision.products.rank", lambda T: len(T[0]))
-    found = lf.condition_number(linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend)
+    found = lf.condition_number(
+        linear([[1, 1], [1, 1]]), np.zeros((9, 0)), steps=[0, 3], backend=backend
+    )
     assert found.log_kappa[0] == 0.0 and np.isnan(found.log_kappa[1])
     assert "from step 3 on" in found.reason
 
 
 @each_backend
 def test_what_is_beyond_any_number_of_bits_has_a_reason(backend):
-    cell = lf.TanhRNN(1e300 * np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 0)), np.array([0.1, 1e300]))
+    cell = lf.TanhRNN(
+        1e300 * np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 0)), np.array([0.1, 1e300])
+    )
     found = lf.condition_number(cell, np.zeros((3, 0)), steps=[1, 3], backend=backend)
     assert np.isfinite(found.log_kappa[0]) and np.isnan(found.log_kappa[1])
     assert "do not show all singular values from step 3 on" in found.reason
@@ -304,22 +334,31 @@ def test_many_columns(backend):
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("backend", "way_out"), [("mpmath", "python-flint takes a fifth"), ("flint", "by m=")])
+@pytest.mark.parametrize(
+    ("backend", "way_out"), [("mpmath", "python-flint takes a fifth"), ("flint", "by m=")]
+)
 def test_long_work_is_announced_and_shown(backend, way_out, monkeypatch):
     if backend not in BACKENDS:
         pytest.skip("no python-flint")
     cell, x, h = problem(lf.TanhRNN)
     monkeypatch.setattr("lyapflow.precision.condition.ANNOUNCED_SECONDS", 0.0)
     calls = []
-    with pytest.warns(lf.LyapflowWarning, match=f"a state of 4 over 3 steps take about 1 minutes.*{way_out}"):
-        lf.condition_number(cell, x, steps=3, h0=h, backend=backend, progress=lambda t, bits: calls.append(t))
+    with pytest.warns(
+        lf.LyapflowWarning, match=f"a state of 4 over 3 steps take about 1 minutes.*{way_out}"
+    ):
+        lf.condition_number(
+            cell, x, steps=3, h0=h, backend=backend, progress=lambda t, bits: calls.append(t)
+        )
     within = [t for t in calls if 2 < t < 3]
     assert len(within) >= 3 and 3 in calls
 
 
 def test_an_ensemble_is_refused_with_the_way_out():
     cell, x, _ = problem(lf.TanhRNN)
-    with pytest.raises(lf.LyapflowError, match="takes one cell, got an ensemble of 2; call it for each of its members"):
+    with pytest.raises(
+        lf.LyapflowError,
+        match="takes one cell, got an ensemble of 2; call it for each of its members",
+    ):
         lf.condition_number(lf.stack([cell, cell]), np.stack([x, x]), steps=3)
 
 
@@ -327,9 +366,17 @@ def test_residues_obey_what_numbers_do():
     r, numbers = Residues(arithmetic("mpmath")), [0.1, -3.0, 5e-324, 1.7e308]
     a, b, c, d = map(r.number, numbers)
     assert (
-        (a + b) * c == a * c + b * c and a / b * b == a and 1 - a == -(a - 1) and a**2 == a * a and 2 / a == 2 * a**-1
+        (a + b) * c == a * c + b * c
+        and a / b * b == a
+        and 1 - a == -(a - 1)
+        and a**2 == a * a
+        and 2 / a == 2 * a**-1
     )
-    assert r.number(0.1) + r.number(-0.1) == 0 and r.number(0.25) * 4 == 1 and d - r.number(1.7e308) == 0
+    assert (
+        r.number(0.1) + r.number(-0.1) == 0
+        and r.number(0.25) * 4 == 1
+        and d - r.number(1.7e308) == 0
+    )
     assert r.exp(-a) * r.exp(a) == 1 == r.exp(r.number(0.0)) and r.exp(a) == r.exp(a) != r.exp(b)
     assert r.tanh(-a) == -r.tanh(a) and r.tanh(a) ** 2 + r.sech(a) ** 2 == 1
     assert r.sqrt(a) == r.sqrt(a) != r.log(a) and r.log(r.number(1.0)) == 0 == r.sqrt(r.number(0.0))
@@ -385,7 +432,8 @@ def test_float64_states_are_those_of_the_trajectory(backend):
     cell, x, h = problem(lf.TanhRNN, n=8)
     cell = cell._replace(W=6 * cell.W)
     exact, rounded = (
-        lf.condition_number(cell, x, steps=[1, 40], h0=h, float64_states=f, backend=backend) for f in (False, True)
+        lf.condition_number(cell, x, steps=[1, 40], h0=h, float64_states=f, backend=backend)
+        for f in (False, True)
     )
     assert exact.log_kappa[0] == rounded.log_kappa[0]  # of the initial state alone
     assert 0 < abs(exact.log_kappa[1] - rounded.log_kappa[1]) < 1e-9

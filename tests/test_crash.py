@@ -9,6 +9,8 @@ def test_runs_that_are_killed_and_cut_off():
     words = [sys.executable, "-m", "validation.crash", "--runs", "6"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    kinds = re.findall(r"^(.*): (\d+) of (\d+) runs end with the same bits", done.stdout, re.MULTILINE)
+    kinds = re.findall(
+        r"^(.*): (\d+) of (\d+) runs end with the same bits", done.stdout, re.MULTILINE
+    )
     assert len(kinds) >= 2
     assert all(right == runs != "0" for _, right, runs in kinds)

@@ -19,7 +19,8 @@ def made_up(exponents, n_state):
 
 def test_kaplan_yorke_dimension_and_entropy_rate():
     assert made_up([0.5, -0.2, -1.0], 3).kaplan_yorke_dimension == pytest.approx(2.3)
-    assert made_up([-0.2, 0.5, -1.0], 3).kaplan_yorke_dimension == pytest.approx(2.3)  # QR order may be off by noise
+    # QR order may be off by noise
+    assert made_up([-0.2, 0.5, -1.0], 3).kaplan_yorke_dimension == pytest.approx(2.3)
     assert made_up([-0.1, -0.2], 2).kaplan_yorke_dimension == 0
     assert made_up([0.3, 0.2], 2).kaplan_yorke_dimension == 2
     assert np.isnan(made_up([0.3, -0.2], 3).kaplan_yorke_dimension)  # the third is needed
@@ -38,7 +39,9 @@ def test_kaplan_yorke_dimension_and_entropy_rate():
 
 
 def test_a_wide_bar_of_a_late_exponent_does_not_raise_the_dimension():
-    found = dataclasses.replace(made_up([0.1, -0.3, -5.0], 3), deviations=np.diag([1e-3, 1e-3, 4.0]))
+    found = dataclasses.replace(
+        made_up([0.1, -0.3, -5.0], 3), deviations=np.diag([1e-3, 1e-3, 4.0])
+    )
     assert found.kaplan_yorke_dimension == pytest.approx(4 / 3)
 
 
@@ -65,10 +68,16 @@ def test_errors_that_cancel():
     opposite = np.array([[0.01, -0.01]])
     assert kaplan_yorke(np.array([0.5, -0.5]), opposite, 2) == (2, 0)
     assert entropy_rate(np.array([0.5, -0.5]), opposite, 2) == (0.5, 0.01)
-    assert entropy_rate(np.array([0.5, 0.4, -2.0]), np.array([[0.01, 0.01, 0.1]]), 3) == pytest.approx((0.9, 0.02))
+    assert entropy_rate(
+        np.array([0.5, 0.4, -2.0]), np.array([[0.01, 0.01, 0.1]]), 3
+    ) == pytest.approx((0.9, 0.02))
     one = np.diag([0.01, 0.02])
-    assert kaplan_yorke(np.array([0.5, -1.0]), one, 2) == pytest.approx((1.5, np.hypot(0.01, 0.5 * 0.02)))
-    assert kaplan_yorke(np.array([0.5, -0.505]), one, 2) == pytest.approx((2, np.hypot(0.01, 0.02) / 0.505))
+    assert kaplan_yorke(np.array([0.5, -1.0]), one, 2) == pytest.approx(
+        (1.5, np.hypot(0.01, 0.5 * 0.02))
+    )
+    assert kaplan_yorke(np.array([0.5, -0.505]), one, 2) == pytest.approx(
+        (2, np.hypot(0.01, 0.02) / 0.505)
+    )
     spectrum = lf.lyapunov_spectrum(
         MatrixProduct(np.ones(2)), determinant_one(np.random.default_rng(0), 500).reshape(500, 4)
     )
@@ -84,7 +93,9 @@ def test_standard_errors_of_dimension_and_entropy_are_their_scatter():
         spectra.append(lf.lyapunov_spectrum(MatrixProduct(np.ones(4)), x))
     for number in ("kaplan_yorke_dimension", "entropy_rate"):
         values = np.array([getattr(s, number) for s in spectra])
-        stderr = np.array([getattr(s, number.replace("_dimension", "") + "_stderr") for s in spectra])
+        stderr = np.array(
+            [getattr(s, number.replace("_dimension", "") + "_stderr") for s in spectra]
+        )
         assert stderr.mean() == pytest.approx(values.std(), rel=0.15), number
 
 
@@ -95,5 +106,10 @@ def test_derived_numbers_of_an_ensemble():
     together = lf.lyapunov_spectrum(cells, x)
     for r in range(2):
         alone = lf.lyapunov_spectrum(cells[r], x[r])
-        for name in ("kaplan_yorke_dimension", "kaplan_yorke_stderr", "entropy_rate", "entropy_rate_stderr"):
+        for name in (
+            "kaplan_yorke_dimension",
+            "kaplan_yorke_stderr",
+            "entropy_rate",
+            "entropy_rate_stderr",
+        ):
             assert getattr(together, name)[r] == getattr(alone, name)

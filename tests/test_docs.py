@@ -15,7 +15,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = [
     pytest.param(code, id=f"{page.name}-{number}")
     for page in PAGES
-    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    for number, code in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
 ]
 
 
@@ -70,7 +72,9 @@ def test_sections(public):
 @pytest.mark.parametrize("public", PUBLIC)
 def test_example_of_a_docstring(public, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    examples = doctest.DocTestParser().get_doctest(inspect.getdoc(public), {}, public.__name__, None, 0)
+    examples = doctest.DocTestParser().get_doctest(
+        inspect.getdoc(public), {}, public.__name__, None, 0
+    )
     assert examples.examples or public.__name__ not in (*WITH_EXAMPLES, "check_cell", "cells")
     said = []
     runner = doctest.DocTestRunner()

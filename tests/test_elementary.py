@@ -36,8 +36,11 @@ def test_relative_error_below_four_ulp(dtype):
         [
             rng.uniform(-largest, largest, 2000),
             rng.standard_normal(2000),
-            np.copysign(10 ** rng.uniform(np.log10(TINY[dtype]), 1, 2000), rng.standard_normal(2000)),
-            np.arange(1, 2 * largest / np.log(2)) * np.log(2) / 4,  # where the range reduction switches
+            np.copysign(
+                10 ** rng.uniform(np.log10(TINY[dtype]), 1, 2000), rng.standard_normal(2000)
+            ),
+            # where the range reduction switches
+            np.arange(1, 2 * largest / np.log(2)) * np.log(2) / 4,
             [largest, -largest],
         ]
     ).astype(dtype)

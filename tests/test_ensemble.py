@@ -22,7 +22,9 @@ TASK = lf.tasks.BinaryTemporalXOR(4)
 
 
 def members(cell_class, dtype=np.float64, m=2):
-    cells = [random_cell(cell_class, 7, m, np.random.default_rng(r), 0.8, dtype) for r in range(MEMBERS)]
+    cells = [
+        random_cell(cell_class, 7, m, np.random.default_rng(r), 0.8, dtype) for r in range(MEMBERS)
+    ]
     if cell_class is lf.ReluRNN:  # most units active, so that there are exponents
         cells = [cell._replace(b=np.abs(cell.b) + 1) for cell in cells]
     return cells
@@ -67,7 +69,10 @@ def test_members_get_the_bits_that_they_get_alone(cell_class, dtype):
 @each_cell
 def test_batches_of_trajectories_in_an_ensemble(cell_class):
     cells, rng = members(cell_class), np.random.default_rng(9)
-    x, h0 = rng.standard_normal((MEMBERS, 20, 3, 2)), np.abs(rng.standard_normal((MEMBERS, 3, sizes(cells[0]).state)))
+    x, h0 = (
+        rng.standard_normal((MEMBERS, 20, 3, 2)),
+        np.abs(rng.standard_normal((MEMBERS, 3, sizes(cells[0]).state))),
+    )
     spectrum = lf.lyapunov_spectrum(lf.stack(cells), x, 2, h0=h0)
     loss, gradient, _ = lf.flossing_value_and_grad(lf.stack(cells), x, 1, h0=h0)
     assert spectrum.trajectories.shape == (MEMBERS, 3, 2)
@@ -94,7 +99,9 @@ def test_training_and_flossing_of_an_ensemble(cell_class):
         "measure_every": 2,
     }
     heard = []
-    trained, history = lf.train(lf.stack(models), TASK, seed=seeds, callbacks=heard.append, **options)
+    trained, history = lf.train(
+        lf.stack(models), TASK, seed=seeds, callbacks=heard.append, **options
+    )
     assert trained.reasons == (None,) * MEMBERS
     assert len(heard) == 4 + 6 + 3
     for r, start in enumerate(models):
@@ -106,7 +113,9 @@ def test_training_and_flossing_of_an_ensemble(cell_class):
             ("measurement", ("loss", "accuracy", "singular_values", "exponents")),
         ):
             for name in names:
-                np.testing.assert_array_equal(getattr(history, kind)[name][:, r], getattr(record, kind)[name])
+                np.testing.assert_array_equal(
+                    getattr(history, kind)[name][:, r], getattr(record, kind)[name]
+                )
 
     x = rng.standard_normal((3, MEMBERS, 20, 1))
     cells = [model.cell for model in models]
@@ -172,9 +181,13 @@ def test_a_spectrum_goes_on_without_a_member_that_diverged():
     assert np.isnan(spectrum.kaplan_yorke_dimension[3])
     assert np.isnan(spectrum.entropy_rate[3])
     assert spectrum.exponents[1, 2] == -np.inf
-    np.testing.assert_array_equal(spectrum.exponents[4], lf.lyapunov_spectrum(cells[4], x[4], 3).exponents)
+    np.testing.assert_array_equal(
+        spectrum.exponents[4], lf.lyapunov_spectrum(cells[4], x[4], 3).exponents
+    )
     assert np.isnan(lf.trajectory(lf.stack(cells), x)[3]).all()
-    all_lost = lf.lyapunov_spectrum(lf.stack(cells[3:4]), np.repeat(x[3:4, :, None], 2, axis=2), t_ons=3)
+    all_lost = lf.lyapunov_spectrum(
+        lf.stack(cells[3:4]), np.repeat(x[3:4, :, None], 2, axis=2), t_ons=3
+    )
     assert np.isnan(all_lost.exponents).all()
     assert all_lost.history.shape == (1, 7, 7)
     assert all_lost.trajectories.shape == (1, 2, 7)
@@ -192,11 +205,15 @@ def test_flossing_goes_on_without_members_that_diverged():
     assert_same(moved[1], cells[1])
 
     heard = []
-    flossed, history = lf.floss(lf.stack(cells), lambda epoch: x, k=3, epochs=4, callbacks=heard.append)
+    flossed, history = lf.floss(
+        lf.stack(cells), lambda epoch: x, k=3, epochs=4, callbacks=heard.append
+    )
     assert len(heard) == 4
     assert flossed.reasons[1].startswith("flossing epoch 0: the tangent block lost rank at step 0")
     assert ": 2 of 3 exponents" in flossed.reasons[1]
-    assert flossed.reasons[3].startswith("flossing epoch 0: the state stopped being finite at step 2")
+    assert flossed.reasons[3].startswith(
+        "flossing epoch 0: the state stopped being finite at step 2"
+    )
     assert_same(flossed[1], cells[1])
     assert np.isnan(history["loss"][:, [1, 3]]).all()
     assert np.isfinite(history["loss"][:, [0, 2, 4]]).all()
@@ -213,7 +230,14 @@ def test_training_goes_on_without_a_member_that_diverged():
     models = [lf.Model.random(cell, 1, rng=np.random.default_rng(0)) for cell in cells]
     for flossing in (None, lf.Flossing(k=2, epochs=2, steps=10, q_transient=0, at=(1,))):
         trained, history = lf.train(
-            lf.stack(models), TASK, seed=range(MEMBERS), epochs=3, T=20, batch=2, flossing=flossing, measure_every=2
+            lf.stack(models),
+            TASK,
+            seed=range(MEMBERS),
+            epochs=3,
+            T=20,
+            batch=2,
+            flossing=flossing,
+            measure_every=2,
         )
         assert [reason is None for reason in trained.reasons] == [True, True, False, True, True]
         assert trained.reasons[2].startswith("epoch 0: the state stopped being finite at step 3")
@@ -245,7 +269,9 @@ def test_the_number_of_threads_does_not_matter():
     for threads in ("1", "2", "4"):
         environment = os.environ | {"NUMBA_NUM_THREADS": threads}
         digests.add(
-            subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, check=True).stdout
+            subprocess.run(
+                [sys.executable, "-c", RUN], env=environment, capture_output=True, check=True
+            ).stdout
         )
     assert len(digests) == 1
 
@@ -273,7 +299,9 @@ def test_members_may_be_lists():
     cells, x = half_dead()
     lists = lf.stack([lf.LinearRNN(*(a.tolist() for a in cell)) for cell in cells])
     found = lf.lyapunov_spectrum(lists, x, 3)
-    np.testing.assert_array_equal(found.exponents, lf.lyapunov_spectrum(lf.stack(cells), x, 3).exponents)
+    np.testing.assert_array_equal(
+        found.exponents, lf.lyapunov_spectrum(lf.stack(cells), x, 3).exponents
+    )
 
 
 def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):
@@ -282,7 +310,8 @@ def test_pieces_run_in_threads_and_errors_come_in_order(monkeypatch):
 
     def piece(r):
         both.wait()  # passes only if three run at a time
-        assert pool.each(lambda s: threading.get_ident(), 4) == [threading.get_ident()] * 4  # nested: in turn
+        # nested: in turn
+        assert pool.each(lambda s: threading.get_ident(), 4) == [threading.get_ident()] * 4
         return r**2
 
     assert pool.each(piece, 3) == [0, 1, 4]
@@ -314,12 +343,16 @@ def test_pieces_end_when_their_caller_is_interrupted(monkeypatch):
 def test_stacks_of_every_class_are_saved_and_loaded(tmp_path):
     for cell_class in CELLS:
         cells = lf.stack(members(cell_class))
-        models = lf.stack([lf.Model.random(cell, 1, rng=np.random.default_rng(0)) for cell in cells])
+        models = lf.stack(
+            [lf.Model.random(cell, 1, rng=np.random.default_rng(0)) for cell in cells]
+        )
         for ensemble in (cells, models, map_arrays(np.float32, cells[0]), cells[1], models[1]):
             lf.save(tmp_path / "file", ensemble)
             loaded = lf.load(tmp_path / "file")
             assert type(loaded) is type(ensemble)
-            for a, b in zip(loaded, ensemble) if isinstance(ensemble, Ensemble) else [(loaded, ensemble)]:
+            for a, b in (
+                zip(loaded, ensemble) if isinstance(ensemble, Ensemble) else [(loaded, ensemble)]
+            ):
                 assert type(a) is type(b)
                 assert_same(a, b)
 

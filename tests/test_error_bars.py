@@ -45,7 +45,9 @@ def test_independent_rates(steps):
         np.testing.assert_allclose(ratio, 1, atol=0.12)
 
 
-@pytest.mark.parametrize(("rho", "steps"), [(0.9, 100), (0.9, 900), (0.99, 100), (0.99, 900), (0.99, 20_000)])
+@pytest.mark.parametrize(
+    ("rho", "steps"), [(0.9, 100), (0.9, 900), (0.99, 100), (0.99, 900), (0.99, 20_000)]
+)
 def test_rates_with_a_long_memory_are_covered_or_doubtful(rho, steps):
     rates = autoregressive(np.random.default_rng(0), (400, 1, steps), rho)[..., None]
     covered, doubtful, _ = of_many(rates)
@@ -63,13 +65,17 @@ def test_rates_with_a_long_memory_need_no_warning_in_long_runs():
 
 
 def test_a_memory_of_twenty_steps_is_covered_in_300():
-    covered, _, _ = of_many(autoregressive(np.random.default_rng(2), (400, 1, 300), 0.95)[..., None])
+    covered, _, _ = of_many(
+        autoregressive(np.random.default_rng(2), (400, 1, 300), 0.95)[..., None]
+    )
     assert covered.mean() > 0.9  # by cosines alone, 79 %
 
 
 def test_fast_fluctuations_that_cancel():
     rng = np.random.default_rng(0)
-    runs = rng.standard_normal((400, 1, 400, 1)) + np.diff(3 * rng.standard_normal((400, 1, 401, 1)), axis=2)
+    runs = rng.standard_normal((400, 1, 400, 1)) + np.diff(
+        3 * rng.standard_normal((400, 1, 401, 1)), axis=2
+    )
     covered, doubtful, ratio = of_many(runs)
     assert covered.mean() > 0.92
     assert doubtful.mean() < 0.02
@@ -129,12 +135,15 @@ def test_trajectories_of_one_input_count_as_one():
     covered, _, ratio = of_many(runs)
     assert covered.mean() > 0.92
     assert ratio[0] == pytest.approx(1, abs=0.12)
-    covered, _, ratio = of_many(runs, groups=np.arange(16))  # as independent ones they are four times too sure
+    # as independent ones they are four times too sure
+    covered, _, ratio = of_many(runs, groups=np.arange(16))
     assert covered.mean() < 0.5
 
 
 def test_short_runs_of_many_trajectories():
-    covered, _, ratio = of_many(np.random.default_rng(0).standard_normal((400, 16, 9, 1)), groups=np.arange(16))
+    covered, _, ratio = of_many(
+        np.random.default_rng(0).standard_normal((400, 16, 9, 1)), groups=np.arange(16)
+    )
     assert 0.92 < covered.mean() < 0.975
     assert ratio[0] == pytest.approx(1, abs=0.12)
 
@@ -153,7 +162,8 @@ def test_groups_that_disagree():
     log_R = rng.standard_normal((4, 500, 1))[np.repeat(np.arange(4), 3)]
     log_R += np.repeat([0.0, 1.0, 2.0, 3.0], 3)[:, None, None]
     found = bars(log_R, np.repeat(np.arange(4), 3)).stderr[0]
-    assert found == pytest.approx(np.std([0, 1, 2, 3], ddof=1) / 2, rel=0.05)  # of 4 means, not of 12
+    # of 4 means, not of 12
+    assert found == pytest.approx(np.std([0, 1, 2, 3], ddof=1) / 2, rel=0.05)
 
 
 def test_who_shares_input():
@@ -212,7 +222,8 @@ def test_what_a_starting_block_gains():
         (lf.TanhRNN.random(30, 0, rng=np.random.default_rng(0), g=2.0), None),
         (LogisticMap(np.array([4.0])), None),
         (LogisticMap(np.array([4.0])), np.array([0.75])),
-        (CatMap(np.array([[2.0, 1.0], [1.0, 1.0]])), np.array([0.5, 0.0])),  # a cycle of three steps
+        # a cycle of three steps
+        (CatMap(np.array([[2.0, 1.0], [1.0, 1.0]])), np.array([0.5, 0.0])),
     ],
 )
 def test_a_trajectory_that_never_leaves_a_repelling_point(cell, h0):
@@ -226,7 +237,9 @@ def test_no_word_of_repelling_points_elsewhere():
     lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(300), h0=np.array([0.3]))
     assert not returns(np.arange(6.0).reshape(3, 2, 1)).any()
     assert not returns(np.array([[[0.0, 1.0]], [[0.0, 2.0]]])).any()
-    np.testing.assert_array_equal(returns(np.array([[[0.0], [1.0]], [[1.0], [2.0]], [[0.0], [3.0]]])), [True, False])
+    np.testing.assert_array_equal(
+        returns(np.array([[[0.0], [1.0]], [[1.0], [2.0]], [[0.0], [3.0]]])), [True, False]
+    )
 
 
 def test_growth_that_is_not_known():
@@ -276,12 +289,15 @@ def test_error_bars_of_gaussian_products():
     stderr = np.array([s.stderr for s in spectra])
     # of 600 exponents 95 % within two error bars; the binomial standard error is 0.9 %
     assert 0.915 < coverage(errors, stderr) < 0.985
-    np.testing.assert_allclose(np.sqrt((stderr**2).mean(axis=0)), np.sqrt(variance / steps), rtol=0.08)
+    np.testing.assert_allclose(
+        np.sqrt((stderr**2).mean(axis=0)), np.sqrt(variance / steps), rtol=0.08
+    )
 
 
 @pytest.mark.filterwarnings("ignore:growth rates stay")
 def test_error_bars_respect_correlations():
-    # growth rates that are a slow AR(1) process: the naive error bar would be too small by a factor of 6
+    # growth rates that are a slow AR(1) process: the naive error bar would be too small by a factor
+    # of 6
     steps, seeds, phi = 20_000, 100, 0.95
     errors, stderr = [], []
     for seed in range(seeds):
@@ -301,7 +317,8 @@ def test_error_bars_of_the_logistic_map_err_on_the_safe_side():
     # growth rates telescope, the true error falls as 1/T: error bars cover, and are too wide
     rng = np.random.default_rng(0)
     results = [
-        lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(4000), h0=rng.random(1)) for _ in range(150)
+        lf.lyapunov_spectrum(LogisticMap(np.array([4.0])), autonomous(4000), h0=rng.random(1))
+        for _ in range(150)
     ]
     errors = np.array([s.exponents[0] for s in results]) - np.log(2)
     stderr = np.array([s.stderr[0] for s in results])
@@ -314,9 +331,12 @@ def test_error_bars_of_the_logistic_map_err_on_the_safe_side():
 def test_error_bars_of_short_runs(steps):
     rng = np.random.default_rng(steps)
     spectra = [
-        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, 1)))) for _ in range(1000)
+        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, 1))))
+        for _ in range(1000)
     ]
-    errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
+    errors, stderr = (
+        np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr")
+    )
     assert 0.93 < coverage(errors, stderr) < 0.975
 
 
@@ -326,9 +346,13 @@ def test_error_bars_of_short_runs(steps):
 def test_error_bars_of_trajectories(trajectories, steps):
     rng = np.random.default_rng(steps)
     spectra = [
-        lf.lyapunov_spectrum(MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, trajectories, 1))))
+        lf.lyapunov_spectrum(
+            MatrixProduct(np.ones(1)), np.exp(rng.standard_normal((steps, trajectories, 1)))
+        )
         for _ in range(1000)
     ]
-    errors, stderr = (np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr"))
+    errors, stderr = (
+        np.array([getattr(s, name)[0] for s in spectra]) for name in ("exponents", "stderr")
+    )
     assert 0.93 < coverage(errors, stderr) < 0.975
     assert np.sqrt((stderr**2).mean()) == pytest.approx(1 / np.sqrt(trajectories * steps), rel=0.1)

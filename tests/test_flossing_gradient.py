@@ -37,7 +37,8 @@ def problem(drawn, cell_class=lf.TanhRNN):
     rng = np.random.default_rng(drawn["seed"])
     cell = random_cell(cell_class, drawn["n"], drawn["m"], rng, drawn["g"])
     if cell_class is lf.ReluRNN:
-        cell = cell._replace(b=np.abs(cell.b) + 1.0)  # most units active, so that there are exponents
+        # most units active, so that there are exponents
+        cell = cell._replace(b=np.abs(cell.b) + 1.0)
     n = sizes(cell).state
     k = min(drawn["k"], n)
     steps = drawn["transient"] + drawn["q_transient"] + drawn["counted"]
@@ -51,7 +52,16 @@ def problem(drawn, cell_class=lf.TanhRNN):
     return cell, 0.5 * rng.standard_normal((steps, *batch, drawn["m"])), k, options, rng
 
 
-BASE = {"n": 5, "m": 2, "k": 3, "t_ons": 1, "transient": 0, "q_transient": 0, "counted": 10, "batch": None}
+BASE = {
+    "n": 5,
+    "m": 2,
+    "k": 3,
+    "t_ons": 1,
+    "transient": 0,
+    "q_transient": 0,
+    "counted": 10,
+    "batch": None,
+}
 BASE |= {"one_target": True, "g": 1.0, "seed": 0, "average": "exponents"}
 EXAMPLES = [
     BASE,
@@ -82,17 +92,22 @@ def test_against_finite_differences(cell_class, data):
     target = np.broadcast_to(options["target"], k)
 
     def flossing(k, cell=cell):
-        return lf.flossing_value_and_grad(cell, x, k, **options | {"target": target[:k], "q0": options["q0"][:, :k]})
+        return lf.flossing_value_and_grad(
+            cell, x, k, **options | {"target": target[:k], "q0": options["q0"][:, :k]}
+        )
 
     (loss, gradient, exponents), k = existing(flossing, k)
     if options["average"] == "exponents" or (drawn["batch"] or 1) == 1:
         assert loss == pytest.approx(((exponents - target[:k]) ** 2).sum(), rel=1e-12)
     assume(norm(gradient) > 1e-4 * loss)
-    # nearly dependent columns bend the loss within any step that rounding allows, and ReLU has kinks
+    # nearly dependent columns bend the loss within any step that rounding allows, and ReLU has
+    # kinks
     errors = []
     for distance in (1e-3, 1e-4, 1e-5, 1e-6):
         try:
-            errors.append(relative_error(lambda c: flossing(k, c)[0], gradient, cell, rng, distance))
+            errors.append(
+                relative_error(lambda c: flossing(k, c)[0], gradient, cell, rng, distance)
+            )
         except lf.Diverged:  # a kink with less rank behind it
             continue
     assert min(errors) < 1e-6
@@ -123,7 +138,10 @@ def test_float32_against_finite_differences_in_float64(cell_class, data):
         return lf.flossing_value_and_grad(moved, x.astype(float), k, **options)[0]
 
     assert value(cell) == pytest.approx(loss, rel=1e-3, abs=1e-6)
-    assert min(relative_error(value, gradient, cell, rng, distance) for distance in (1e-3, 1e-5, 1e-6)) < 1e-2
+    assert (
+        min(relative_error(value, gradient, cell, rng, distance) for distance in (1e-3, 1e-5, 1e-6))
+        < 1e-2
+    )
 
 
 @given(SETTINGS)
@@ -165,7 +183,8 @@ def test_a_target_that_is_met_has_no_gradient():
 
 
 def test_linear_regime_in_closed_form():
-    # at the fixed point h = 0 of an autonomous network λ_1 = ln |w| for n = 1, so dL/dw = 2 ln|w| / w
+    # at the fixed point h = 0 of an autonomous network λ_1 = ln |w| for n = 1, so dL/dw = 2 ln|w| /
+    # w
     cell = lf.TanhRNN(np.array([[0.5]]), np.empty((1, 0)), np.zeros(1))
     loss, gradient, exponents = lf.flossing_value_and_grad(cell, np.empty((50, 0)), 1)
     assert exponents[0] == pytest.approx(np.log(0.5))
@@ -176,7 +195,11 @@ def test_linear_regime_in_closed_form():
 def test_outside_cells():
     henon, steps = HenonMap(np.array([1.2]), np.array([0.3])), np.empty((20, 0))
     cat = CatMap(np.array([[2.0, 1.0], [1.0, 1.0]]))
-    for cell, k, h0 in ((henon, 2, np.array([0.1, 0.2])), (cat, 1, np.array([0.4, 0.3])), (henon, 1, None)):
+    for cell, k, h0 in (
+        (henon, 2, np.array([0.1, 0.2])),
+        (cat, 1, np.array([0.4, 0.3])),
+        (henon, 1, None),
+    ):
         steps = np.empty((6 if cell is cat else 20, 0))
 
         def value(c, k=k, h0=h0, steps=steps):
@@ -202,16 +225,25 @@ def test_averaging_the_loss_is_the_mean_of_single_trajectories(cell_class, memor
     rng = np.random.default_rng(0)
     cell, x = random_cell(cell_class, 6, 2, rng), 0.5 * rng.standard_normal((25, 3, 2))
     if cell_class is lf.ReluRNN:
-        cell = cell._replace(b=np.abs(cell.b) + 1.0)  # most units active, so that there are exponents
+        # most units active, so that there are exponents
+        cell = cell._replace(b=np.abs(cell.b) + 1.0)
     h0 = np.abs(rng.standard_normal((3, sizes(cell).state)))
     options = {"target": np.array([0.1, -0.4]), "q_transient": 5, "memory": memory}
-    loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 2, h0=h0, average="loss", **options)
+    loss, gradient, exponents = lf.flossing_value_and_grad(
+        cell, x, 2, h0=h0, average="loss", **options
+    )
     alone = [lf.flossing_value_and_grad(cell, x[:, b], 2, h0=h0[b], **options) for b in range(3)]
     assert loss == pytest.approx(np.mean([found[0] for found in alone]), rel=1e-12)
-    np.testing.assert_allclose(exponents, np.mean([found[2] for found in alone], axis=0), atol=1e-14)
+    np.testing.assert_allclose(
+        exponents, np.mean([found[2] for found in alone], axis=0), atol=1e-14
+    )
     for name, array in zip(cell._fields, gradient):
         parts = [getattr(found[1], name) for found in alone]
-        np.testing.assert_allclose(array, np.mean(parts, axis=0), rtol=0, atol=1e-12 * np.abs(parts).max())
+        np.testing.assert_allclose(
+            array, np.mean(parts, axis=0), rtol=0, atol=1e-12 * np.abs(parts).max()
+        )
     # larger than the loss of the mean by the variance over the trajectories
     other = lf.flossing_value_and_grad(cell, x, 2, h0=h0, **options)[0]
-    assert loss - other == pytest.approx(np.var([found[2] for found in alone], axis=0).sum(), rel=1e-9)
+    assert loss - other == pytest.approx(
+        np.var([found[2] for found in alone], axis=0).sum(), rel=1e-9
+    )

@@ -38,7 +38,9 @@ def orthonormal(rng, k, n):
 
 
 @pytest.mark.parametrize("side", ["columns", "rows", "both"])
-@pytest.mark.parametrize(("n", "k", "size"), [(1, 1, 50), (5, 5, 3), (8, 8, 40), (9, 4, 150), (30, 3, 20)])
+@pytest.mark.parametrize(
+    ("n", "k", "size"), [(1, 1, 50), (5, 5, 3), (8, 8, 40), (9, 4, 150), (30, 3, 20)]
+)
 def test_every_length_keeps_its_digits(side, n, k, size):
     rng = np.random.default_rng(n)
     DT = rng.standard_normal((n, n))
@@ -114,7 +116,9 @@ def test_products_of_residues(seed, inner):
     A, B = modulo(rng.standard_normal((2, inner))), modulo(rng.standard_normal((inner, 3)))
     C = np.empty((2, 3))
     multiply(A, B, C)
-    exact = np.array([[sum(int(a) * int(b) for a, b in zip(row, col)) % int(PRIME) for col in B.T] for row in A])
+    exact = np.array(
+        [[sum(int(a) * int(b) for a, b in zip(row, col)) % int(PRIME) for col in B.T] for row in A]
+    )
     np.testing.assert_array_equal(np.vectorize(int)(C) % int(PRIME), exact)
     assert np.abs(C).max() <= 0.51 * PRIME
 
@@ -129,7 +133,8 @@ def test_residues_may_take_the_place_of_their_numbers():
 @given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 9))
 def test_rows_that_depend_on_those_before_are_found(seed, k, n):
     rng = np.random.default_rng(seed)
-    A = rng.integers(-2, 3, (k, n)).astype(float) * 0.1  # many dependent rows; 0.1 times 3 is no third number
+    # many dependent rows; 0.1 times 3 is no third number
+    A = rng.integers(-2, 3, (k, n)).astype(float) * 0.1
     kept = np.empty(k, bool)
     independent(modulo(A), kept)
     exact, rows = [], []

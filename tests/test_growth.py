@@ -10,12 +10,15 @@ from lyapflow.lyapunov.problem import default_block
 from tests.test_cells import each_cell
 from tests.test_rank import exact_exponents
 
-pytestmark = pytest.mark.filterwarnings("ignore:growth rates stay")  # pulses and short runs are meant here
+# pulses and short runs are meant here
+pytestmark = pytest.mark.filterwarnings("ignore:growth rates stay")
 
 
 def log_determinants(cell, x, h0):
     states = np.vstack([h0, lf.trajectory(cell, x, h0)])[:-1]
-    return np.array([np.linalg.slogdet(lf.jacobian(cell, h, driven))[1] for h, driven in zip(states, x)])
+    return np.array(
+        [np.linalg.slogdet(lf.jacobian(cell, h, driven))[1] for h, driven in zip(states, x)]
+    )
 
 
 @pytest.mark.parametrize("t_ons", [1, 3, "auto"])
@@ -50,7 +53,8 @@ def test_saturated_networks_against_high_precision(cell_class, gain):
     cell = cell_class.random(2 if cell_class is lf.LSTM else 4, 1, rng=rng, g=gain)
     n = sizes(cell).state
     x, h0 = 3 * rng.standard_normal((25, 1)), 0.3 * rng.random(n)
-    if cell_class in (lf.LinearRNN, lf.ReluRNN):  # which do not saturate: one direction in a million is left
+    # which do not saturate: one direction in a million is left
+    if cell_class in (lf.LinearRNN, lf.ReluRNN):
         cell, h0 = cell._replace(W=np.diag([1e-6, 0.5, 1e-3, 2.0]) @ np.abs(cell.W) / gain), h0 + 1
         x = np.abs(x)
         cell = cell._replace(V=np.abs(cell.V))
@@ -63,12 +67,15 @@ def test_saturated_networks_against_high_precision(cell_class, gain):
 
 
 def test_a_long_run_of_a_saturated_network_keeps_all_exponents():
-    # plain QR finds these, too: a step leaves some hundred digits, but half of the steps are in doubt
+    # plain QR finds these, too: a step leaves some hundred digits, but half of the steps are in
+    # doubt
     rng = np.random.default_rng(5)
     cell, x = lf.TanhRNN.random(8, 1, rng=rng, g=5.0), rng.standard_normal((10_000, 1))
     found = lf.lyapunov_spectrum(cell, x)
     assert np.isfinite(found.exponents).all()
-    assert found.exponents.sum() == pytest.approx(log_determinants(cell, x, np.zeros(8)).mean(), abs=1e-9)
+    assert found.exponents.sum() == pytest.approx(
+        log_determinants(cell, x, np.zeros(8)).mean(), abs=1e-9
+    )
     assert found.factorisations[3] > 1000
 
 
@@ -113,7 +120,8 @@ def test_losses_among_saturated_steps():
 
 @pytest.mark.parametrize(("pulse", "known"), [(12.0, True), (40.0, False)])
 def test_a_direction_that_float64_cannot_resolve_has_a_wide_bar(pulse, known):
-    # the first vector of the block is shortened far below the rounding of the second: its next direction could be any
+    # the first vector of the block is shortened far below the rounding of the second: its next
+    # direction could be any
     cell = lf.TanhRNN(np.diag([0.9, 0.8]), np.array([[1.0], [0.0]]), np.zeros(2))
     x = np.zeros((1000, 1))
     x[500] = pulse
@@ -122,15 +130,19 @@ def test_a_direction_that_float64_cannot_resolve_has_a_wide_bar(pulse, known):
     states = np.vstack([np.zeros(2), lf.trajectory(cell, x)[:-1]])
     exact = np.log([0.9, 0.8]) - 2 * np.mean(np.log(np.cosh(states)), axis=0)
     np.testing.assert_allclose(found.exponents, exact, atol=1e-9)
-    unknown = np.sqrt(found.stderr[0] ** 2 - plain.stderr[1] ** 2)  # about the same pulse, in the same place
+    # about the same pulse, in the same place
+    unknown = np.sqrt(found.stderr[0] ** 2 - plain.stderr[1] ** 2)
     assert unknown < 0.01 if known else unknown > 35 / 1000
 
 
 def test_rounding_of_the_jacobian_itself_is_in_the_bar():
-    # output gates that are all but open: h and c move almost in parallel, by less than the rounding of D
+    # output gates that are all but open: h and c move almost in parallel, by less than the rounding
+    # of D
     cell = lf.LSTM.random(1, 1, rng=np.random.default_rng(0))
     cell.b[3] = 40.0
-    found = lf.lyapunov_spectrum(cell, np.random.default_rng(1).standard_normal((30, 1)), h0=np.array([0.3, 0.4]))
+    found = lf.lyapunov_spectrum(
+        cell, np.random.default_rng(1).standard_normal((30, 1)), h0=np.array([0.3, 0.4])
+    )
     assert abs(found.exponents[1] + 48.8) < 2 * found.stderr[1]  # by 3000 bits from the equations
     assert found.stderr[0] < 1
     assert found.stderr[1] > 10
@@ -142,7 +154,8 @@ def test_what_cancels_in_float64_but_is_not_lost_is_not_taken_for_zero():
     r.integers(-2, 3, (4, 4)), r.integers(-1, 2, (4, 1))
     cell = lf.TanhRNN(W, np.array([[0.0], [0.0], [1.0], [-1.0]]), np.zeros(4))
     found = lf.lyapunov_spectrum(cell, 20 * r.standard_normal((100, 1)), 3)
-    assert found.exponents[2] > -45  # -39.13 in 3000 bits; -52 were found once, -1398 nats of them in one step
+    # -39.13 in 3000 bits; -52 were found once, -1398 nats of them in one step
+    assert found.exponents[2] > -45
     assert abs(found.exponents[2] + 39.13) < 2 * found.stderr[2]
 
 
@@ -152,7 +165,9 @@ def test_what_the_rank_of_one_jacobian_says_asks_for_no_history(monkeypatch, k):
     cell = lf.ReluRNN.random(12, 1, rng=np.random.default_rng(0))
     x = np.zeros((50, 1))
     x[-2] = 1e6 * np.sign(cell.V[:, 0]).sum()
-    cell = cell._replace(b=np.full(12, 0.2), V=np.where(np.arange(12) < 3, 1.0, -1.0)[:, None] * np.sign(x[-2]))
+    cell = cell._replace(
+        b=np.full(12, 0.2), V=np.where(np.arange(12) < 3, 1.0, -1.0)[:, None] * np.sign(x[-2])
+    )
     found = lf.lyapunov_spectrum(cell, x, k)
     np.testing.assert_array_equal(np.isfinite(found.exponents), np.arange(k) < 3)
 
@@ -175,7 +190,9 @@ def test_intervals_become_shorter_and_longer_by_themselves(monkeypatch):
     x[1000:] = 10 * rng.standard_normal((1000, 1))
     found = lf.lyapunov_spectrum(quiet, x, 8, t_ons=64)
     assert min(lengths) == 1
-    np.testing.assert_allclose(found.exponents, lf.lyapunov_spectrum(quiet, x, 8).exponents, atol=1e-8)
+    np.testing.assert_allclose(
+        found.exponents, lf.lyapunov_spectrum(quiet, x, 8).exponents, atol=1e-8
+    )
 
 
 def test_a_large_block_of_few_vectors_takes_few_pivots():

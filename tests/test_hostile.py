@@ -40,7 +40,16 @@ def finished(tmp_path_factory):
     """A run folder that is whole; tests change copies of it."""
     folder = tmp_path_factory.mktemp("finished")
     lf.train(
-        model(), TASK, epochs=3, seed=0, T=20, batch=4, flossing=small(), measure_every=2, folder=folder, about={"a": 1}
+        model(),
+        TASK,
+        epochs=3,
+        seed=0,
+        T=20,
+        batch=4,
+        flossing=small(),
+        measure_every=2,
+        folder=folder,
+        about={"a": 1},
     )
     return folder
 
@@ -51,12 +60,18 @@ def run(finished, tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "lock"}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and path.name != "lock"
+    }
 
 
 def bits(found):
     state, history = found
-    return files.digest(flat(state.model, "m") | flat(state.moments, "a") | checkpoint.columns(history))
+    return files.digest(
+        flat(state.model, "m") | flat(state.moments, "a") | checkpoint.columns(history)
+    )
 
 
 def test_weights_with_any_byte_changed_or_cut_off(tmp_path):
@@ -65,7 +80,9 @@ def test_weights_with_any_byte_changed_or_cut_off(tmp_path):
     good, refusals = path.read_bytes(), 0
     for place in range(len(good)):
         path.write_bytes(good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :])
-        harmless = not refused(lambda: lf.load(path)) and lf.digest(lf.load(path)) == lf.digest(cell)
+        harmless = not refused(lambda: lf.load(path)) and lf.digest(lf.load(path)) == lf.digest(
+            cell
+        )
         path.write_bytes(good[:place])
         assert refused(lambda: lf.load(path))
         refusals += 1 + (not harmless)
@@ -144,7 +161,17 @@ def test_settings_with_any_part_changed(run):
 
 def test_settings_that_are_none(run):
     path = run / "settings.json"
-    for text in (b"", b"{", b"[]", b"null", b"\xff\xfe", b"\0" * 99, b"[" * 100_000, b'{"a":' * 50_000, b"9" * 9999):
+    for text in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"\0" * 99,
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"9" * 9999,
+    ):
         path.write_bytes(text)
         before = contents(run)
         assert refused(lambda: lf.resume(run))
@@ -174,10 +201,17 @@ def hand_made(folder):
     bomb = archive.read_bytes()
     archive.unlink()
     float64 = {"dtype": "F64", "shape": [2, 2], "data_offsets": [0, 32]}
-    metadata = {"lyapflow": "checkpoint", "of": "Model", "cell": "TanhRNN", "format": "1", "place": "{}"}
+    metadata = {
+        "lyapflow": "checkpoint",
+        "of": "Model",
+        "cell": "TanhRNN",
+        "format": "1",
+        "place": "{}",
+    }
     return {
         "pickle": pickle.dumps(Payload(folder / "executed")),
-        "npy of objects": b"\x93NUMPY\x01\0v\0" + b"{'descr': '|O', 'fortran_order': False, 'shape': ()}".ljust(118),
+        "npy of objects": b"\x93NUMPY\x01\0v\0"
+        + b"{'descr': '|O', 'fortran_order': False, 'shape': ()}".ljust(118),
         "zip bomb": bomb,
         "endless header": struct.pack("<Q", 2**63) + b"{}",
         "negative header": b"\xff" * 8 + b"{}",
@@ -185,16 +219,26 @@ def hand_made(folder):
         "header of a list": struct.pack("<Q", 2) + b"[]",
         "deep header": struct.pack("<Q", 10**5) + b"[" * 10**5,
         "no metadata": safetensors_file({"W": float64}, bytes(32)),
-        "huge shape": safetensors_file({"W": float64 | {"shape": [2**62, 2**62]}, "__metadata__": metadata}, bytes(32)),
-        "beyond the end": safetensors_file({"W": float64 | {"data_offsets": [0, 2**50]}}, bytes(32)),
-        "overlap": safetensors_file({"W": float64, "V": float64, "__metadata__": metadata}, bytes(32)),
+        "huge shape": safetensors_file(
+            {"W": float64 | {"shape": [2**62, 2**62]}, "__metadata__": metadata}, bytes(32)
+        ),
+        "beyond the end": safetensors_file(
+            {"W": float64 | {"data_offsets": [0, 2**50]}}, bytes(32)
+        ),
+        "overlap": safetensors_file(
+            {"W": float64, "V": float64, "__metadata__": metadata}, bytes(32)
+        ),
         "negative shape": safetensors_file({"W": float64 | {"shape": [-2, -2]}}, bytes(32)),
-        "odd dtype": safetensors_file({"W": float64 | {"dtype": "BF16", "data_offsets": [0, 8]}}, bytes(8)),
+        "odd dtype": safetensors_file(
+            {"W": float64 | {"dtype": "BF16", "data_offsets": [0, 8]}}, bytes(8)
+        ),
         "no arrays": safetensors_file({"__metadata__": metadata}),
         "paths for names": safetensors_file(
             {"../../W": float64, "/etc/x": float64, "__metadata__": metadata}, bytes(32)
         ),
-        "other cell": safetensors_file({"W": float64, "__metadata__": metadata | {"cell": "os.system"}}, bytes(32)),
+        "other cell": safetensors_file(
+            {"W": float64, "__metadata__": metadata | {"cell": "os.system"}}, bytes(32)
+        ),
         "text": b"import os; os.system('true')\n" * 99,
     }
 
@@ -213,7 +257,9 @@ def test_foreign_and_malicious_files(run, tmp_path, name):
     assert sorted(os.listdir(tmp_path)) == ["run"]
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "start.safetensors", "settings.json", "lock"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "start.safetensors", "settings.json", "lock"]
+)
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "pipe", "folder", "sparse", "device"])
 def test_what_is_no_file_of_a_run(run, tmp_path, name, kind):
     path, aside = run / name, tmp_path / "aside"
@@ -246,7 +292,9 @@ def test_weights_of_a_million_members_without_units(tmp_path):
     members, empty = 10**6, {"dtype": "F64", "data_offsets": [0, 0]}
     metadata = {"lyapflow": "cell", "cell": "TanhRNN", "format": "1", "members": str(members)}
     shapes = {"W": [members, 0, 0], "V": [members, 0, 0], "b": [members, 0]}
-    header = {name: empty | {"shape": shape} for name, shape in shapes.items()} | {"__metadata__": metadata}
+    header = {name: empty | {"shape": shape} for name, shape in shapes.items()} | {
+        "__metadata__": metadata
+    }
     (tmp_path / "w").write_bytes(safetensors_file(header))
     tracemalloc.start()
     with pytest.raises(lf.LyapflowError, match="at least one unit"):
@@ -269,7 +317,13 @@ def said(call):
 def test_nothing_in_a_file_commands_the_terminal(run, tmp_path):
     good = json.loads((run / "settings.json").read_text())
     texts = []
-    for place in (("training",), ("training", "task"), ("training", "optimizer"), ("versions",), ("format",)):
+    for place in (
+        ("training",),
+        ("training", "task"),
+        ("training", "optimizer"),
+        ("versions",),
+        ("format",),
+    ):
         (run / "settings.json").write_text(json.dumps(changed(good, place, ESCAPE)))
         texts += [said(lambda: lf.resume(run)), said(lambda: lf.resume(run, task=TASK))]
     (run / "settings.json").write_text(json.dumps(changed(good, ("versions", "numpy"), ESCAPE)))
@@ -299,9 +353,13 @@ def test_why_a_file_is_not_read(tmp_path):
     with open(sparse, "wb") as file:
         file.truncate(2**42)
     for path in ("/dev/zero", pipe):
-        with pytest.raises(lf.LyapflowError, match=f"cannot read {path} as weights: it is no regular file"):
+        with pytest.raises(
+            lf.LyapflowError, match=f"cannot read {path} as weights: it is no regular file"
+        ):
             lf.load(path)
-    with pytest.raises(lf.LyapflowError, match=rf"it has {2**42} bytes, more than the \d+ that are read here"):
+    with pytest.raises(
+        lf.LyapflowError, match=rf"it has {2**42} bytes, more than the \d+ that are read here"
+    ):
         lf.load(sparse)
 
 
@@ -344,7 +402,10 @@ def place(**changes):
         (lambda a: a.update({"training.loss": np.ones(7)}), None),
         (lambda a: a.update({"training.loss": np.array(1.0)}), None),
         (lambda a: a.update({"measurement.exponents": np.ones((1, 8))}), None),
-        (lambda a: [a.update({name: a[name][:0]}) for name in a if name.startswith("training.")], None),
+        (
+            lambda a: [a.update({name: a[name][:0]}) for name in a if name.startswith("training.")],
+            None,
+        ),
         (None, place(epoch=2)),
         (None, place(epoch=10**400)),
         (None, place(epoch=-1)),
@@ -371,7 +432,17 @@ def test_checkpoints_that_contradict_themselves(run, change, metadata):
 
 
 def test_a_checkpoint_inside_flossing_has_its_moments_and_their_place(tmp_path):
-    lf.train(model(), TASK, epochs=1, seed=0, T=20, batch=4, flossing=small(), folder=tmp_path, callbacks=bool)
+    lf.train(
+        model(),
+        TASK,
+        epochs=1,
+        seed=0,
+        T=20,
+        batch=4,
+        flossing=small(),
+        folder=tmp_path,
+        callbacks=bool,
+    )
     good = (tmp_path / "checkpoint.safetensors").read_bytes()
     assert lf.RunFolder(tmp_path).state()[0].flossed == 1
 
@@ -397,7 +468,9 @@ def test_a_checkpoint_of_an_ensemble_with_odd_reasons(tmp_path):
 
 def test_a_checkpoint_of_another_run(run, tmp_path):
     """Of other shapes, of another precision, of more epochs than the settings have."""
-    for number, (start, epochs) in enumerate([(model(n=6), 2), (model(dtype=np.float32), 2), (model(), 5)]):
+    for number, (start, epochs) in enumerate(
+        [(model(n=6), 2), (model(dtype=np.float32), 2), (model(), 5)]
+    ):
         lf.train(start, TASK, epochs=epochs, seed=0, T=20, batch=4, folder=tmp_path / str(number))
         shutil.copy(tmp_path / str(number) / "checkpoint.safetensors", run)
         before = contents(run)
@@ -409,17 +482,38 @@ CELL = lf.TanhRNN.random(4, 1, rng=RNG)
 X = RNG.standard_normal((30, 1))
 LIMITED = {"epochs": 1, "seed": 0, "T": 20, "batch": 2}
 CALLS = {
-    "TanhRNN.random": (lf.TanhRNN.random, {"n": 4, "m": 1, "rng": RNG, "g": 1.0, "weights": "gaussian"}),
+    "TanhRNN.random": (
+        lf.TanhRNN.random,
+        {"n": 4, "m": 1, "rng": RNG, "g": 1.0, "weights": "gaussian"},
+    ),
     "LSTM.random": (lf.LSTM.random, {"n": 4, "m": 1, "rng": RNG, "g": 1.0, "dtype": "float32"}),
     "Model.random": (lf.Model.random, {"cell": CELL, "n_outputs": 1, "rng": RNG}),
     "stack": (lf.stack, {"members": [CELL, CELL]}),
     "lyapunov_spectrum": (
         lf.lyapunov_spectrum,
-        {"cell": CELL, "x": X, "k": 2, "h0": np.zeros(4), "t_ons": 2, "transient": 1, "q_transient": 2, "q0": None},
+        {
+            "cell": CELL,
+            "x": X,
+            "k": 2,
+            "h0": np.zeros(4),
+            "t_ons": 2,
+            "transient": 1,
+            "q_transient": 2,
+            "q0": None,
+        },
     ),
     "flossing_value_and_grad": (
         lf.flossing_value_and_grad,
-        {"cell": CELL, "x": X, "k": 2, "h0": np.zeros(4), "t_ons": 1, "transient": 1, "q_transient": 2, "target": 0.0},
+        {
+            "cell": CELL,
+            "x": X,
+            "k": 2,
+            "h0": np.zeros(4),
+            "t_ons": 1,
+            "transient": 1,
+            "q_transient": 2,
+            "target": 0.0,
+        },
     ),
     "condition_number": (
         lf.condition_number,
@@ -439,26 +533,46 @@ CALLS = {
     ),
     "train": (
         lf.train,
-        {"model": model(), "task": TASK, "flossing": small(epochs=1), "optimizer": lf.Adam(), "measure_every": 1}
+        {
+            "model": model(),
+            "task": TASK,
+            "flossing": small(epochs=1),
+            "optimizer": lf.Adam(),
+            "measure_every": 1,
+        }
         | LIMITED,
     ),
     "Adam": (lf.Adam, {"lr": 0.1, "beta1": 0.9, "beta2": 0.9, "eps": 1e-8, "clip_norm": 1.0}),
     "Flossing": (
         lf.Flossing,
-        {"k": 2, "epochs": 1, "steps": 20, "transient": 1, "q_transient": 2, "at": (0,), "target": 0.0, "batch": 1},
+        {
+            "k": 2,
+            "epochs": 1,
+            "steps": 20,
+            "transient": 1,
+            "q_transient": 2,
+            "at": (0,),
+            "target": 0.0,
+            "batch": 1,
+        },
     ),
     "DelayedCopy": (lf.tasks.DelayedCopy, {"delay": 2}),
     "SpatialXOR": (lf.tasks.SpatialXOR, {"delay": 2}),
     "load": (lf.load, {"path": "absent"}),
     "digest": (lf.digest, {"obj": CELL}),
-    "resume": (lf.resume, {"folder": "absent", "callbacks": (), "checkpoint_seconds": 1.0, "checkpoint_epochs": None}),
+    "resume": (
+        lf.resume,
+        {"folder": "absent", "callbacks": (), "checkpoint_seconds": 1.0, "checkpoint_epochs": None},
+    ),
 }
 odd_numbers = st.sampled_from(
     [-(10**400), -1, 0, 2**63, 10**15, 10**400, 0.5, -0.5, 1e308, np.inf, -np.inf, np.nan, 1j]
 )
 odd_arrays = st.builds(
     lambda shape, dtype, fill: np.full(shape, fill, dtype),
-    st.sampled_from([(), (0,), (1,), (4,), (5,), (0, 0), (30, 2), (0, 1), (4, 2), (2, 30, 1), (1, 1, 1, 1)]),
+    st.sampled_from(
+        [(), (0,), (1,), (4,), (5,), (0, 0), (30, 2), (0, 1), (4, 2), (2, 30, 1), (1, 1, 1, 1)]
+    ),
     st.sampled_from([np.float64, np.float32, np.float16, np.complex64, object]),
     st.sampled_from([np.nan, np.inf, 1e300, 0.0, 1.0]),
 )
@@ -469,7 +583,9 @@ odd = st.one_of(
     odd_arrays,
     st.text(max_size=5),
     st.binary(max_size=3),
-    st.sampled_from([[], [[]], [1, [2]], {}, {"a": 1}, (), object(), "\ud800", "a\0b", "/dev/zero", b"\xff"]),
+    st.sampled_from(
+        [[], [[]], [1, [2]], {}, {"a": 1}, (), object(), "\ud800", "a\0b", "/dev/zero", b"\xff"]
+    ),
     st.just(CELL),
     st.just(model()),
     st.just(lf.Adam()),

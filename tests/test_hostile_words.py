@@ -83,7 +83,9 @@ def words(draw):
     """A command with one to three options that are wrong, in any order, or a run folder that is none."""
     name = draw(st.sampled_from(sorted(BAD)))
     bad = draw(st.lists(st.sampled_from(sorted(BAD[name])), max_size=3, unique=True))
-    run = draw(st.sampled_from(RUNS)) if name != "demo" and (not bad or draw(st.booleans())) else None
+    run = (
+        draw(st.sampled_from(RUNS)) if name != "demo" and (not bad or draw(st.booleans())) else None
+    )
     if name == "demo" and not bad:
         bad = ["nonsense"]
     if run is None:
@@ -123,7 +125,12 @@ def test_in_this_process(folder, capsys, monkeypatch, words):
 
 def test_through_a_shell(folder):
     lines = [
-        *("train new --units=0", "train new --units 10000000000", "train new --steps 1000000000000000", "train"),
+        *(
+            "train new --units=0",
+            "train new --units 10000000000",
+            "train new --steps 1000000000000000",
+            "train",
+        ),
         *(
             "train new --task copy --stop-at 0.9",
             "train new --floss-at 0,,1",
@@ -137,16 +144,42 @@ def test_through_a_shell(folder):
             "train used --resume --units 3",
             "train new --lr nan",
         ),
-        *("train new --dtype float16", "train new --delay 41", "train new 'with more'", "train used/file", "train ''"),
-        *("spectrum used", "spectrum new", "spectrum --k 81", "spectrum --out no/x.png", "spectrum --gain nan"),
-        *("condition used", "condition --steps=-1", "condition --bits 3", "condition --m 0", "condition --input x"),
-        *("demo --out used", "demo --seed x", "nonsense", "--nonsense", "train $(printf 'x%.0s' $(seq 300))"),
+        *(
+            "train new --dtype float16",
+            "train new --delay 41",
+            "train new 'with more'",
+            "train used/file",
+            "train ''",
+        ),
+        *(
+            "spectrum used",
+            "spectrum new",
+            "spectrum --k 81",
+            "spectrum --out no/x.png",
+            "spectrum --gain nan",
+        ),
+        *(
+            "condition used",
+            "condition --steps=-1",
+            "condition --bits 3",
+            "condition --m 0",
+            "condition --input x",
+        ),
+        *(
+            "demo --out used",
+            "demo --seed x",
+            "nonsense",
+            "--nonsense",
+            "train $(printf 'x%.0s' $(seq 300))",
+        ),
     ]
     assert len(lines) >= 30
     start = shlex.join([sys.executable, "-c", "from lyapflow.cli import main; main()"])
 
     def run(line):
-        return subprocess.run(["sh", "-c", f"{start} {line}"], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["sh", "-c", f"{start} {line}"], capture_output=True, text=True, check=False
+        )
 
     with ThreadPoolExecutor(2) as pool:
         for line, done in zip(lines, pool.map(run, lines)):

@@ -22,7 +22,9 @@ def test_automatic_intervals(cell_class, dtype):
             plain = lf.lyapunov_spectrum(cell, x, k, **options)
             automatic = lf.lyapunov_spectrum(cell, x, k, t_ons="auto", **options)
             assert automatic.t_ons * len(automatic.history) >= automatic.steps_counted
-            np.testing.assert_allclose(automatic.exponents, plain.exponents, atol=1e-8 if dtype == np.float64 else 1e-3)
+            np.testing.assert_allclose(
+                automatic.exponents, plain.exponents, atol=1e-8 if dtype == np.float64 else 1e-3
+            )
             lengths.append(automatic.t_ons)
     assert dtype == np.float32 or max(lengths) > 1
 
@@ -35,7 +37,9 @@ def test_an_interval_that_becomes_ill_conditioned_later_is_done_again():
     x[200:] = 3 * rng.standard_normal((200, 1))  # saturation, of which the short sweep sees nothing
     spectrum = lf.lyapunov_spectrum(cell, x, 4, t_ons="auto")
     assert spectrum.t_ons > 1 and spectrum.factorisations[3] > 0
-    np.testing.assert_allclose(spectrum.exponents, lf.lyapunov_spectrum(cell, x, 4).exponents, atol=1e-8)
+    np.testing.assert_allclose(
+        spectrum.exponents, lf.lyapunov_spectrum(cell, x, 4).exponents, atol=1e-8
+    )
     flossed, plain = (lf.flossing_value_and_grad(cell, x, 4, t_ons=t_ons) for t_ons in ("auto", 1))
     np.testing.assert_array_equal(flossed[2], plain[2])
 
@@ -60,7 +64,9 @@ def test_automatic_intervals_belong_to_each_member():
         lf.LinearRNN(np.eye(1), np.empty((1, 0)), np.zeros(1)),
         lf.LinearRNN(np.full((1, 1), 1e200), np.empty((1, 0)), np.zeros(1)),
     )
-    spectra = lf.lyapunov_spectrum(lf.stack([good, bad]), steps=100, h0=np.ones((2, 1)), t_ons="auto")
+    spectra = lf.lyapunov_spectrum(
+        lf.stack([good, bad]), steps=100, h0=np.ones((2, 1)), t_ons="auto"
+    )
     assert spectra.exponents[0] == pytest.approx(0)
     assert np.isnan(spectra.exponents[1])
     assert "finite" in spectra.reasons[1]

@@ -69,12 +69,21 @@ class Sandbox:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         done = subprocess.run(
-            [sys.executable, script], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, script],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         self.saved = sum("data saved" in line for line in lines)
-        return float(lines[-1] if "[cache]" not in lines[-1] else next(v for v in reversed(lines) if v[:1] != "["))
+        return float(
+            lines[-1]
+            if "[cache]" not in lines[-1]
+            else next(v for v in reversed(lines) if v[:1] != "[")
+        )
 
     def files(self):
         return sorted(p.name for p in self.cache.rglob("*") if p.is_file())
@@ -147,8 +156,12 @@ def test_an_outside_cell_is_compiled_once(sandbox, where):
 
 def test_what_the_kernels_of_an_outside_cell_call_and_read_may_change(sandbox):
     """In another module, or in a global that is no constant of the source."""
-    imports = "import os\nimport numpy as np\nfrom helper import scaled\nREAD = float(os.environ['READ'])"
-    kernels = MAP.replace("SLOPE * cell.factor", "READ * scaled(cell.factor)").replace("import numpy as np", imports)
+    imports = (
+        "import os\nimport numpy as np\nfrom helper import scaled\nREAD = float(os.environ['READ'])"
+    )
+    kernels = MAP.replace("SLOPE * cell.factor", "READ * scaled(cell.factor)").replace(
+        "import numpy as np", imports
+    )
     (sandbox.folder / "outside.py").write_text(kernels)
     for factor, slope, read in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (2.0, 3.0, 1.0), (2.0, 3.0, 5.0)):
         (sandbox.folder / "helper.py").write_text(HELPER.format(factor=factor, slope=slope))
@@ -158,9 +171,15 @@ def test_what_the_kernels_of_an_outside_cell_call_and_read_may_change(sandbox):
 
 def test_a_cell_that_is_made_in_a_function_is_never_stored(sandbox):
     """It may be made again, with another closure."""
-    made = "def make(slope):\n" + textwrap.indent(MAP.replace("SLOPE", "slope"), "    ") + "    return Scaling\n"
+    made = (
+        "def make(slope):\n"
+        + textwrap.indent(MAP.replace("SLOPE", "slope"), "    ")
+        + "    return Scaling\n"
+    )
     before = sandbox.files()
-    assert sandbox.run(made + "import numpy as np\nScaling = make(3.0)\n" + USE) == pytest.approx(np.log(6))
+    assert sandbox.run(made + "import numpy as np\nScaling = make(3.0)\n" + USE) == pytest.approx(
+        np.log(6)
+    )
     assert sandbox.files() == before
 
 
@@ -179,8 +198,11 @@ def test_a_change_in_another_file_of_the_package_is_noticed(sandbox):
     cell = package / "cells" / "additive.py"
     source = cell.read_text()
     assert source.count("scaled[j, i] = slope[i] * Q[j, i]") == 1
-    cell.write_text(source.replace("scaled[j, i] = slope[i] * Q[j, i]", "scaled[j, i] = 2 * slope[i] * Q[j, i]"))
-    assert edited.run(INSIDE) == pytest.approx(np.log(2 * 0.5))  # the sweep is compiled in another file
+    cell.write_text(
+        source.replace("scaled[j, i] = slope[i] * Q[j, i]", "scaled[j, i] = 2 * slope[i] * Q[j, i]")
+    )
+    # the sweep is compiled in another file
+    assert edited.run(INSIDE) == pytest.approx(np.log(2 * 0.5))
     before = edited.files()
     edited.run(INSIDE)
     assert edited.files() == before
@@ -210,7 +232,9 @@ def test_a_crash_while_the_cache_is_written_leaves_no_stale_code(sandbox, step):
     edited.run(INSIDE)
     files = len(edited.files())
     cell = package / "cells" / "additive.py"
-    cell.write_text(cell.read_text().replace("scaled[j, i] = slope[i]", "scaled[j, i] = 2 * slope[i]"))
+    cell.write_text(
+        cell.read_text().replace("scaled[j, i] = slope[i]", "scaled[j, i] = 2 * slope[i]")
+    )
     crash = "import os; from lyapflow._engine import cache\n"
     crash += f"cache.IndexFile.{step} = lambda *arguments: print(0.0, flush=True) or os._exit(0)\n"
     edited.run(crash + INSIDE)
@@ -224,12 +248,16 @@ def test_processes_that_fill_one_cache_at_once(tmp_path):
         (folder := tmp_path / dtype).mkdir(exist_ok=True)
         sandbox = Sandbox(folder)
         sandbox.cache = tmp_path / "cache"
-        code = INSIDE.replace("print(", f"cell = lf.TanhRNN(*(a.astype('{dtype}') for a in cell))\nprint(")
+        code = INSIDE.replace(
+            "print(", f"cell = lf.TanhRNN(*(a.astype('{dtype}') for a in cell))\nprint("
+        )
         return sandbox.run(code.replace("np.empty((3, 0))", f"np.empty((3, 0), '{dtype}')"))
 
     for _ in range(2):
         with ThreadPoolExecutor(2) as pool:
-            assert list(pool.map(run, ["float64", "float32"])) == pytest.approx([np.log(0.5)] * 2, rel=1e-6)
+            assert list(pool.map(run, ["float64", "float32"])) == pytest.approx(
+                [np.log(0.5)] * 2, rel=1e-6
+            )
 
 
 FULL_DISK = """

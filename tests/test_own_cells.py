@@ -101,9 +101,21 @@ def test_a_class_that_is_called_like_one_of_the_package(tmp_path):
 def test_runs_go_on(tmp_path, ensemble):
     start = lf.stack([network(0), network(1)]) if ensemble else network()
     flossing = lf.Flossing(k=2, epochs=3, steps=20, q_transient=4, at=(0, 3))
-    settings = {"epochs": 6, "seed": (0, 1) if ensemble else 0, "T": 20, "batch": 2, "flossing": flossing}
+    settings = {
+        "epochs": 6,
+        "seed": (0, 1) if ensemble else 0,
+        "T": 20,
+        "batch": 2,
+        "flossing": flossing,
+    }
     whole, _ = lf.train(start, TASK, **settings)
-    lf.train(start, TASK, folder=tmp_path, callbacks=lambda r: r.kind == "training" and r.epoch == 2, **settings)
+    lf.train(
+        start,
+        TASK,
+        folder=tmp_path,
+        callbacks=lambda r: r.kind == "training" and r.epoch == 2,
+        **settings,
+    )
     with pytest.raises(lf.LyapflowError, match="cell=ArctanRNN"):
         lf.resume(tmp_path)
     assert lf.digest(lf.resume(tmp_path, cell=ArctanRNN)[0]) == lf.digest(whole)
@@ -113,7 +125,9 @@ def test_runs_go_on(tmp_path, ensemble):
 def test_a_jacobian_from_tangents():
     h, x = np.array([0.3, -0.2]), np.empty(0)
     np.testing.assert_array_equal(lf.jacobian(Tangential(*MAP), h, x), lf.jacobian(MAP, h, x))
-    assert lf.lyapunov_spectrum(Tangential(*MAP), steps=5000, transient=50).exponents == pytest.approx(HENON, abs=0.02)
+    assert lf.lyapunov_spectrum(
+        Tangential(*MAP), steps=5000, transient=50
+    ).exponents == pytest.approx(HENON, abs=0.02)
 
 
 def test_condition_numbers():
@@ -121,7 +135,9 @@ def test_condition_numbers():
     found = lf.condition_number(Tangential(*MAP), np.empty((200, 0)), steps=[0, 1, 7, 200], h0=h0)
     assert not found.exact_jacobians and found.error.max() < 1e-6
     # det D = -b in every step
-    np.testing.assert_allclose(found.log_singular_values.sum(axis=1), found.steps * np.log(0.3), atol=1e-5)
+    np.testing.assert_allclose(
+        found.log_singular_values.sum(axis=1), found.steps * np.log(0.3), atol=1e-5
+    )
     states = np.vstack([h0, lf.trajectory(MAP, np.empty((7, 0)), h0)])
     product = np.linalg.multi_dot([lf.jacobian(MAP, h, np.empty(0)) for h in states[6::-1]])
     assert found.log_kappa[2] == pytest.approx(np.log(np.linalg.cond(product)), rel=1e-9)
@@ -160,7 +176,9 @@ def test_a_class_that_comes_by_value_is_told_the_way_out():
         data = cloudpickle.dumps(network().cell)
     finally:
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    code = BY_VALUE.replace("import sys, cloudpickle", "import sys\nfrom numba.cloudpickle import cloudpickle")
+    code = BY_VALUE.replace(
+        "import sys, cloudpickle", "import sys\nfrom numba.cloudpickle import cloudpickle"
+    )
     done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
     said = done.stdout.decode()
     assert "this needs step of ArctanRNN" in said or "a cell must be one of lyapflow's" in said

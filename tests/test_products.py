@@ -49,14 +49,25 @@ def bound(A, B, dtype):
 
 
 @given(
-    SIZE, SIZE, st.integers(0, 3 * DEPTH), st.booleans(), st.booleans(), st.integers(0, 40), DTYPE, st.integers(0, 99)
+    SIZE,
+    SIZE,
+    st.integers(0, 3 * DEPTH),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 40),
+    DTYPE,
+    st.integers(0, 99),
 )
 @example(1, 4, 1, False, True, 0, np.float64, 0)
 @example(5, 17, 4, True, True, 1, np.float32, 0)
 @example(32, 2, 50, True, False, 1, np.float64, 0)  # few columns: vectors along the other side
 @example(40, 30, DEPTH + 1, False, False, 30, np.float64, 0)  # rows of B far apart, and many of A
-def test_gemm_is_the_matrix_product_of_strided_rows(m, n, inner, transpose_a, transpose_b, padding, dtype, seed):
-    A, B, C, left, right = matrices(np.random.default_rng(seed), m, n, inner, transpose_a, transpose_b, padding, dtype)
+def test_gemm_is_the_matrix_product_of_strided_rows(
+    m, n, inner, transpose_a, transpose_b, padding, dtype, seed
+):
+    A, B, C, left, right = matrices(
+        np.random.default_rng(seed), m, n, inner, transpose_a, transpose_b, padding, dtype
+    )
     beside = C.base[:, n:].copy()
     expected = 0.5 * left @ right - 2 * C
     gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C)
@@ -67,7 +78,9 @@ def test_gemm_is_the_matrix_product_of_strided_rows(m, n, inner, transpose_a, tr
     np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
 
 
-@given(st.integers(1, 60), st.integers(1, 30), st.booleans(), st.booleans(), DTYPE, st.integers(0, 99))
+@given(
+    st.integers(1, 60), st.integers(1, 30), st.booleans(), st.booleans(), DTYPE, st.integers(0, 99)
+)
 @example(3 * DEPTH, 20, True, False, np.float64, 0)
 def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -79,17 +92,26 @@ def test_triangles(m, n, transpose_a, transpose_b, dtype, seed):
         np.testing.assert_allclose(C, left @ right, rtol=0, atol=bound(left, right, dtype))
     A, B, C, left, right = matrices(rng, m, m, n, transpose_a, transpose_b, 0, dtype)
     gemm_part(A, transpose_a, B, transpose_b, 1.0, 0.0, C, LOWER_RESULT)
-    np.testing.assert_allclose(np.tril(C), np.tril(left @ right), rtol=0, atol=bound(left, right, dtype))
+    np.testing.assert_allclose(
+        np.tril(C), np.tril(left @ right), rtol=0, atol=bound(left, right, dtype)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_an_entry_depends_on_its_row_and_its_column_alone(dtype):
     rng = np.random.default_rng(0)
-    A, B = rng.standard_normal((41, 300)).astype(dtype), rng.standard_normal((300, 90)).astype(dtype)
+    A, B = (
+        rng.standard_normal((41, 300)).astype(dtype),
+        rng.standard_normal((300, 90)).astype(dtype),
+    )
     before = rng.standard_normal((41, 90)).astype(dtype)
     whole = before.copy()
     gemm(A, False, B, False, 0.7, 0.3, whole)
-    for rows, columns in ((slice(0, 1), slice(0, 90)), (slice(3, 10), slice(5, 61)), (slice(40, 41), slice(89, 90))):
+    for rows, columns in (
+        (slice(0, 1), slice(0, 90)),
+        (slice(3, 10), slice(5, 61)),
+        (slice(40, 41), slice(89, 90)),
+    ):
         part = before[rows, columns].copy()
         gemm(A[rows], False, B[:, columns], False, 0.7, 0.3, part)
         np.testing.assert_array_equal(part, whole[rows, columns])
@@ -101,7 +123,9 @@ def test_an_entry_depends_on_its_row_and_its_column_alone(dtype):
 def test_large_products(transpose_a, transpose_b, dtype):
     m, n = 230, 300
     inner = BLAS_WORK // (m * n * np.dtype(dtype).itemsize) + 1
-    A, B, C, left, right = matrices(np.random.default_rng(0), m, n, inner, transpose_a, transpose_b, 3, dtype)
+    A, B, C, left, right = matrices(
+        np.random.default_rng(0), m, n, inner, transpose_a, transpose_b, 3, dtype
+    )
     expected = 0.5 * left @ right - 2 * C
     beside = C.copy()
     gemm(A, transpose_a, B, transpose_b, 0.5, -2.0, C)
@@ -145,7 +169,10 @@ def at_the_end_of_memory(a):
     size = -(-a.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(-1, size + mmap.PAGESIZE)
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    assert (
+        ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(mmap.PAGESIZE), 0)
+        == 0
+    )
     copy = np.frombuffer(memory, a.dtype, a.size, size - a.nbytes).reshape(a.shape)
     copy[:] = a
     return copy
@@ -201,7 +228,9 @@ def test_no_bit_depends_on_the_width_of_vectors():
     assert found == [found[0]] * 3
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of other processors")
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="names of other processors"
+)
 @pytest.mark.parametrize(
     "environment, width",
     [

@@ -35,7 +35,9 @@ def test_factors(A, dtype):
     eps = EPS[A.dtype]
     assert Q.dtype == R.dtype == A.dtype
     np.testing.assert_allclose(Q @ R, A, rtol=0, atol=20 * eps * np.abs(A).max())
-    np.testing.assert_allclose(np.swapaxes(Q, -1, -2) @ Q, np.broadcast_to(np.eye(A.shape[-1]), R.shape), atol=40 * eps)
+    np.testing.assert_allclose(
+        np.swapaxes(Q, -1, -2) @ Q, np.broadcast_to(np.eye(A.shape[-1]), R.shape), atol=40 * eps
+    )
     assert (np.diagonal(R, axis1=-2, axis2=-1) > 0).all()
     assert (R == np.triu(R)).all()
 
@@ -52,7 +54,11 @@ def test_a_stack_has_the_bits_of_its_members():
 def orthonormalised(block, resolution=0.0):
     """Q, solved factor, L, number of independent rows, path."""
     k, n = block.shape
-    Q, F, work = np.empty_like(block), np.empty((k, k), block.dtype), workspace(k, n, block.dtype == float)
+    Q, F, work = (
+        np.empty_like(block),
+        np.empty((k, k), block.dtype),
+        workspace(k, n, block.dtype == float),
+    )
     rank, path = _orthonormalise(block, Q, F, work, resolution, 0.0)
     return Q, F, work.L, rank, path
 
@@ -90,7 +96,8 @@ def check_factors(block):
     assert np.abs((L @ Q - block) / scale[:, None]).max() < (1e-11 if wide else 1e-5)
     reference = np.abs(np.diagonal(np.linalg.qr(block.T.astype(float))[1]))
     blurred = 1e-15 * block.shape[1] * np.linalg.cond(block.astype(float) / scale[:, None])
-    squared = DEFECT if path == ONCE else 0.0  # Cholesky's method squares the condition number, as far as it may
+    # Cholesky's method squares the condition number, as far as it may
+    squared = DEFECT if path == ONCE else 0.0
     np.testing.assert_allclose(np.diagonal(L), reference, rtol=max(blurred, squared))
     Y, B = np.empty((k, 3)), np.random.default_rng(0).standard_normal((k, 3))
     for p in range(panels(k)):  # what F means
@@ -108,7 +115,9 @@ def test_orthogonality_of_every_path(k, n, dtype):
     found = {}
     for condition in (1.0, 1e2, 1e4, 1e6, 1e13):
         for last in (False, True):
-            found[condition, last] = check_factors(conditioned(rng, k, n, condition, last).astype(dtype))
+            found[condition, last] = check_factors(
+                conditioned(rng, k, n, condition, last).astype(dtype)
+            )
     assert found[1.0, False] == ONCE
     assert found[1e4, True] == TWICE
     assert dtype == np.float32 or found[1e13, True] == HOUSEHOLDER
@@ -119,7 +128,8 @@ def test_orthogonality_of_every_path(k, n, dtype):
     st.integers(0, 30),
     st.floats(0, 13),
     st.booleans(),
-    st.sampled_from([2.0**-498, 2.0**-332, 1.0, 2.0**332, 2.0**498]),  # exact, as rounding may change the path
+    # exact, as rounding may change the path
+    st.sampled_from([2.0**-498, 2.0**-332, 1.0, 2.0**332, 2.0**498]),
     st.integers(0, 2**32),
 )
 @example(2, 0, 3.0, False, 1.0, 0)
@@ -138,7 +148,8 @@ def test_orthogonality_of_drawn_blocks(k, extra, digits, last, unit, seed):
 def test_errors_that_add_up_from_panel_to_panel():
     rng = np.random.default_rng(0)
     assert check_factors(rng.standard_normal((240, 256))) == ONCE
-    # each row against the sum of all rows before, as in Kahan's matrix: errors of earlier rows add up in step
+    # each row against the sum of all rows before, as in Kahan's matrix: errors of earlier rows add
+    # up in step
     k, n, sine, cosine = 200, 208, np.sin(1.2), np.cos(1.2)
     L = (np.diag(sine ** np.arange(k)) @ (np.eye(k) - cosine * np.triu(np.ones((k, k)), 1))).T
     assert check_factors(L @ np.linalg.qr(rng.standard_normal((n, k)))[0].T) > ONCE
@@ -192,7 +203,9 @@ def test_pullback_in_groups_of_panels():
     M = R @ np.triu(R_bar).T - Q_bar.T @ Q
     copyltu = np.tril(M) + np.tril(M, -1).T
     expected = (Q_bar + Q @ copyltu) @ np.linalg.inv(R).T
-    np.testing.assert_allclose(lf.qr_pullback(Q, R, Q_bar, R_bar), expected, atol=1e-11 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        lf.qr_pullback(Q, R, Q_bar, R_bar), expected, atol=1e-11 * np.abs(expected).max()
+    )
 
 
 @given(matrices(stack=False), st.integers(0, 99))
@@ -226,9 +239,14 @@ def test_products_of_gaussian_matrices(n, sigma):
         Q, R = lf.qr(sigma * rng.standard_normal((stack, n, n)) @ Q)
         total += np.log(np.diagonal(R, axis1=1, axis2=2))
     exact, variance = gaussian_product(n, sigma)
-    assert (np.abs(total.mean(axis=0) / steps - exact) < 5 * np.sqrt(variance / (steps * stack))).all()
-    # the scatter over the stack is that of independent steps: ratio of variances, chi-squared with 39 degrees
-    assert (np.abs(total.var(axis=0, ddof=1) / (steps * variance) - 1) < 5 * np.sqrt(2 / (stack - 1))).all()
+    assert (
+        np.abs(total.mean(axis=0) / steps - exact) < 5 * np.sqrt(variance / (steps * stack))
+    ).all()
+    # the scatter over the stack is that of independent steps: ratio of variances, chi-squared with
+    # 39 degrees
+    assert (
+        np.abs(total.var(axis=0, ddof=1) / (steps * variance) - 1) < 5 * np.sqrt(2 / (stack - 1))
+    ).all()
 
 
 @pytest.mark.parametrize(

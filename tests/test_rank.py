@@ -32,7 +32,9 @@ def dead_units(n, active, rng, dtype):
 @pytest.mark.parametrize(("n", "active"), [(6, 3), (6, 5), (6, 0), (40, 7)])
 def test_dead_units_have_exponents_of_minus_infinity(dtype, t_ons, n, active):
     cell, exact = dead_units(n, active, np.random.default_rng(0), dtype)
-    spectrum = lf.lyapunov_spectrum(cell, np.empty((500, 0)).astype(dtype), q_transient=200, t_ons=t_ons)
+    spectrum = lf.lyapunov_spectrum(
+        cell, np.empty((500, 0)).astype(dtype), q_transient=200, t_ons=t_ons
+    )
     np.testing.assert_allclose(spectrum.exponents, exact, atol=TOLERANCE[dtype])
     assert np.isnan(spectrum.stderr[active:]).all()
     assert np.isfinite(spectrum.stderr[:active]).all()
@@ -78,7 +80,9 @@ def exact_exponents(cell, x, h0, q0=None):
                 growth[j] += mpmath.log(length)
                 basis.append([a / length for a in moved])
             vectors = basis
-        return np.array([float(g / len(x)) if j < len(vectors) else -np.inf for j, g in enumerate(growth)])
+        return np.array(
+            [float(g / len(x)) if j < len(vectors) else -np.inf for j, g in enumerate(growth)]
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 13, 44, 77, 117])
@@ -125,10 +129,14 @@ def test_layers_behind_a_recurrent_one_add_no_volume(dtype, t_ons):
     rng, n = np.random.default_rng(0), 4
     W, V = np.zeros((12, 12)), np.zeros((12, 1))
     for row, column in ((0, 0), (1, 0), (2, 1)):
-        W[row * n : row * n + n, column * n : column * n + n] = rng.standard_normal((n, n)) / np.sqrt(n)
+        W[row * n : row * n + n, column * n : column * n + n] = rng.standard_normal(
+            (n, n)
+        ) / np.sqrt(n)
     V[:n, 0] = rng.standard_normal(n)
     cell = lf.TanhRNN(W.astype(dtype), V.astype(dtype), np.zeros(12, dtype))
-    exponents = lf.lyapunov_spectrum(cell, rng.standard_normal((400, 1)).astype(dtype), t_ons=t_ons).exponents
+    exponents = lf.lyapunov_spectrum(
+        cell, rng.standard_normal((400, 1)).astype(dtype), t_ons=t_ons
+    ).exponents
     assert np.isfinite(exponents[:n]).all()
     assert (exponents[n:] == -np.inf).all()
 
@@ -206,7 +214,9 @@ def test_an_ill_conditioned_interval_is_no_loss(dtype, t_ons, seed):
     rng = np.random.default_rng(seed)
     q, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     cell = lf.LinearRNN(
-        (q * [1.0, np.exp(-6), np.exp(-12)] @ q.T).astype(dtype), np.empty((3, 0), dtype), np.zeros(3, dtype)
+        (q * [1.0, np.exp(-6), np.exp(-12)] @ q.T).astype(dtype),
+        np.empty((3, 0), dtype),
+        np.zeros(3, dtype),
     )
     x = np.empty((60, 0), dtype)
     found = lf.lyapunov_spectrum(cell, x, q_transient=20, t_ons=t_ons).exponents
@@ -220,7 +230,9 @@ def test_an_interval_that_overflows_is_done_step_by_step():
     np.testing.assert_allclose(exponents, np.log(1e80))
     cell = lf.LinearRNN(np.full((2, 2), 1.7e308), np.empty((2, 0)), np.zeros(2))
     with pytest.raises(lf.Diverged, match="the tangent block overflowed at step 2") as caught:
-        lf.lyapunov_spectrum(cell, np.empty((8, 0)), 1, q0=np.full((2, 1), np.sqrt(0.5)), transient=2, t_ons=3)
+        lf.lyapunov_spectrum(
+            cell, np.empty((8, 0)), 1, q0=np.full((2, 1), np.sqrt(0.5)), transient=2, t_ons=3
+        )
     assert caught.value.step == 2
 
 
@@ -231,7 +243,9 @@ def test_saturation_beyond_the_number_format_has_no_volume():
 
 def test_float32_tells_directions_apart_that_its_own_rounding_would_hide():
     # one step contracts one direction by 1e-9, far below n ε of float32
-    cell = lf.LinearRNN(np.diag([1.0, 1e-9]).astype("f4"), np.empty((2, 0), "f4"), np.zeros(2, "f4"))
+    cell = lf.LinearRNN(
+        np.diag([1.0, 1e-9]).astype("f4"), np.empty((2, 0), "f4"), np.zeros(2, "f4")
+    )
     exponents = lf.lyapunov_spectrum(cell, np.empty((30, 0), "f4"), q_transient=3).exponents
     np.testing.assert_allclose(exponents, np.log([1.0, 1e-9]), atol=1e-6)
 

@@ -21,12 +21,21 @@ def test_flossing_names_the_step_and_what_remains(dtype):
         assert (caught.value.step, caught.value.rank) == (1, 3)
         assert ("use float64" in str(caught.value)) == (dtype is np.float32)
         assert np.isfinite(lf.flossing_value_and_grad(cell, x, 3, t_ons=t_ons)[0])
-    with pytest.raises(lf.Diverged, match=r"^trajectory 0: the tangent block lost rank at step 1") as caught:
+    with pytest.raises(
+        lf.Diverged, match=r"^trajectory 0: the tangent block lost rank at step 1"
+    ) as caught:
         lf.flossing_value_and_grad(cell, np.empty((30, 4, 0), dtype), 5)
     assert (caught.value.member, caught.value.rank) == (0, 3)
-    with pytest.raises(lf.Diverged, match="flossing epoch 0: the tangent block lost rank") as caught:
+    with pytest.raises(
+        lf.Diverged, match="flossing epoch 0: the tangent block lost rank"
+    ) as caught:
         lf.floss(cell, lambda epoch: x, k=5, epochs=3)
-    assert (caught.value.epoch, caught.value.step, caught.value.rank, caught.value.history) == (0, 1, 3, [])
+    assert (caught.value.epoch, caught.value.step, caught.value.rank, caught.value.history) == (
+        0,
+        1,
+        3,
+        [],
+    )
 
 
 @each_dtype
@@ -60,8 +69,12 @@ def test_gradients_that_rounding_spoils_over_many_steps_are_refused(seed):
     rng = np.random.default_rng(seed)
     cell, x = lf.TanhRNN.random(8, 1, rng=rng, g=14.0), 2.7 * rng.standard_normal((15, 1))
     h0 = 0.1 * rng.standard_normal(8)
-    with pytest.raises(lf.Diverged, match="rounding errors spoil the tangent block up to step") as caught:
+    with pytest.raises(
+        lf.Diverged, match="rounding errors spoil the tangent block up to step"
+    ) as caught:
         lf.flossing_value_and_grad(cell, x, 3, h0=h0)
     k = caught.value.rank
     _, _, exponents = lf.flossing_value_and_grad(cell, x, k, h0=h0)
-    np.testing.assert_allclose(exponents, lf.lyapunov_spectrum(cell, x, k, h0=h0).exponents, atol=3e-6)
+    np.testing.assert_allclose(
+        exponents, lf.lyapunov_spectrum(cell, x, k, h0=h0).exponents, atol=3e-6
+    )

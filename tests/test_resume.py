@@ -17,7 +17,15 @@ from lyapflow.learning.training import Training
 from lyapflow.runs import files
 from tests.test_training import TASK, model, small
 
-SETTINGS = {"task": TASK, "epochs": 4, "seed": 3, "flossing": small(), "T": 20, "batch": 4, "measure_every": 2}
+SETTINGS = {
+    "task": TASK,
+    "epochs": 4,
+    "seed": 3,
+    "flossing": small(),
+    "T": 20,
+    "batch": 4,
+    "measure_every": 2,
+}
 
 
 def same_history(one, other):
@@ -103,7 +111,9 @@ def test_whatever_ends_a_run_its_last_whole_epoch_is_kept(tmp_path, place):
 
 def test_checkpoints_come_by_epochs_or_by_time(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(lf.RunFolder, "write_checkpoint", lambda self, state, history: written.append(state))
+    monkeypatch.setattr(
+        lf.RunFolder, "write_checkpoint", lambda self, state, history: written.append(state)
+    )
     lf.train(model(), **SETTINGS, folder=tmp_path / "a", checkpoint_epochs=3)
     places = [(state.epoch, state.flossed) for state in written]
     assert places == [(0, 3), (2, 1), (3, 0), (4, 0)]  # 3, 6 and 9 updates, and the end
@@ -115,7 +125,8 @@ def test_checkpoints_come_by_epochs_or_by_time(tmp_path, monkeypatch):
     lf.train(model(), **SETTINGS, folder=tmp_path / "c", checkpoint_seconds=0.0)
     assert len(written) == 14
     written.clear()
-    monkeypatch.setattr("lyapflow.runs.train.CHECKPOINT_SHARE", 1e-9)  # what the first one takes is too much
+    # what the first one takes is too much
+    monkeypatch.setattr("lyapflow.runs.train.CHECKPOINT_SHARE", 1e-9)
     lf.train(model(), **SETTINGS, folder=tmp_path / "d", checkpoint_seconds=0.0)
     assert len(written) == 2
 
@@ -132,7 +143,9 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.warns(RuntimeWarning, match="cannot write a checkpoint: No space left on device; the run goes on"):
+    with pytest.warns(
+        RuntimeWarning, match="cannot write a checkpoint: No space left on device; the run goes on"
+    ):
         trained, _ = lf.train(model(), **SETTINGS, folder=tmp_path, checkpoint_epochs=1)
     assert lf.digest(trained) == lf.digest(lf.RunFolder(tmp_path).model()) == expected
     assert not [name for name in os.listdir(tmp_path) if name.endswith(files.PART)]
@@ -152,7 +165,10 @@ def test_a_disk_that_stays_full(tmp_path, monkeypatch):
 
     with (
         pytest.warns(RuntimeWarning, match="the run goes on"),
-        pytest.raises(lf.LyapflowError, match=r"cannot write the results .*No space left on device; go on with it"),
+        pytest.raises(
+            lf.LyapflowError,
+            match=r"cannot write the results .*No space left on device; go on with it",
+        ),
     ):
         lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=fill, checkpoint_epochs=1)
     same_history(lf.RunFolder(tmp_path).history(), before[0])
@@ -166,14 +182,21 @@ def test_a_disk_too_full_for_the_number_in_the_lock(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "write", no_space)
     run = lf.RunFolder(tmp_path)
-    with run.alone(), pytest.raises(lf.LyapflowError, match="in use by process unknown"), run.alone():
+    with (
+        run.alone(),
+        pytest.raises(lf.LyapflowError, match="in use by process unknown"),
+        run.alone(),
+    ):
         pass
 
 
 def test_a_disk_that_is_full_when_a_run_fails(tmp_path, monkeypatch):
     def fail(record):
         if record.kind == "training" and record.epoch == 2:
-            monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            monkeypatch.setattr(
+                "os.fsync",
+                lambda descriptor: (_ for _ in ()).throw(OSError(5, "Input/output error")),
+            )
             raise RuntimeError("of the user's own")
 
     with (
@@ -193,7 +216,9 @@ def test_two_runs_in_one_folder(tmp_path):
 
     found = []
     first = threading.Thread(
-        target=lambda: found.append(lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=wait)[0])
+        target=lambda: found.append(
+            lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=wait)[0]
+        )
     )
     first.start()
     assert begun.wait(120)
@@ -201,7 +226,9 @@ def test_two_runs_in_one_folder(tmp_path):
         lambda: lf.resume(tmp_path),
         lambda: lf.train(model(), **SETTINGS, folder=tmp_path, force=True),
     ):
-        with pytest.raises(lf.LyapflowError, match=f"is in use by process {os.getpid()} on host .+; wait for it"):
+        with pytest.raises(
+            lf.LyapflowError, match=f"is in use by process {os.getpid()} on host .+; wait for it"
+        ):
             again()
     assert len(lf.RunFolder(tmp_path).history().training) == 0  # reading is free
     go_on.set()
@@ -220,7 +247,9 @@ with lf.RunFolder(sys.argv[1]).alone():
 
 def test_the_lock_of_a_dead_process_is_none(tmp_path):
     lf.train(model(), **SETTINGS, folder=tmp_path)
-    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(lf.LyapflowError, match=f"is in use by process {holder.pid}"):
             lf.resume(tmp_path)
@@ -242,11 +271,17 @@ def test_a_lock_that_is_held_may_hold_anything(tmp_path):
 
 def test_a_lock_names_the_host_of_whoever_has_it(tmp_path, monkeypatch):
     run = lf.RunFolder(tmp_path)
-    for name, written in (("node-7.cluster", "node-7.cluster"), ("Ada's \x1b[2J", "Ada-s---2J"), ("", "unknown")):
+    for name, written in (
+        ("node-7.cluster", "node-7.cluster"),
+        ("Ada's \x1b[2J", "Ada-s---2J"),
+        ("", "unknown"),
+    ):
         monkeypatch.setattr("socket.gethostname", lambda name=name: name)
         with run.alone(), monkeypatch.context() as here:
             here.setattr("socket.gethostname", lambda: "another")
-            with pytest.raises(lf.LyapflowError, match=f"by process {os.getpid()} on host {written}; wait for it"):
+            with pytest.raises(
+                lf.LyapflowError, match=f"by process {os.getpid()} on host {written}; wait for it"
+            ):
                 lf.train(model(), **SETTINGS, folder=tmp_path, force=True)
 
 
@@ -256,7 +291,9 @@ def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch):
 
     expected = lf.digest(lf.train(model(), **SETTINGS)[0])
     monkeypatch.setattr("filelock.lock_descriptor", none_here)
-    with pytest.warns(lf.LyapflowWarning, match=r"cannot be locked \(No locks available\), so that nothing"):
+    with pytest.warns(
+        lf.LyapflowWarning, match=r"cannot be locked \(No locks available\), so that nothing"
+    ):
         trained, _ = lf.train(model(), **SETTINGS, folder=tmp_path)
     assert lf.digest(trained) == expected
 
@@ -306,7 +343,10 @@ def test_a_task_of_a_users_own(tmp_path):
     settings = SETTINGS | {"task": Own(2)}
     expected = lf.digest(lf.train(model(), **settings)[0])
     lf.train(model(), **settings, folder=tmp_path, callbacks=lambda record: True)
-    with pytest.raises(lf.LyapflowError, match=r"must be one of lyapflow\.tasks, got 'tests\.test_resume\.Own'; give"):
+    with pytest.raises(
+        lf.LyapflowError,
+        match=r"must be one of lyapflow\.tasks, got 'tests\.test_resume\.Own'; give",
+    ):
         lf.resume(tmp_path)
     with pytest.raises(lf.LyapflowError, match=r"the run's task is .*Own.*, got .*DelayedCopy"):
         lf.resume(tmp_path, task=lf.tasks.DelayedCopy(2))
@@ -317,9 +357,14 @@ def test_other_versions_are_told(tmp_path):
     lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=lambda record: True)
     path = tmp_path / "settings.json"
     path.write_text(path.read_text().replace(f'"numpy": "{np.__version__}"', '"numpy": "1.0"'))
-    with pytest.warns(RuntimeWarning, match=f"bits of this run may differ from here on: numpy 1.0 -> {np.__version__}"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=f"bits of this run may differ from here on: numpy 1.0 -> {np.__version__}",
+    ):
         lf.resume(tmp_path)
-    path.write_text(path.read_text().replace('"numpy": "1.0"', '"numpy": "\\u001b[31m\\n' + "9" * 5000 + '"'))
+    path.write_text(
+        path.read_text().replace('"numpy": "1.0"', '"numpy": "\\u001b[31m\\n' + "9" * 5000 + '"')
+    )
     with pytest.warns(RuntimeWarning) as told:
         lf.resume(tmp_path)
     assert str(told[0].message).isprintable()

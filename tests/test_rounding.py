@@ -17,7 +17,11 @@ from tests.exact_systems import DelayedHenonMap, autonomous
 def delay_line_behind_a_network(rng, taps, steps=120):
     core, n = 3, 3 + taps
     W, V = np.zeros((n, n)), np.zeros((n, 1))
-    W[:core, :core], W[core:, core - 1 : -1], V[:core] = rng.standard_normal((core, core)), np.eye(taps), 1.0
+    W[:core, :core], W[core:, core - 1 : -1], V[:core] = (
+        rng.standard_normal((core, core)),
+        np.eye(taps),
+        1.0,
+    )
     x, h0 = rng.standard_normal((steps, 1)), 0.5 * rng.standard_normal(n)
     return lf.TanhRNN(W, V, np.zeros(n)), x, h0
 
@@ -35,12 +39,16 @@ def test_delay_lines_that_rounding_errors_outgrow():
             with pytest.warns(lf.LyapflowWarning, match="ask for k <= 1"):
                 spectrum(n, q_transient=q_transient)
     assert lf.lyapunov_spectrum(
-        DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.zeros(100)), autonomous(2100), 1, transient=100
+        DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.zeros(100)),
+        autonomous(2100),
+        1,
+        transient=100,
     ).exponents[0] == pytest.approx(0.42, abs=0.02)
 
 
 def test_a_state_that_has_not_settled_is_no_delay_line():
-    rng = np.random.default_rng(2)  # the block of this network loses 40 nats while the state grows from nearly zero
+    # the block of this network loses 40 nats while the state grows from nearly zero
+    rng = np.random.default_rng(2)
     cell = lf.TanhRNN.random(100, 0, rng=rng, g=2.0)
     h0 = 0.1 * rng.standard_normal(100)
     with warnings.catch_warnings(record=True) as said:
@@ -60,12 +68,16 @@ def test_rounding_errors_are_measured():
     """In delay lines of a few lengths, against 300 bits: what is harmed, and by how much at most, is found."""
     unharmed = 0
     for seed in range(12):
-        cell, x, h0 = delay_line_behind_a_network(np.random.default_rng(seed), (4, 6, 38)[seed % 3], steps=80)
+        cell, x, h0 = delay_line_behind_a_network(
+            np.random.default_rng(seed), (4, 6, 38)[seed % 3], steps=80
+        )
         given = problem((step, tangent), cell, x, 3, None, h0, None, 1, 0, 0)
         errors = measured_errors(given)
         a = arithmetic(None)
         with a.precision(300):
-            mp = exponents(a, lf.TanhRNN(*(exact(a, array) for array in cell)), x, h0, given.block.T)
+            mp = exponents(
+                a, lf.TanhRNN(*(exact(a, array) for array in cell)), x, h0, given.block.T
+            )
             mp = np.array([a.to_float(value) for value in mp])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -38,9 +38,12 @@ def test_bad_weight_files(tmp_path):
         content[:-8]: "cannot read",
         pickle.dumps({"W": 1}): "cannot read",
         safetensors.numpy.save({"W": np.eye(2)}): "holds no weights of lyapflow",
-        safetensors.numpy.save({"W": np.eye(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}): "lacks the array 'V'",
         safetensors.numpy.save(
-            {"W": np.eye(2), "V": np.ones((3, 1)), "b": np.ones(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}
+            {"W": np.eye(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}
+        ): "lacks the array 'V'",
+        safetensors.numpy.save(
+            {"W": np.eye(2), "V": np.ones((3, 1)), "b": np.ones(2)},
+            {"lyapflow": "cell", "cell": "TanhRNN"},
         ): "V must have shape",
         safetensors.numpy.save(
             {"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2), "z": np.ones(1)},
@@ -58,7 +61,8 @@ def test_bad_weight_files(tmp_path):
             {}, {"lyapflow": "cell", "cell": "TanhRNN", "members": "0"}
         ): "must hold arrays of '0' members",
         safetensors.numpy.save(
-            {"W": np.eye(2) * np.nan, "V": np.ones((2, 1)), "b": np.ones(2)}, {"lyapflow": "cell", "cell": "TanhRNN"}
+            {"W": np.eye(2) * np.nan, "V": np.ones((2, 1)), "b": np.ones(2)},
+            {"lyapflow": "cell", "cell": "TanhRNN"},
         ): "must be finite",
     }
     for data, message in cases.items():
@@ -67,7 +71,9 @@ def test_bad_weight_files(tmp_path):
             lf.load(path)
     with pytest.raises(lf.LyapflowError, match="cannot read"):
         lf.load(tmp_path / "absent")
-    with pytest.raises(lf.LyapflowError, match=r"it is a folder; a run's weights are its file model.safetensors"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"it is a folder; a run's weights are its file model.safetensors"
+    ):
         lf.load(tmp_path)
     for nonsense in (None, 5, "a\0b"):
         with pytest.raises(lf.LyapflowError, match="cannot read"):
@@ -88,8 +94,12 @@ def test_saving_what_cannot_be_saved(tmp_path):
 def test_weights_of_another_format(tmp_path):
     path = tmp_path / "w.safetensors"
     metadata = {"lyapflow": "cell", "cell": "TanhRNN", "format": "2"}
-    path.write_bytes(safetensors.numpy.save({"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2)}, metadata))
-    with pytest.raises(lf.LyapflowError, match="has format '2', this lyapflow reads 1; read it with a newer one"):
+    path.write_bytes(
+        safetensors.numpy.save({"W": np.eye(2), "V": np.ones((2, 1)), "b": np.ones(2)}, metadata)
+    )
+    with pytest.raises(
+        lf.LyapflowError, match="has format '2', this lyapflow reads 1; read it with a newer one"
+    ):
         lf.load(path)
 
 
@@ -104,9 +114,23 @@ def test_a_digest_is_that_of_the_bits():
 
 def test_a_run_folder_has_all_of_a_run(tmp_path):
     trained, history = lf.train(
-        model(), TASK, epochs=3, seed=0, T=20, flossing=small(target=np.arange(5.0)), measure_every=2, folder=tmp_path
+        model(),
+        TASK,
+        epochs=3,
+        seed=0,
+        T=20,
+        flossing=small(target=np.arange(5.0)),
+        measure_every=2,
+        folder=tmp_path,
     )
-    made = ["checkpoint.safetensors", "history.npz", "lock", "model.safetensors", "settings.json", "start.safetensors"]
+    made = [
+        "checkpoint.safetensors",
+        "history.npz",
+        "lock",
+        "model.safetensors",
+        "settings.json",
+        "start.safetensors",
+    ]
     assert sorted(os.listdir(tmp_path)) == made
     folder = lf.RunFolder(tmp_path)
     settings = folder.settings()
@@ -115,11 +139,21 @@ def test_a_run_folder_has_all_of_a_run(tmp_path):
     assert settings["versions"]["numpy"] == np.__version__
     assert any("openblas" in value for value in settings["versions"].values())
     training = folder.training()
-    assert (training.task, training.epochs, training.T, training.flossing.at) == (TASK, 3, 20, (0, 2))
+    assert (training.task, training.epochs, training.T, training.flossing.at) == (
+        TASK,
+        3,
+        20,
+        (0, 2),
+    )
     assert lf.digest(folder.start()) == lf.digest(model())
-    assert lf.digest(folder.model()) == lf.digest(lf.load(tmp_path / "model.safetensors")) == lf.digest(trained)
+    assert (
+        lf.digest(folder.model())
+        == lf.digest(lf.load(tmp_path / "model.safetensors"))
+        == lf.digest(trained)
+    )
     same_history(folder.history(), history)
-    again, _ = lf.train(folder.start(), **vars(training))  # settings and start are enough to repeat it
+    # settings and start are enough to repeat it
+    again, _ = lf.train(folder.start(), **vars(training))
     assert lf.digest(again) == lf.digest(trained)
     with np.load(tmp_path / "history.npz", allow_pickle=False) as columns:
         np.testing.assert_array_equal(columns["training.loss"], history.training["loss"])
@@ -158,7 +192,9 @@ def test_a_lock_that_is_another_file_by_a_second_name(tmp_path, text):
     precious.write_text(text)
     run.mkdir()
     os.link(precious, run / "lock")
-    with pytest.raises(lf.LyapflowError, match=r"its lock is a link to another file|must be new or empty"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"its lock is a link to another file|must be new or empty"
+    ):
         lf.train(model(), TASK, epochs=1, seed=0, T=20, folder=run)
     assert precious.read_text() == text
 

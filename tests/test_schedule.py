@@ -11,7 +11,13 @@ from lyapflow.lyapunov.schedule import schedule
 lengths = st.integers(0, 12)
 
 
-@given(st.integers(1, 5), lengths, lengths, st.integers(1, 30), st.lists(st.integers(0, 60), max_size=4))
+@given(
+    st.integers(1, 5),
+    lengths,
+    lengths,
+    st.integers(1, 30),
+    st.lists(st.integers(0, 60), max_size=4),
+)
 def test_pieces_of_a_schedule_make_the_whole(t_ons, transient, q_transient, counted, marks):
     plan = schedule(transient + q_transient + counted, t_ons, transient, q_transient)
     assert plan.n_qr == np.count_nonzero(plan.factor_after >= 0)

@@ -72,7 +72,9 @@ def test_the_sum_of_all_exponents_is_the_mean_log_determinant(cell_class, dtype,
     x, h0 = (a.astype(dtype) for a in drive(cell, rng, 12))
     states = np.vstack([h0, lf.trajectory(cell, x, h0)])[:-1]
     exact = map_arrays(lambda a: a.astype(float), cell)
-    jacobians = [lf.jacobian(exact, h, driven) for h, driven in zip(states.astype(float), x.astype(float))]
+    jacobians = [
+        lf.jacobian(exact, h, driven) for h, driven in zip(states.astype(float), x.astype(float))
+    ]
     singular_values = np.linalg.svd(jacobians, compute_uv=False)
     exponents = lf.lyapunov_spectrum(cell, x, h0=h0).exponents
     if not np.isfinite(exponents).all():  # then some step has no volume to speak of
@@ -80,7 +82,9 @@ def test_the_sum_of_all_exponents_is_the_mean_log_determinant(cell_class, dtype,
         return
     assume((singular_values[:, -1] > 1e3 * np.finfo(dtype).eps * singular_values[:, 0]).all())
     tolerance = 1e-7 if dtype is np.float64 else 0.05
-    assert exponents.sum() == pytest.approx(np.log(singular_values).sum(axis=1).mean(), abs=tolerance, rel=tolerance)
+    assert exponents.sum() == pytest.approx(
+        np.log(singular_values).sum(axis=1).mean(), abs=tolerance, rel=tolerance
+    )
 
 
 @each_dtype
@@ -100,7 +104,9 @@ def test_a_constant_jacobian_has_the_eigenvalues_moduli(cell_class, dtype):
 
 @each_dtype
 def test_an_orthogonal_linear_network_has_exponents_ln_g(dtype):
-    cell = lf.LinearRNN.random(12, 1, rng=np.random.default_rng(0), g=0.8, weights="orthogonal", dtype=dtype)
+    cell = lf.LinearRNN.random(
+        12, 1, rng=np.random.default_rng(0), g=0.8, weights="orthogonal", dtype=dtype
+    )
     x = np.random.default_rng(1).standard_normal((50, 1)).astype(dtype)
     for t_ons in (1, 7):
         exponents = lf.lyapunov_spectrum(cell, x, t_ons=t_ons).exponents
@@ -109,7 +115,8 @@ def test_an_orthogonal_linear_network_has_exponents_ln_g(dtype):
 
 @each_dtype
 def test_gates_alone(dtype):
-    # without recurrent weights a GRU's D is diag(z), and an LSTM's c moves by diag(f) and takes h along
+    # without recurrent weights a GRU's D is diag(z), and an LSTM's c moves by diag(f) and takes h
+    # along
     rng = np.random.default_rng(0)
     argument = np.linspace(1, -1, 5).astype(dtype)
     log_gate = np.log(sigma(argument.astype(float)))
@@ -150,7 +157,9 @@ def test_logistic_and_tent_map():
     assert logistic.stderr[0] < 1e-3
     tent = lf.lyapunov_spectrum(TentMap(np.array([2.0])), x, h0=h0)
     assert tent.exponents[0] == pytest.approx(np.log(2), abs=1e-11)  # rounding of a sum of 10^5
-    assert lf.lyapunov_spectrum(TentMap(np.array([1.5])), x, h0=h0).exponents[0] == pytest.approx(np.log(1.5))
+    assert lf.lyapunov_spectrum(TentMap(np.array([1.5])), x, h0=h0).exponents[0] == pytest.approx(
+        np.log(1.5)
+    )
 
 
 @pytest.mark.parametrize(("n", "bound"), [(250, 0.02), (500, 0.008), (1000, 0.004)])
@@ -158,7 +167,9 @@ def test_autonomous_network_against_mean_field_theory(n, bound):
     rng = np.random.default_rng(n)
     cell = lf.TanhRNN.random(n, 0, rng=rng, g=2.0)
     h0 = 2 * rng.standard_normal(n)
-    spectrum = lf.lyapunov_spectrum(cell, autonomous(2500), 1, h0=h0, transient=200, q_transient=100)
+    spectrum = lf.lyapunov_spectrum(
+        cell, autonomous(2500), 1, h0=h0, transient=200, q_transient=100
+    )
     assert abs(spectrum.exponents[0] - mean_field_exponent(2.0)) < bound
 
 
@@ -176,7 +187,9 @@ def test_history_ends_at_the_exponents_and_averages_the_start():
     x = np.random.default_rng(1).standard_normal((10, 1))
     spectrum = lf.lyapunov_spectrum(cell, x, 2, t_ons=3)
     np.testing.assert_array_equal(spectrum.history[-1], spectrum.exponents)
-    np.testing.assert_allclose(spectrum.history[1], lf.lyapunov_spectrum(cell, x[:6], 2, t_ons=3).exponents)
+    np.testing.assert_allclose(
+        spectrum.history[1], lf.lyapunov_spectrum(cell, x[:6], 2, t_ons=3).exponents
+    )
     assert np.isnan(lf.lyapunov_spectrum(cell, x[:3], 2).stderr).all()
 
 
@@ -195,18 +208,30 @@ def test_the_first_exponents_do_not_depend_on_k():
     rng = np.random.default_rng(0)
     cell, x = lf.TanhRNN.random(10, 1, rng=rng), rng.standard_normal((30, 1))
     all_of_them = lf.lyapunov_spectrum(cell, x).exponents
-    np.testing.assert_allclose(lf.lyapunov_spectrum(cell, x, 3).exponents, all_of_them[:3], atol=1e-12)
+    np.testing.assert_allclose(
+        lf.lyapunov_spectrum(cell, x, 3).exponents, all_of_them[:3], atol=1e-12
+    )
 
 
 def test_a_batch_of_trajectories_is_averaged():
     rng = np.random.default_rng(0)
-    cell, x, h0 = lf.TanhRNN.random(6, 1, rng=rng), rng.standard_normal((80, 5, 1)), rng.standard_normal((5, 6))
+    cell, x, h0 = (
+        lf.TanhRNN.random(6, 1, rng=rng),
+        rng.standard_normal((80, 5, 1)),
+        rng.standard_normal((5, 6)),
+    )
     together = lf.lyapunov_spectrum(cell, x, 4, h0=h0, q_transient=5)
     alone = [lf.lyapunov_spectrum(cell, x[:, b], 4, h0=h0[b], q_transient=5) for b in range(5)]
     np.testing.assert_array_equal(together.trajectories, [s.exponents for s in alone])
-    np.testing.assert_allclose(together.exponents, np.mean(together.trajectories, axis=0), rtol=1e-14)
-    np.testing.assert_allclose(together.history, np.mean([s.history for s in alone], axis=0), rtol=1e-13)
-    np.testing.assert_allclose(together.spread, np.std(together.trajectories, axis=0, ddof=1), rtol=1e-14)
+    np.testing.assert_allclose(
+        together.exponents, np.mean(together.trajectories, axis=0), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        together.history, np.mean([s.history for s in alone], axis=0), rtol=1e-13
+    )
+    np.testing.assert_allclose(
+        together.spread, np.std(together.trajectories, axis=0, ddof=1), rtol=1e-14
+    )
     assert np.isnan(alone[0].spread).all()
     assert together.steps_counted == 75
 
@@ -219,7 +244,9 @@ def test_how_often_each_way_of_qr_ran_is_told():
     np.testing.assert_array_equal(once, [50, 0, 0, 0])
     saturated = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng, g=30.0), x, 8).factorisations
     assert saturated[2] > 0 and saturated[3] > 0
-    batch = lf.lyapunov_spectrum(lf.TanhRNN.random(8, 1, rng=rng), rng.standard_normal((50, 3, 1)), 2).factorisations
+    batch = lf.lyapunov_spectrum(
+        lf.TanhRNN.random(8, 1, rng=rng), rng.standard_normal((50, 3, 1)), 2
+    ).factorisations
     assert batch.sum() == 150
 
 

@@ -17,7 +17,13 @@ def everything(cell, x=None, h0=None, **steps):
     loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 3, h0=h0, **steps)
     inputs = {"inputs": lambda epoch: x} if x is not None else steps
     flossed, _ = lf.floss(cell, **inputs, k=2, epochs=2, h0=h0)
-    found = [lf.trajectory(cell, x, h0, **steps), spectrum.exponents, spectrum.trajectories, loss, exponents]
+    found = [
+        lf.trajectory(cell, x, h0, **steps),
+        spectrum.exponents,
+        spectrum.trajectories,
+        loss,
+        exponents,
+    ]
     return [*found, gradient.W, flossed.W]
 
 
@@ -41,12 +47,22 @@ def test_steps_of_an_ensemble(start):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("function", [lf.trajectory, lf.lyapunov_spectrum, lf.flossing_value_and_grad])
+@pytest.mark.parametrize(
+    "function", [lf.trajectory, lf.lyapunov_spectrum, lf.flossing_value_and_grad]
+)
 def test_steps_that_make_no_sense(function):
     for cell, arguments, message in [
         (CELLS[0], {}, "^give either x, .* or steps, .*; got neither"),
-        (CELLS[0], {"x": np.empty((5, 0)), "steps": 5}, "^give either x, .* or steps, .*; got both"),
-        (DRIVEN, {"steps": 5}, "^steps is for cells without inputs, this one has 2; give x instead"),
+        (
+            CELLS[0],
+            {"x": np.empty((5, 0)), "steps": 5},
+            "^give either x, .* or steps, .*; got both",
+        ),
+        (
+            DRIVEN,
+            {"steps": 5},
+            "^steps is for cells without inputs, this one has 2; give x instead",
+        ),
         (DRIVEN, {}, "got neither"),
         (CELLS[0], {"steps": 0}, "^steps must be an integer at least 1, got 0"),
         (CELLS[0], {"steps": 2.0}, "^steps must be an integer"),

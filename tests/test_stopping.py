@@ -16,7 +16,12 @@ def trained(*accuracies):
 
 def test_the_mean_of_the_last_epochs_must_reach_the_goal():
     rule = AccuracyReached(0.75, window=2)
-    assert [rule(record) for record in trained(1.0, 0.25, 0.75, 0.75)] == [False, False, False, True]
+    assert [rule(record) for record in trained(1.0, 0.25, 0.75, 0.75)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert rule.reason == "accuracy 0.75"
 
 
@@ -55,7 +60,12 @@ def test_a_task_without_accuracy_reaches_nothing():
 def test_all_members_of_an_ensemble_must_reach_the_goal_but_those_left_behind():
     rule = AccuracyReached(0.75, window=1)
     pairs = [[1.0, 0.5], [np.nan, 0.5], [np.nan, np.nan], [1.0, 0.75]]
-    assert [rule(record) for record in trained(*map(np.array, pairs))] == [False, False, False, True]
+    assert [rule(record) for record in trained(*map(np.array, pairs))] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert AccuracyReached(0.75, window=1)(trained(np.array([np.nan, 1.0]))[0])
 
 

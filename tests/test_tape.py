@@ -17,14 +17,18 @@ def test_chunks_and_segments_do_not_matter(monkeypatch, rows, steps):
     x, y = rng.standard_normal((40, 2, 2)), rng.random((40, 2, 1))
 
     def results():
-        flossing = lf.flossing_value_and_grad(model.cell, x, 3, t_ons=2, transient=5, q_transient=6)[1]
+        flossing = lf.flossing_value_and_grad(
+            model.cell, x, 3, t_ons=2, transient=5, q_transient=6
+        )[1]
         task = lf.bptt_value_and_grad(model, x, y)[1]
         return [*arrays(flossing), *arrays(task)]
 
     expected = results()
     monkeypatch.setattr("lyapflow.lyapunov.segments.ROWS_PER_CHUNK", rows)
     for file in ("segments", "sweep", "pullback"):
-        monkeypatch.setattr(f"lyapflow.lyapunov.{file}.steps_per_segment", lambda size, vectors: steps)
+        monkeypatch.setattr(
+            f"lyapflow.lyapunov.{file}.steps_per_segment", lambda size, vectors: steps
+        )
     for a, b in zip(results(), expected):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
@@ -32,17 +36,25 @@ def test_chunks_and_segments_do_not_matter(monkeypatch, rows, steps):
 @pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.LSTM])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("t_ons", "transient", "q_transient"), [(1, 0, 0), (3, 7, 8), (1, 90, 0)])
-def test_checkpoints_give_the_same_bits(monkeypatch, cell_class, dtype, t_ons, transient, q_transient):
+def test_checkpoints_give_the_same_bits(
+    monkeypatch, cell_class, dtype, t_ons, transient, q_transient
+):
     monkeypatch.setattr("lyapflow.lyapunov.segments.ROWS_PER_CHUNK", 12)
     rng = np.random.default_rng(0)
-    cell, x = cell_class.random(6, 1, rng=rng, dtype=dtype), rng.standard_normal((101, 2, 1)).astype(dtype)
+    cell, x = (
+        cell_class.random(6, 1, rng=rng, dtype=dtype),
+        rng.standard_normal((101, 2, 1)).astype(dtype),
+    )
     options = {"t_ons": t_ons, "transient": transient, "q_transient": q_transient}
     whole = lf.flossing_value_and_grad(cell, x, 3, **options)
     pieces = set()
     for memory in (0, 5e3, 2e4, 5e4):
         monkeypatch.setattr(
             "lyapflow.lyapunov.tape.new_tape",
-            lambda given, full: (pieces.add(given.plan.steps if full else 0), new_tape(given, full=full))[1],
+            lambda given, full: (
+                pieces.add(given.plan.steps if full else 0),
+                new_tape(given, full=full),
+            )[1],
         )
         loss, gradient, exponents = lf.flossing_value_and_grad(cell, x, 3, memory=memory, **options)
         assert loss == whole[0]

@@ -24,7 +24,9 @@ def test_targets_step_by_step(task, dtype):
             expected = {
                 lf.tasks.DelayedCopy: lambda t, b: x[t - 6, b, 0],
                 lf.tasks.TemporalXOR: lambda t, b: abs(x[t - 3, b, 0] - x[t - 6, b, 0]),
-                lf.tasks.BinaryTemporalXOR: lambda t, b: float(bits[t - 3, b, 0] != bits[t - 6, b, 0]),
+                lf.tasks.BinaryTemporalXOR: lambda t, b: float(
+                    bits[t - 3, b, 0] != bits[t - 6, b, 0]
+                ),
                 lf.tasks.SpatialXOR: lambda t, b: float(bits[t - 6, b].sum() % 2),
             }[type(task)](t, b)
             assert y[t, b, 0] == pytest.approx(expected, abs=1e-7)
@@ -37,7 +39,8 @@ def test_values_of_the_inputs():
     uniform = lf.tasks.DelayedCopy(2).inputs(rng, 999, 9)
     assert 0 <= uniform.min() < 0.01
     assert 0.99 < uniform.max() < 1
-    assert lf.tasks.DelayedCopy(100).inputs(rng, 5, 1).shape == (5, 1, 1)  # flossing takes inputs shorter than a delay
+    # flossing takes inputs shorter than a delay
+    assert lf.tasks.DelayedCopy(100).inputs(rng, 5, 1).shape == (5, 1, 1)
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -56,7 +59,9 @@ def test_bad_delays():
     for rng in (0, None, np.random.RandomState(0)):
         with pytest.raises(lf.LyapflowError, match="rng must be a"):
             lf.tasks.DelayedCopy(6).sample(rng, 10, 1)
-    with pytest.raises(lf.LyapflowError, match="T must be longer than the delay, got T=6 with a delay of 6"):
+    with pytest.raises(
+        lf.LyapflowError, match="T must be longer than the delay, got T=6 with a delay of 6"
+    ):
         lf.tasks.DelayedCopy(6).sample(np.random.default_rng(0), 6, 1)
 
 

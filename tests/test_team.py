@@ -133,7 +133,13 @@ def test_two_callers_at_a_time(four):
 def test_products_have_the_same_bits_with_helpers(dtype, four):
     rng = np.random.default_rng(0)
     large = BLAS_WORK // (200 * 300 * np.dtype(dtype).itemsize) + 1
-    for m, n, inner in ((70, 90, 80), (24, 400, 130), (3, 500, 400), (200, 300, large), (400, 2, 700)):
+    for m, n, inner in (
+        (70, 90, 80),
+        (24, 400, 130),
+        (3, 500, 400),
+        (200, 300, large),
+        (400, 2, 700),
+    ):
         for transpose_a in (False, True):
             A = rng.standard_normal((inner, m) if transpose_a else (m, inner)).astype(dtype)
             for transpose_b in (False, True):
@@ -144,7 +150,10 @@ def test_products_have_the_same_bits_with_helpers(dtype, four):
                     call_three()
                     gemm(A, transpose_a, B, transpose_b, together, 20)
                 np.testing.assert_array_equal(together, alone)
-    A, alone, together = rng.standard_normal((150, 60)).astype(dtype), *np.zeros((2, 150, 150), dtype)
+    A, alone, together = (
+        rng.standard_normal((150, 60)).astype(dtype),
+        *np.zeros((2, 150, 150), dtype),
+    )
     triangle(A, alone)
     call_three()
     triangle(A, together)
@@ -214,9 +223,13 @@ if child == 0:
     os._exit(jit(lambda x: x + 1)(6))  # takes Numba's lock
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    environment = os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_CACHE_DIR": str(tmp_path)}  # all is compiled anew
+    # all is compiled anew
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2", "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", script]
-    assert subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100).stdout == "7\n"
+    assert (
+        subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100).stdout
+        == "7\n"
+    )
 
 
 def test_helpers_do_not_hold_up_the_end_of_a_process_nor_does_that_end_a_sweep():
@@ -236,7 +249,12 @@ time.sleep(0.2)
 print("main ends")
 """
     environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    for daemon, steps, output in ((False, 100, "done\nmain ends\ndone\n"), (True, 10**6, "done\nmain ends\n")):
+    for daemon, steps, output in (
+        (False, 100, "done\nmain ends\ndone\n"),
+        (True, 10**6, "done\nmain ends\n"),
+    ):
         command = [sys.executable, "-c", script.format(steps=steps, daemon=daemon)]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True)
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=100, check=True
+        )
         assert sorted(ended.stdout.split("\n")) == sorted(output.split("\n"))

@@ -142,7 +142,9 @@ def leaky_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, st
 
 
 @implement(accumulate, Leaky)
-def leaky_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+def leaky_accumulate(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+):
     fault, n = len(cell.fault), cell.b.size
     for c in range(len(h)):
         for r in range(h.shape[1]):
@@ -174,7 +176,9 @@ def leaky_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, t
 def leaky(fault=0, n=4, dtype=np.float64):
     rng = np.random.default_rng(5)
     W, V, b = rng.standard_normal((n, n)), rng.standard_normal((n, 2)), rng.standard_normal(n)
-    return Leaky(*(a.astype(dtype) for a in (W, V, b, rng.uniform(0.2, 0.9, n), np.empty((fault, 0)))))
+    return Leaky(
+        *(a.astype(dtype) for a in (W, V, b, rng.uniform(0.2, 0.9, n), np.empty((fault, 0))))
+    )
 
 
 def test_a_sound_cell_passes():
@@ -280,7 +284,9 @@ def test_kernels_that_a_class_lacks_are_skipped():
     report = check_cell(LogisticMap(np.array([4.0])))
     assert report.skipped == ("jacobian", "step_pullback", "tangent_pullback", "accumulate")
     assert {name.partition(":")[0] for name in report.checks} == {"step", "tangent"}
-    with pytest.raises(CellError, match=r"tangent: .*∂h_next\[0\]/∂h\[0\] at state 0: expected 0, got"):
+    with pytest.raises(
+        CellError, match=r"tangent: .*∂h_next\[0\]/∂h\[0\] at state 0: expected 0, got"
+    ):
         check_cell(MatrixProduct(np.ones(2)))  # whose step is none of its state
 
 
@@ -292,7 +298,9 @@ def test_states_and_inputs_are_those_given():
     check_cell(leaky(), h=np.ones((2, 4)), x=np.ones((2, 2)))
     with pytest.raises(lf.LyapflowError, match=r"h must have shape \(2,\), got \(3,\)"):
         check_cell(cell, h=np.ones(3))
-    with pytest.raises(lf.LyapflowError, match=r"h and x must have as many rows, got h with 2 beside 3"):
+    with pytest.raises(
+        lf.LyapflowError, match=r"h and x must have as many rows, got h with 2 beside 3"
+    ):
         check_cell(leaky(), h=np.ones((2, 4)), x=np.ones((3, 2)))
     with pytest.raises(lf.LyapflowError, match="a cell must be one of lyapflow's"):
         check_cell(3)
@@ -329,11 +337,15 @@ def test_states_beyond_the_domain_and_wrong_sizes():
     assert max(check_cell(Root(np.ones(1)), h=np.array([[0.5], [0.001]])).checks.values()) < 1e-9
     with pytest.raises(CellError, match=r"step: h_next\[0, 0\] is not written, or not finite"):
         check_cell(Root(np.ones(1)), h=np.array([-1.0]))
-    with pytest.raises(CellError, match=r"step: is not finite around the state \[0.0\]; give other h and x"):
+    with pytest.raises(
+        CellError, match=r"step: is not finite around the state \[0.0\]; give other h and x"
+    ):
         check_cell(Root(np.ones(1)), h=np.array([0.0]))
     with pytest.raises(CellError, match=r"sizes: .*no more units than the state"):
         check_cell(Root(np.ones(2)))
-    with pytest.raises(CellError, match="sizes: shapes must have the fields of the class, got  in place of units"):
+    with pytest.raises(
+        CellError, match="sizes: shapes must have the fields of the class, got  in place of units"
+    ):
         check_cell(Root(np.zeros(1)))
 
 
@@ -351,29 +363,51 @@ except lyapflow.LyapflowError as error:
 """
 
 
-@pytest.mark.parametrize(("code", "said"), [(LOADED, "set()"), (WITHOUT, "pip install 'lyapflow[test]'")])
+@pytest.mark.parametrize(
+    ("code", "said"), [(LOADED, "set()"), (WITHOUT, "pip install 'lyapflow[test]'")]
+)
 def test_the_package_takes_no_more_than_it_needs(code, said):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert said in done.stdout
 
 
 def with_its_arrays(cell):
-    arrays = (testing.inputs(cell, 5), testing.inputs(cell, 5, 2), testing.states(cell), testing.states(cell, 4))
+    arrays = (
+        testing.inputs(cell, 5),
+        testing.inputs(cell, 5, 2),
+        testing.states(cell),
+        testing.states(cell, 4),
+    )
     return strategies.tuples(strategies.just(cell), *arrays)
 
 
 @settings(max_examples=20)
-@given(testing.cells(lf.LSTM, dtype=np.float32, units=3, inputs=1, gains=[2.0]).flatmap(with_its_arrays))
+@given(
+    testing.cells(lf.LSTM, dtype=np.float32, units=3, inputs=1, gains=[2.0]).flatmap(
+        with_its_arrays
+    )
+)
 def test_strategies(drawn):
     cell, x, batch, h, several = drawn
     n, m = cell.b.shape[1], cell.V.shape[2]
     assert 1 <= n <= 3 and 0 <= m <= 1
-    assert x.shape == (5, m) and batch.shape == (5, 2, m) and h.shape == (2 * n,) and several.shape == (4, 2 * n)
+    assert (
+        x.shape == (5, m)
+        and batch.shape == (5, 2, m)
+        and h.shape == (2 * n,)
+        and several.shape == (4, 2 * n)
+    )
     assert all(a.dtype == np.float32 and (a != 0).all() for a in (*cell, *drawn[1:]))
     assert lf.trajectory(cell, batch, several[:2]).shape == (5, 2, 2 * n)
 
 
-@given(testing.cells(HenonMap, make=lambda n, m, rng, g: HenonMap(rng.uniform(1, 1.4, 1), np.array([g])), gains=[0.3]))
+@given(
+    testing.cells(
+        HenonMap,
+        make=lambda n, m, rng, g: HenonMap(rng.uniform(1, 1.4, 1), np.array([g])),
+        gains=[0.3],
+    )
+)
 def test_strategies_of_outside_cells(cell):
     assert 1 <= cell.a[0] <= 1.4 and cell.b[0] == 0.3
 

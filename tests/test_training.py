@@ -19,11 +19,15 @@ TASK = lf.tasks.BinaryTemporalXOR(2)
 
 def model(n=8, seed=0, g=1.0, dtype=np.float64, task=TASK):
     rng = np.random.default_rng(seed)
-    return lf.Model.random(lf.TanhRNN.random(n, task.n_inputs, rng=rng, g=g, dtype=dtype), task.n_outputs, rng=rng)
+    return lf.Model.random(
+        lf.TanhRNN.random(n, task.n_inputs, rng=rng, g=g, dtype=dtype), task.n_outputs, rng=rng
+    )
 
 
 def small(**changes):
-    return lf.Flossing(**({"k": 5, "epochs": 3, "steps": 12, "q_transient": 4, "at": (0, 2)} | changes))
+    return lf.Flossing(
+        **({"k": 5, "epochs": 3, "steps": 12, "q_transient": 4, "at": (0, 2)} | changes)
+    )
 
 
 def test_floss_drives_exponents_to_their_target():
@@ -40,7 +44,10 @@ def test_floss_drives_exponents_to_their_target():
             target=target,
             q_transient=10,
         )
-        before, after = (lf.lyapunov_spectrum(c, test_input, 4, q_transient=50).exponents for c in (cell, flossed))
+        before, after = (
+            lf.lyapunov_spectrum(c, test_input, 4, q_transient=50).exponents
+            for c in (cell, flossed)
+        )
         assert np.abs(after - target).max() < 0.1 < np.abs(before - target).max()
         assert len(history) == 200
         assert isinstance(history[0], FlossingRecord)
@@ -75,7 +82,8 @@ def test_fresh_input_every_epoch():
         draws.append(drawn)
     for first, second in zip(*draws):
         np.testing.assert_array_equal(first[1], second[1])
-    for length, count in ((40, 5), (30, 6)):  # four epochs and the test data; two episodes of three epochs
+    # four epochs and the test data; two episodes of three epochs
+    for length, count in ((40, 5), (30, 6)):
         assert len({drawn.tobytes() for T, drawn in draws[0] if T == length}) == count
 
 
@@ -107,7 +115,9 @@ def test_a_task_is_learnt_and_every_array_moves():
 
 
 def test_what_the_history_records():
-    _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, batch=3, flossing=small(), measure_every=2)
+    _, history = lf.train(
+        model(), TASK, epochs=5, seed=0, T=20, batch=3, flossing=small(), measure_every=2
+    )
     np.testing.assert_array_equal(history.training["epoch"], range(5))
     np.testing.assert_array_equal(history.flossing["training_epoch"], [0, 0, 0, 2, 2, 2])
     np.testing.assert_array_equal(history.flossing["epoch"], [0, 1, 2, 0, 1, 2])
@@ -129,7 +139,11 @@ def test_records_are_those_of_the_public_functions(task):
         return lf.trajectory(network.cell, x, network.h0)[first:] @ network.W_out.T + network.b_out
 
     def accuracy(network, x, y, first):
-        return np.mean((outputs(network, x, first) > 0) == (y[first:] == 1)) if task is TASK else np.nan
+        return (
+            np.mean((outputs(network, x, first) > 0) == (y[first:] == 1))
+            if task is TASK
+            else np.nan
+        )
 
     x, y, first = task.sample(stream(3, "data", 0), 20, 5)
     loss, gradient = lf.bptt_value_and_grad(start, x, y, first=first, loss=task.loss)
@@ -143,8 +157,12 @@ def test_records_are_those_of_the_public_functions(task):
         loss, gradient = lf.bptt_value_and_grad(network, x, y, first=first, loss=task.loss)
         assert record.loss == loss
         np.testing.assert_equal(record.accuracy, accuracy(network, x, y, first))
-        np.testing.assert_allclose(record.singular_values, np.linalg.svd(gradient.cell.W)[1], atol=1e-15)
-        exponents = lf.lyapunov_spectrum(network.cell, x[:, 0], h0=network.h0, q_transient=5).exponents
+        np.testing.assert_allclose(
+            record.singular_values, np.linalg.svd(gradient.cell.W)[1], atol=1e-15
+        )
+        exponents = lf.lyapunov_spectrum(
+            network.cell, x[:, 0], h0=network.h0, q_transient=5
+        ).exponents
         np.testing.assert_array_equal(record.exponents, exponents)
 
 
@@ -153,7 +171,9 @@ def test_a_tiny_gradient_has_a_norm_in_float32():
     norms = []
     for dtype in (np.float64, np.float32):
         start = model(n=20, g=0.3, dtype=dtype, task=task)
-        norms.append(lf.train(start, task, epochs=1, seed=0, T=60)[1].training["h0_gradient_norm"][0])
+        norms.append(
+            lf.train(start, task, epochs=1, seed=0, T=60)[1].training["h0_gradient_norm"][0]
+        )
     assert 0 < norms[0] < 1e-22
     assert norms[1] == pytest.approx(norms[0], rel=1e-3)
 
@@ -177,7 +197,14 @@ def test_an_episode_changes_the_cell_alone_from_fresh_moments_and_from_h0():
     start = model()._replace(h0=np.random.default_rng(5).standard_normal(8))
     seen = []
     trained, _ = lf.train(
-        start, TASK, epochs=1, seed=0, T=20, flossing=small(at=(0,)), optimizer=lf.Adam(0.0), callbacks=seen.append
+        start,
+        TASK,
+        epochs=1,
+        seed=0,
+        T=20,
+        flossing=small(at=(0,)),
+        optimizer=lf.Adam(0.0),
+        callbacks=seen.append,
     )
     for name in ("W_out", "b_out", "h0"):
         np.testing.assert_array_equal(getattr(trained, name), getattr(start, name))
@@ -190,7 +217,9 @@ def test_an_episode_is_floss_with_the_settings_of_the_schedule():
     options = {"target": np.arange(-3.0, 0.0), "t_ons": 2, "transient": 3, "q_transient": 5}
     flossing = lf.Flossing(k=3, epochs=4, steps=25, at=(0,), optimizer=adam, batch=2, **options)
     start = model()._replace(h0=np.random.default_rng(5).standard_normal(8))
-    trained, history = lf.train(start, TASK, epochs=1, seed=0, T=20, flossing=flossing, optimizer=lf.Adam(0.0))
+    trained, history = lf.train(
+        start, TASK, epochs=1, seed=0, T=20, flossing=flossing, optimizer=lf.Adam(0.0)
+    )
 
     def inputs(epoch):
         return TASK.inputs(stream(0, "flossing before 0", epoch), 25, 2)
@@ -210,25 +239,43 @@ def test_callbacks_end_a_run():
 
         return callback
 
-    _, history = lf.train(model(), TASK, epochs=50, seed=0, T=20, callbacks=stop_after("training", 3))
+    _, history = lf.train(
+        model(), TASK, epochs=50, seed=0, T=20, callbacks=stop_after("training", 3)
+    )
     assert len(history.training) == 3
     _, history = lf.train(
-        model(), TASK, epochs=50, seed=0, T=20, flossing=small(), callbacks=[stop_after("flossing", 5)]
+        model(),
+        TASK,
+        epochs=50,
+        seed=0,
+        T=20,
+        flossing=small(),
+        callbacks=[stop_after("flossing", 5)],
     )
     assert len(history.flossing) == 5
     assert len(history.training) == 2
     _, history = lf.train(
-        model(), TASK, epochs=50, seed=0, T=20, measure_every=2, callbacks=stop_after("measurement", 2)
+        model(),
+        TASK,
+        epochs=50,
+        seed=0,
+        T=20,
+        measure_every=2,
+        callbacks=stop_after("measurement", 2),
     )
     assert len(history.training) == 2
     # NumPy's True counts, other values that are true do not: a logger may return what it wrote
-    _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, callbacks=lambda record: np.array(0.7) > 0.5)
+    _, history = lf.train(
+        model(), TASK, epochs=5, seed=0, T=20, callbacks=lambda record: np.array(0.7) > 0.5
+    )
     assert len(history.training) == 1
     _, history = lf.train(model(), TASK, epochs=5, seed=0, T=20, callbacks=lambda record: 42)
     assert len(history.training) == 5
     # every callback hears every record, the last one included
     heard = []
-    lf.train(model(), TASK, epochs=50, seed=0, T=20, callbacks=[stop_after("training", 2), heard.append])
+    lf.train(
+        model(), TASK, epochs=50, seed=0, T=20, callbacks=[stop_after("training", 2), heard.append]
+    )
     assert len(heard) == 2
 
 
@@ -273,7 +320,9 @@ def test_a_run_that_diverges_keeps_its_history():
 
     start = model()
     start.cell.V[:] = 10.0
-    with pytest.raises(lf.Diverged, match=r"^epoch 3: the state stopped being finite at step 7") as caught:
+    with pytest.raises(
+        lf.Diverged, match=r"^epoch 3: the state stopped being finite at step 7"
+    ) as caught:
         lf.train(start, Sparks(), epochs=10, seed=0, T=20)
     assert (caught.value.epoch, caught.value.step) == (3, 7)
     assert len(caught.value.history.training) == 3
@@ -326,7 +375,11 @@ def test_same_seed_same_bits_whatever_the_number_of_threads():
         }
         for _ in range(2):
             done = subprocess.run(
-                [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
+                [sys.executable, "-c", RUN],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             )
             digests.add(done.stdout)
     here, _ = lf.train(model(n=40), TASK, epochs=6, seed=0, flossing=small(k=35, batch=2))
@@ -335,7 +388,9 @@ def test_same_seed_same_bits_whatever_the_number_of_threads():
 
 def test_runs_in_threads_have_the_bits_of_runs_alone():
     def run(seed):
-        return digest(lf.train(model(n=20, seed=seed), TASK, epochs=10, seed=seed, T=50, flossing=small())[0])
+        return digest(
+            lf.train(model(n=20, seed=seed), TASK, epochs=10, seed=seed, T=50, flossing=small())[0]
+        )
 
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(run, range(4)))
@@ -360,7 +415,9 @@ def test_flossing_descends_the_average_that_was_asked_for():
     optimizer = lf.Adam(0.01)
     for average in ("exponents", "loss"):
         loss, gradient, _ = lf.flossing_value_and_grad(cell, x, 2, average=average)
-        flossed, history = lf.floss(cell, lambda epoch: x, k=2, epochs=1, optimizer=optimizer, average=average)
+        flossed, history = lf.floss(
+            cell, lambda epoch: x, k=2, epochs=1, optimizer=optimizer, average=average
+        )
         expected, _ = optimizer.update(optimizer.init(cell), cell, gradient)
         assert history[0].loss == loss
         for a, b in zip(flossed, expected):

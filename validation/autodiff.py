@@ -2,12 +2,12 @@
 
     python -m pip install ".[validation]" && python -m validation.autodiff
 
-Exponents, flossing gradients and task gradients against JAX's automatic differentiation of the plain equations, and
-steps of LSTM and GRU against PyTorch's with copied weights. Prints the worst error per cell and quantity, relative to
-its largest entry, over sizes, t_ons, transients, targets and losses. Exit code 1 if one exceeds 1e-9. Six minutes, most
-of them JAX's compiler. Half of the exponents of n at most: an interval of t_ons steps with all of them has a condition
-number that costs both sides digits.
-"""
+Exponents, flossing gradients and task gradients against JAX's automatic differentiation of the
+plain equations, and steps of LSTM and GRU against PyTorch's with copied weights. Prints the worst
+error per cell and quantity, relative to its largest entry, over sizes, t_ons, transients, targets
+and losses. Exit code 1 if one exceeds 1e-9. Six minutes, most of them JAX's compiler. Half of the
+exponents of n at most: an interval of t_ons steps with all of them has a condition number that
+costs both sides digits."""
 
 import functools
 import sys
@@ -65,7 +65,10 @@ def task_loss(model, x, y, first, loss):
 
 def difference(ours, theirs) -> float:
     """The largest error of any array, relative to the largest entry of all."""
-    ours, theirs = ([np.asarray(a) for a in (arrays(t) if isinstance(t, tuple) else [t])] for t in (ours, theirs))
+    ours, theirs = (
+        [np.asarray(a) for a in (arrays(t) if isinstance(t, tuple) else [t])]
+        for t in (ours, theirs)
+    )
     scale = max(np.abs(a).max() for a in theirs if a.size)
     return max(np.abs(a - b).max() for a, b in zip(ours, theirs) if a.size) / scale
 
@@ -75,7 +78,11 @@ def random_cell(cell_class, n, rng):
     cell = cell_class.random(n, 2, rng=rng)
     scale = {lf.LSTM: 1.0, lf.GRU: 1.0}.get(cell_class, 0.0) / np.sqrt(n)
     cell = cell._replace(W=cell.W + scale * rng.standard_normal(cell.W.shape))
-    biases = {name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in cell._fields if name[0] == "b"}
+    biases = {
+        name: 0.5 * rng.standard_normal(getattr(cell, name).shape)
+        for name in cell._fields
+        if name[0] == "b"
+    }
     if cell_class is lf.ReluRNN:
         biases["b"] = 1 + np.abs(biases["b"])
     return cell._replace(**biases)
@@ -85,7 +92,9 @@ def errors(cell_class) -> dict[str, float]:
     """Worst error per quantity for random cells of one class."""
     worst = dict.fromkeys(("exponents", "flossing gradient", "task gradient"), 0.0)
     gradient_of_flossing = jax.jit(jax.grad(flossing_loss), static_argnums=(5, 6, 7))
-    for seed, (n, k, timing) in enumerate((n, k, timing) for n, k in ((6, 3), (12, 5)) for timing in TIMINGS):
+    for seed, (n, k, timing) in enumerate(
+        (n, k, timing) for n, k in ((6, 3), (12, 5)) for timing in TIMINGS
+    ):
         rng = np.random.default_rng(seed)
         cell = random_cell(cell_class, n, rng)
         n_state = sizes(cell).state
@@ -93,12 +102,18 @@ def errors(cell_class) -> dict[str, float]:
         q, target = lf.qr(rng.standard_normal((n_state, k)))[0], rng.standard_normal(k)
         options = dict(zip(("t_ons", "transient", "q_transient"), timing))
         try:
-            _, gradient, found = lf.flossing_value_and_grad(cell, x, k, target=target, h0=h, q0=q, **options)
+            _, gradient, found = lf.flossing_value_and_grad(
+                cell, x, k, target=target, h0=h, q0=q, **options
+            )
         except lf.Diverged as error:  # silent units
             k = error.rank
             q, target = q[:, :k], target[:k]
-            _, gradient, found = lf.flossing_value_and_grad(cell, x, k, target=target, h0=h, q0=q, **options)
-        worst["exponents"] = max(worst["exponents"], difference(found, exponents(cell, x, h, q, *timing)))
+            _, gradient, found = lf.flossing_value_and_grad(
+                cell, x, k, target=target, h0=h, q0=q, **options
+            )
+        worst["exponents"] = max(
+            worst["exponents"], difference(found, exponents(cell, x, h, q, *timing))
+        )
         theirs = gradient_of_flossing(cell, x, h, q, target, *timing)
         worst["flossing gradient"] = max(worst["flossing gradient"], difference(gradient, theirs))
 
@@ -139,13 +154,20 @@ def steps_against_torch() -> dict[str, float]:
 
 
 def main() -> int:
-    found = {cls.__name__: errors(cls) for cls in (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)}
+    found = {
+        cls.__name__: errors(cls) for cls in (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
+    }
     for name, error in steps_against_torch().items():
         found[name]["states (PyTorch)"] = error
     quantities = list(found["GRU"])
-    table = Table("cell", *quantities, title="Worst relative error against JAX and PyTorch, float64")
+    table = Table(
+        "cell", *quantities, title="Worst relative error against JAX and PyTorch, float64"
+    )
     for name, worst in found.items():
-        table.add_row(name, *(f"{worst[quantity]:.1e}" if quantity in worst else "" for quantity in quantities))
+        table.add_row(
+            name,
+            *(f"{worst[quantity]:.1e}" if quantity in worst else "" for quantity in quantities),
+        )
     Console().print(table)
     return any(error > LIMIT for worst in found.values() for error in worst.values())
 

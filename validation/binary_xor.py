@@ -2,12 +2,13 @@
 
     python -m validation.binary_xor
 
-Protocol of the paper: 80 tanh units, g = 1, batch 16, T = 300, Adam 1e-3, clipping at 0.03, flossing of 75 exponents
-over 500 epochs of 55 steps. A run ends early once five consecutive windows of 100 epochs are above 99 %, and all
-episodes are over. Writes validation/out/binary_xor.csv and .png; about an hour on two cores.
+Protocol of the paper: 80 tanh units, g = 1, batch 16, T = 300, Adam 1e-3, clipping at 0.03,
+flossing of 75 exponents over 500 epochs of 55 steps. A run ends early once five consecutive windows
+of 100 epochs are above 99 %, and all episodes are over. Writes validation/out/binary_xor.csv and
+.png; about an hour on two cores.
 
-Exit code 1 unless, over the seeds run: without flossing delays 40 and 70 stay at chance (below 60 %); preflossing
-solves delay 40 (95 %) in most seeds; five episodes solve delays 40 and 70 in all.
+Exit code 1 unless, over the seeds run: without flossing delays 40 and 70 stay at chance (below 60
+%); preflossing solves delay 40 (95 %) in most seeds; five episodes solve delays 40 and 70 in all.
 """
 
 import argparse
@@ -42,8 +43,17 @@ def run(delay: int, condition: str, seed: int, epochs: int, dtype: str) -> dict:
         if record.kind != "training":
             return False
         accuracies.append(record.accuracy)
-        last = np.array(accuracies[-5 * WINDOW :]).reshape(-1, WINDOW) if len(accuracies) % WINDOW == 0 else None
-        return last is not None and len(last) == 5 and record.epoch >= max(at, default=0) and last.mean(1).min() > 0.99
+        last = (
+            np.array(accuracies[-5 * WINDOW :]).reshape(-1, WINDOW)
+            if len(accuracies) % WINDOW == 0
+            else None
+        )
+        return (
+            last is not None
+            and len(last) == 5
+            and record.epoch >= max(at, default=0)
+            and last.mean(1).min() > 0.99
+        )
 
     start = time.monotonic()
     lf.train(
@@ -73,7 +83,9 @@ def failures(results: list[dict]) -> list[str]:
     """Claims that these results contradict."""
 
     def accuracies(delay: int, condition: str) -> np.ndarray:
-        return np.array([r["accuracy"] for r in results if (r["delay"], r["condition"]) == (delay, condition)])
+        return np.array(
+            [r["accuracy"] for r in results if (r["delay"], r["condition"]) == (delay, condition)]
+        )
 
     failed = [
         f"without flossing, delay {delay} leaves chance"
@@ -99,7 +111,10 @@ def picture(results: list[dict], path: Path) -> None:
             epochs = (np.arange(len(r["windows"])) + 1) * WINDOW
             first = r["seed"] == min(s["seed"] for s in results)
             axes.plot(
-                epochs, r["windows"], color=colours[r["condition"]], label=f"flossing: {r['condition']}" * first or None
+                epochs,
+                r["windows"],
+                color=colours[r["condition"]],
+                label=f"flossing: {r['condition']}" * first or None,
             )
         axes.set(title=f"delay {delay}", xlabel="training epoch", xscale="log")
         axes.legend(fontsize=8)
@@ -108,7 +123,9 @@ def picture(results: list[dict], path: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--delays", type=int, nargs="+", default=[20, 40, 70])
     parser.add_argument("--conditions", nargs="+", choices=list(EPISODES), default=list(EPISODES))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
@@ -142,7 +159,12 @@ def main() -> int:
     picture(results, OUT / "binary_xor.png")
     table = Table(*columns, title="Binary temporal XOR: accuracy of the last 100 epochs")
     for r in results:
-        table.add_row(*(f"{r[c]:.3f}" if c == "accuracy" else "never" if r[c] is None else str(r[c]) for c in columns))
+        table.add_row(
+            *(
+                f"{r[c]:.3f}" if c == "accuracy" else "never" if r[c] is None else str(r[c])
+                for c in columns
+            )
+        )
     Console().print(table)
     failed = failures(results)
     print("\n".join(f"FAILED: {claim}" for claim in failed) or "all claims hold")

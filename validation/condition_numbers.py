@@ -2,22 +2,25 @@
 
     python -m pip install ".[precision]" && python -m validation.condition_numbers [first seed]
 
-80 tanh units, g = 1, input of the temporal XOR task, 500 flossing epochs of 500 steps, one sequence each. All singular
-values are proved by ball arithmetic.
+80 tanh units, g = 1, input of the temporal XOR task, 500 flossing epochs of 500 steps, one sequence
+each. All singular values are proved by ball arithmetic.
 
-A, B: one network, before and after flossing 15 exponents, products of up to 500 steps. A: the condition number of the
-first 15 dimensions and of all, over time. B: that of the first m dimensions, and how many of them have at most 10^5.
-It is σ₁/σ_m of the whole product, beside (λ₁ - λ_m) t with exponents of the same 500 steps.
-C: five networks, 5, 15, 40 and 75 exponents flossed, or none, products of 100 steps, predicted from 2000 steps.
+A, B: one network, before and after flossing 15 exponents, products of up to 500 steps. A: the
+condition number of the first 15 dimensions and of all, over time. B: that of the first m
+dimensions, and how many of them have at most 10^5. It is σ₁/σ_m of the whole product, beside (λ₁ -
+λ_m) t with exponents of the same 500 steps. C: five networks, 5, 15, 40 and 75 exponents flossed,
+or none, products of 100 steps, predicted from 2000 steps.
 
 Prints tables and writes three pictures. Exit code 1 unless
 
-- log κ grows with time, between 50 and 500 steps, at λ₁ - λ_m to within 2 % and 0.005 nats per step (A: m = 15 and 80),
-- κ of 15 dimensions, flossed or not, differs by a factor that doubles at least every 50 steps, between 100 and 500,
-- flossing raises the number of dimensions with κ <= 10^5 by half at least, after 100 and after 500 steps, and it is the
-  predicted number to within two,
-- over the networks of C direct and predicted log κ of all dimensions correlate by more than 0.9, and differ by a
-  tenth in the median at most.
+- log κ grows with time, between 50 and 500 steps, at λ₁ - λ_m to within 2 % and 0.005 nats per step
+  (A: m = 15 and 80),
+- κ of 15 dimensions, flossed or not, differs by a factor that doubles at least every 50 steps,
+  between 100 and 500,
+- flossing raises the number of dimensions with κ <= 10^5 by half at least, after 100 and after 500
+  steps, and it is the predicted number to within two,
+- over the networks of C direct and predicted log κ of all dimensions correlate by more than 0.9,
+  and differ by a tenth in the median at most.
 
 Ten minutes.
 """
@@ -60,14 +63,20 @@ def inputs(seed: int, purpose: str, steps: int) -> np.ndarray:
 def network(seed: int, k: int) -> lf.TanhRNN:
     """A random network whose first k exponents have been flossed."""
     cell = lf.TanhRNN.random(N, 1, rng=np.random.default_rng(seed))
-    return lf.floss(cell, lambda epoch: inputs(seed, f"epoch {epoch}", STEPS), k=k, epochs=EPOCHS)[0] if k else cell
+    return (
+        lf.floss(cell, lambda epoch: inputs(seed, f"epoch {epoch}", STEPS), k=k, epochs=EPOCHS)[0]
+        if k
+        else cell
+    )
 
 
 def conditions(seed: int, k: int, times: list[int], steps: int) -> Conditions:
     """Of the flossed network, under an input that it has not seen, whose exponents are those of so many steps."""
     found = lf.condition_number(network(seed, k), inputs(seed, "held out", steps), steps=times)
     if found.reason or not found.proved:
-        raise SystemExit(f"network {seed}, {k} flossed: {found.reason or 'nothing is proved; install python-flint'}")
+        raise SystemExit(
+            f"network {seed}, {k} flossed: {found.reason or 'nothing is proved; install python-flint'}"
+        )
     logs = found.log_singular_values
     gaps = found.exponents[0] - found.exponents
     return Conditions(logs[:, :1] - logs, np.outer(times, gaps), found.exponents, found.bits)
@@ -90,7 +99,8 @@ def main() -> int:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     with ProcessPoolExecutor(2) as pool:
         one: dict[str, Future[Conditions]] = {
-            name: pool.submit(conditions, seed, k, TIMES, STEPS) for name, k in (("before", 0), ("after", FLOSSED))
+            name: pool.submit(conditions, seed, k, TIMES, STEPS)
+            for name, k in (("before", 0), ("after", FLOSSED))
         }
         every = {
             (k, s): pool.submit(conditions, s, k, [SHORT], LONG)
@@ -118,7 +128,9 @@ def main() -> int:
         factor = (before.direct[row, FLOSSED - 1] - after.direct[row, FLOSSED - 1]) / DECADE
         table.add_row(str(t), *values, f"10^{factor:.2f}")
     console.print(table)
-    table = Table("network", "m", "slope of log κ", "λ₁ - λ_m", title="Nats per step, from 50 steps on")
+    table = Table(
+        "network", "m", "slope of log κ", "λ₁ - λ_m", title="Nats per step, from 50 steps on"
+    )
     for name, found in (("before", before), ("after", after)):
         for m in (FLOSSED, N):
             grown, gap, agrees = slope(found, m)
@@ -130,13 +142,19 @@ def main() -> int:
     holds["κ is reduced by a growing factor"] = bool(
         factor[TIMES.index(100)] > 0 and np.all(np.diff(every_50) > np.log(2))
     )
-    table = Table("steps", "before", "after", title="B: dimensions with κ <= 10^5, direct (predicted)")
+    table = Table(
+        "steps", "before", "after", title="B: dimensions with κ <= 10^5, direct (predicted)"
+    )
     for t in (100, 500):
         row = TIMES.index(t)
-        numbers = [(usable(found.direct[row]), usable(found.predicted[row])) for found in (before, after)]
+        numbers = [
+            (usable(found.direct[row]), usable(found.predicted[row])) for found in (before, after)
+        ]
         table.add_row(str(t), *(f"{direct} ({predicted})" for direct, predicted in numbers))
         holds[f"more dimensions after {t} steps"] = numbers[1][0] >= 1.5 * numbers[0][0]
-        holds[f"as many as predicted after {t} steps"] = all(abs(direct - wanted) <= 2 for direct, wanted in numbers)
+        holds[f"as many as predicted after {t} steps"] = all(
+            abs(direct - wanted) <= 2 for direct, wanted in numbers
+        )
     console.print(table)
 
     table = Table(
@@ -144,7 +162,10 @@ def main() -> int:
         title=f"C: {NETWORKS} networks each, {SHORT} steps, all dimensions; medians",
     )  # fmt: skip
     pairs = {
-        k: np.array([(f.direct[0, -1], f.predicted[0, -1]) for (of, _), f in many.items() if of == k]) for k in SEVERAL
+        k: np.array(
+            [(f.direct[0, -1], f.predicted[0, -1]) for (of, _), f in many.items() if of == k]
+        )
+        for k in SEVERAL
     }
     for k, pair in pairs.items():
         deviation = pair[:, 0] / pair[:, 1] - 1
@@ -174,11 +195,30 @@ def main() -> int:
 def over_time(before: Conditions, after: Conditions) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, m in zip(figure.subplots(1, 2), (FLOSSED, N)):
-        for found, colour, name in ((before, BLUE, "before flossing"), (after, ORANGE, f"{FLOSSED} exponents flossed")):
-            axes.plot(TIMES, found.direct[:, m - 1] / DECADE, "o-", markersize=3, alpha=0.6, color=colour, label=name)
-            axes.plot(TIMES, found.predicted[:, m - 1] / DECADE, "--", color=colour, label="(λ₁ - λₘ) (t - τ)")
+        for found, colour, name in (
+            (before, BLUE, "before flossing"),
+            (after, ORANGE, f"{FLOSSED} exponents flossed"),
+        ):
+            axes.plot(
+                TIMES,
+                found.direct[:, m - 1] / DECADE,
+                "o-",
+                markersize=3,
+                alpha=0.6,
+                color=colour,
+                label=name,
+            )
+            axes.plot(
+                TIMES,
+                found.predicted[:, m - 1] / DECADE,
+                "--",
+                color=colour,
+                label="(λ₁ - λₘ) (t - τ)",
+            )
         axes.set(
-            xlabel="t - τ  (steps)", ylabel="log₁₀ κ", title=f"First {m} dimensions" if m < N else "All dimensions"
+            xlabel="t - τ  (steps)",
+            ylabel="log₁₀ κ",
+            title=f"First {m} dimensions" if m < N else "All dimensions",
         )
         axes.legend(fontsize=8)
     return figure
@@ -189,9 +229,19 @@ def over_dimensions(before: Conditions, after: Conditions) -> Figure:
     m = np.arange(1, N + 1)
     for axes, t in zip(figure.subplots(1, 2), (100, 500)):
         row = TIMES.index(t)
-        for found, colour, name in ((before, BLUE, "before flossing"), (after, ORANGE, f"{FLOSSED} exponents flossed")):
+        for found, colour, name in (
+            (before, BLUE, "before flossing"),
+            (after, ORANGE, f"{FLOSSED} exponents flossed"),
+        ):
             axes.plot(m, found.direct[row] / DECADE, ".", color=colour, label=name)
-            axes.plot(m, found.predicted[row] / DECADE, "--", linewidth=1, color=colour, label="from exponents")
+            axes.plot(
+                m,
+                found.predicted[row] / DECADE,
+                "--",
+                linewidth=1,
+                color=colour,
+                label="from exponents",
+            )
         axes.axhline(USABLE / DECADE, color="grey", linestyle=":")
         axes.set(xlabel="dimensions m", ylabel="log₁₀ κ", title=f"t - τ = {t}", ylim=(-0.5, 25))
         axes.legend(fontsize=8)

@@ -2,19 +2,20 @@
 
     python -m pip install ".[precision]" && python -m validation.condition_ranks [problems]
 
-1000 random problems: all five cells, up to 6 units (gated cells 3), weights that are regular or singular in every way
-we could think of (zero columns, all zero, ones, equal rows, few independent columns of integers, delay lines, integer
-nilpotent matrices, layers behind layers, gates without weights, units that are copies of each other), products of
-0 to 20 steps, driven or at rest, ReLU units that fall silent, all columns or a few; two in three with python-flint.
+1000 random problems: all five cells, up to 6 units (gated cells 3), weights that are regular or
+singular in every way we could think of (zero columns, all zero, ones, equal rows, few independent
+columns of integers, delay lines, integer nilpotent matrices, layers behind layers, gates without
+weights, units that are copies of each other), products of 0 to 20 steps, driven or at rest, ReLU
+units that fall silent, all columns or a few; two in three with python-flint.
 
-Linear and ReLU networks: the product in fractions, its rank by elimination, all exact. The others: differences of the
-trajectory, from the equations below, with a step of 2^-1500, whose singular values are above 2^-800 of the largest or
-below 2^-1200; the latter are zeros. Singular values by mpmath at 3000 bits.
+Linear and ReLU networks: the product in fractions, its rank by elimination, all exact. The others:
+differences of the trajectory, from the equations below, with a step of 2^-1500, whose singular
+values are above 2^-800 of the largest or below 2^-1200; the latter are zeros. Singular values by
+mpmath at 3000 bits.
 
-Prints shares, the worst error over its bound and the slowest problem. Exit code 1 if a rank is wrong, a singular value
-is farther off than `error` says, log κ is finite where the rank is below m, something is undecided without a reason, or
-more than one product in a hundred is. Four minutes.
-"""
+Prints shares, the worst error over its bound and the slowest problem. Exit code 1 if a rank is
+wrong, a singular value is farther off than `error` says, log κ is finite where the rank is below m,
+something is undecided without a reason, or more than one product in a hundred is. Four minutes."""
 
 import sys
 import time
@@ -49,7 +50,9 @@ class Problem(NamedTuple):
 
 def few_columns(rng: np.random.Generator, n: int) -> np.ndarray:
     r = int(rng.integers(1, n + 1))
-    return (rng.integers(-3, 4, (n, r)) @ rng.integers(-3, 4, (r, n))) * 2.0 ** -int(rng.integers(0, 4))
+    return (rng.integers(-3, 4, (n, r)) @ rng.integers(-3, 4, (r, n))) * 2.0 ** -int(
+        rng.integers(0, 4)
+    )
 
 
 def zero_columns(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -118,7 +121,13 @@ def problem(number: int) -> Problem:
     steps = sorted({int(rng.integers(0, last + 1)), min(1, last), last})
     columns = int(rng.integers(1, size + 1)) if rng.random() < 0.3 else None
     return Problem(
-        kind, cell, rng.standard_normal((last, m)), h0, steps, columns, "mpmath" if number % 3 == 0 else "flint"
+        kind,
+        cell,
+        rng.standard_normal((last, m)),
+        h0,
+        steps,
+        columns,
+        "mpmath" if number % 3 == 0 else "flint",
     )
 
 
@@ -184,14 +193,19 @@ def follow(cell: Any, h: list[Any], x: list[Any]) -> list[Any]:
         return [sigmoid(o[u]) * mpmath.tanh(c[u]) for u in range(n)] + c
     r, z = (affine(W, V, b, h) for W, V, b in list(zip(cell.W, cell.V, cell.b))[:2])
     driven = affine(0 * cell.W[2], cell.V[2], cell.b[2], h)
-    n = [mpmath.tanh(e + sigmoid(gate) * (dot(w, h) + c)) for e, gate, w, c in zip(driven, r, cell.W[2], cell.b_n)]
+    n = [
+        mpmath.tanh(e + sigmoid(gate) * (dot(w, h) + c))
+        for e, gate, w, c in zip(driven, r, cell.W[2], cell.b_n)
+    ]
     return [(1 - sigmoid(gate)) * new + sigmoid(gate) * old for gate, new, old in zip(z, n, h)]
 
 
 def differences(given: Problem) -> dict[int, mpmath.matrix]:
     """T_t Q by differences of whole trajectories."""
     exactly = np.vectorize(mpmath.mpf, otypes=[object])
-    cell = type(given.cell)(*(exactly(array) if array.size else array.astype(object) for array in given.cell))
+    cell = type(given.cell)(
+        *(exactly(array) if array.size else array.astype(object) for array in given.cell)
+    )
     small = mpmath.mpf(2) ** -STEP
 
     def states(h: list[Any]) -> list[list[Any]]:
@@ -206,7 +220,9 @@ def differences(given: Problem) -> dict[int, mpmath.matrix]:
     for direction in start(given).T:
         columns.append(states([v + small * mpmath.mpf(float(q)) for v, q in zip(h0, direction)]))
     return {
-        t: mpmath.matrix([[(column[t][i] - here[t][i]) / small for column in columns] for i in range(len(h0))])
+        t: mpmath.matrix(
+            [[(column[t][i] - here[t][i]) / small for column in columns] for i in range(len(h0))]
+        )
         for t in given.steps
     }
 
@@ -217,7 +233,9 @@ def truth(given: Problem) -> dict[int, tuple[list[Any], int]]:
     if isinstance(given.cell, (lf.LinearRNN, lf.ReluRNN)):
         products = exact_products(given)
         for t, T in products.items():
-            numbers = mpmath.matrix([[mpmath.mpf(v.numerator) / v.denominator for v in row] for row in T])
+            numbers = mpmath.matrix(
+                [[mpmath.mpf(v.numerator) / v.denominator for v in row] for row in T]
+            )
             found[t] = sorted(mpmath.svd(numbers, compute_uv=False), reverse=True), exact_rank(T)
         return found
     for t, T in differences(given).items():
@@ -242,7 +260,9 @@ class Outcome(NamedTuple):
 
 def outcome(given: Problem) -> Outcome:
     begin = time.monotonic()
-    found = lf.condition_number(given.cell, given.x, steps=given.steps, h0=given.h0, m=given.m, backend=given.backend)
+    found = lf.condition_number(
+        given.cell, given.x, steps=given.steps, h0=given.h0, m=given.m, backend=given.backend
+    )
     seconds = time.monotonic() - begin
     wrong, undecided, deficient, worst = [], 0, 0, 0.0
     with mpmath.workprec(BITS):
@@ -259,7 +279,9 @@ def outcome(given: Problem) -> Outcome:
                     wrong.append(f"step {t}: undecided without a reason")
                 continue
             if found.rank[row] != rank or np.isinf(found.log_kappa[row]) != (rank < len(logs)):
-                wrong.append(f"step {t}: rank {found.rank[row]}, log κ {found.log_kappa[row]} for rank {rank}")
+                wrong.append(
+                    f"step {t}: rank {found.rank[row]}, log κ {found.log_kappa[row]} for rank {rank}"
+                )
                 continue
             for log, s in zip(logs[:rank], sigma):
                 off = float(abs(mpmath.expm1(mpmath.mpf(float(log)) - mpmath.log(s))))
@@ -277,10 +299,20 @@ def main() -> int:
         given = problem(i)
         results.append((given, outcome(given)))
         for text in results[-1][1].wrong:
-            console.print(f"WRONG: problem {i}, {type(given.cell).__name__}, {given.kind}, {given.backend}: {text}")
+            console.print(
+                f"WRONG: problem {i}, {type(given.cell).__name__}, {given.kind}, {given.backend}: {text}"
+            )
         if (i + 1) % 100 == 0:
             console.print(f"{i + 1} of {number} problems")
-    table = Table("weights", "products", "rank below m", "undecided", "wrong", "worst error / bound", "slowest")
+    table = Table(
+        "weights",
+        "products",
+        "rank below m",
+        "undecided",
+        "wrong",
+        "worst error / bound",
+        "slowest",
+    )
     for kind in (*KINDS, "all"):
         of = [found for given, found in results if kind in (given.kind, "all")]
         if of:
@@ -290,7 +322,9 @@ def main() -> int:
                 f"{max(f.worst for f in of):.2g}", f"{max(f.seconds for f in of):.1f} s",
             )  # fmt: skip
     console.print(table)
-    undecided, cases = (sum(getattr(found, name) for _, found in results) for name in ("undecided", "cases"))
+    undecided, cases = (
+        sum(getattr(found, name) for _, found in results) for name in ("undecided", "cases")
+    )
     return any(found.wrong for _, found in results) or undecided > cases / 100
 
 

@@ -2,12 +2,12 @@
 
     python -m validation.crash [--runs N] [--seed N]
 
-A run trains 8 units with flossing and writes a checkpoint after every update, so that most moments are within a write.
-It starts again from its folder, as often as it takes; after every end the folder must be whole and not behind its last
-checkpoint. At the end weights, Adam's moments and history are compared, to the bit, with those of a run that nothing
-came between. Networks alone in both precisions and ensembles take turns. Two minutes on two cores; the full disk is a
-small tmpfs, which takes root.
-"""
+A run trains 8 units with flossing and writes a checkpoint after every update, so that most moments
+are within a write. It starts again from its folder, as often as it takes; after every end the
+folder must be whole and not behind its last checkpoint. At the end weights, Adam's moments and
+history are compared, to the bit, with those of a run that nothing came between. Networks alone in
+both precisions and ensembles take turns. Two minutes on two cores; the full disk is a small tmpfs,
+which takes root."""
 
 import argparse
 import errno
@@ -34,7 +34,8 @@ from lyapflow.runs.weights import flat
 
 TASK = lf.tasks.BinaryTemporalXOR(2)
 FLOSSING = lf.Flossing(k=3, epochs=4, steps=12, q_transient=4, at=(0, 6))
-DONE, ERROR, FAILED = 0, 3, 4  # exit codes of an attempt: at the end, ended by LyapflowError, by anything else
+# exit codes of an attempt: at the end, ended by LyapflowError, by anything else
+DONE, ERROR, FAILED = 0, 3, 4
 
 
 def model(seed: int, dtype: type = np.float64) -> lf.Model:
@@ -78,7 +79,9 @@ def end(process: int) -> int:
 def bits(folder: Path) -> str:
     """A digest of weights, Adam's moments and history; the results must be those of the checkpoint."""
     state, history = lf.RunFolder(folder).state()
-    content = flat(state.model, "model.") | flat(state.moments, "adam.") | checkpoint.columns(history)
+    content = (
+        flat(state.model, "model.") | flat(state.moments, "adam.") | checkpoint.columns(history)
+    )
     same = lf.digest(lf.load(folder / "model.safetensors")) == lf.digest(state.model)
     with np.load(folder / "history.npz") as results:
         same &= files.digest(dict(results)) == files.digest(checkpoint.columns(history))
@@ -164,7 +167,11 @@ def failed(base: Path, runs: int, rng: np.random.Generator, count: Count) -> Non
     """Writes that fail, until one attempt has luck to its end."""
     for number in range(runs):
         folder, which, before = base / "run", number % len(STARTS), (-1,)
-        while (code := end(attempt(folder, which, functools.partial(failing, int(rng.integers(2**32)))))) != DONE:
+        while (
+            code := end(
+                attempt(folder, which, functools.partial(failing, int(rng.integers(2**32))))
+            )
+        ) != DONE:
             before = count.ended(folder, code, ERROR, before)
         count.finished(folder, which)
 
@@ -173,7 +180,9 @@ def failed(base: Path, runs: int, rng: np.random.Generator, count: Count) -> Non
 def small_disk(base: Path) -> Iterator[Path | None]:
     disk = base / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", disk], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", disk], capture_output=True, check=False
+    )
     try:
         yield None if done.returncode else disk
     finally:
@@ -203,14 +212,19 @@ def filled(disk: Path, runs: int, rng: np.random.Generator, count: Count, whole:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, help="runs to kill; a third as many for the others")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=int, default=200, help="runs to kill; a third as many for the others"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng, runs = np.random.default_rng(options.seed), options.runs
     with tempfile.TemporaryDirectory() as name:
         base, expected = Path(name), []
-        for which in range(len(STARTS)):  # in this process too: it compiles, and the attempts inherit that
+        # in this process too: it compiles, and the attempts inherit that
+        for which in range(len(STARTS)):
             start_or_go_on(base / "whole", which)
             expected.append(bits(base / "whole"))
             shutil.rmtree(base / "whole")
@@ -218,7 +232,10 @@ def main() -> int:
         if end(attempt(base / "whole", 0)) != DONE:
             raise SystemExit("a run that nothing comes between does not end")
         whole = time.perf_counter() - begun
-        print(f"lyapflow {lf.__version__}, seed {options.seed}; a whole run takes {whole:.2f} s", flush=True)
+        print(
+            f"lyapflow {lf.__version__}, seed {options.seed}; a whole run takes {whole:.2f} s",
+            flush=True,
+        )
         held = []
         counts = [Count(name, expected) for name in ("SIGKILL", "failing writes", "full disk")]
         killed(base, runs, rng, counts[0], whole)

@@ -4,9 +4,9 @@
     (change the code)
     python -m validation.digests | diff before -
 
-Spectra, trajectories, flossing and task gradients, condition numbers and short training runs, of all cells in both
-dtypes, alone and as ensembles, and of runs that are stopped and resumed. A minute, once kernels are compiled.
-"""
+Spectra, trajectories, flossing and task gradients, condition numbers and short training runs, of
+all cells in both dtypes, alone and as ensembles, and of runs that are stopped and resumed. A
+minute, once kernels are compiled."""
 
 import hashlib
 import itertools
@@ -57,18 +57,39 @@ def of_a_cell(name: str, cell: Any, rng: np.random.Generator) -> None:
     show(f"{name} spectrum of a batch", lf.lyapunov_spectrum, cell, batch, min(5, n_state))
     for average in ("exponents", "loss"):
         options = {"h0": h0, "t_ons": 2, "q_transient": 5, "average": average}
-        show(f"{name} flossing average={average}", lf.flossing_value_and_grad, cell, batch, 2, **options)
+        show(
+            f"{name} flossing average={average}",
+            lf.flossing_value_and_grad,
+            cell,
+            batch,
+            2,
+            **options,
+        )
     show(f"{name} floss", lf.floss, cell, lambda epoch: x[:40], k=2, epochs=5, h0=h0)
     model = lf.Model.random(cell, 1, rng=rng)
-    model = model._replace(h0=model.h0 + dtype.type(1))  # of a ReLU network with units that are active
+    # of a ReLU network with units that are active
+    model = model._replace(h0=model.h0 + dtype.type(1))
     show(f"{name} bptt", lf.bptt_value_and_grad, model, batch, (batch > 0).astype(dtype), first=5)
     flossing = lf.Flossing(k=1, epochs=4, steps=20, q_transient=4, at=(0, 5))
     task = lf.tasks.BinaryTemporalXOR(4)
-    settings = {"epochs": 10, "seed": 1, "flossing": flossing, "T": 30, "batch": 4, "measure_every": 5}
+    settings = {
+        "epochs": 10,
+        "seed": 1,
+        "flossing": flossing,
+        "T": 30,
+        "batch": 4,
+        "measure_every": 5,
+    }
     show(f"{name} train", lf.train, model, task, **settings)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        lf.train(model, task, folder=run, callbacks=lambda r: r.kind == "training" and r.epoch == 6, **settings)
+        lf.train(
+            model,
+            task,
+            folder=run,
+            callbacks=lambda r: r.kind == "training" and r.epoch == 6,
+            **settings,
+        )
         show(f"{name} resume", lf.resume, run)
         show(f"{name} weights", lambda: lf.digest(lf.load(run / "model.safetensors")))
 
@@ -85,11 +106,19 @@ def of_an_ensemble(name: str, cells: list[Any], rng: np.random.Generator) -> Non
 
 def of_saturated_networks() -> None:
     """Steps in doubt, and directions that are lost."""
-    for seed, cell_class, gain in itertools.product(range(6), (lf.TanhRNN, lf.ReluRNN, lf.GRU), (1.0, 10.0)):
+    for seed, cell_class, gain in itertools.product(
+        range(6), (lf.TanhRNN, lf.ReluRNN, lf.GRU), (1.0, 10.0)
+    ):
         rng = np.random.default_rng(seed)
         x = 10 * rng.standard_normal((60, 1))
         cell = cell_class.random(5, 1, rng=rng, g=gain)
-        show(f"{cell_class.__name__} g={gain:g} seed={seed} saturated", lf.lyapunov_spectrum, cell, x, t_ons=3)
+        show(
+            f"{cell_class.__name__} g={gain:g} seed={seed} saturated",
+            lf.lyapunov_spectrum,
+            cell,
+            x,
+            t_ons=3,
+        )
 
 
 def main() -> None:

@@ -2,17 +2,18 @@
 
     python -m validation.error_bars
 
-Each system is run with 200 seeds. Ordinary ones are products of Gaussian matrices (independent growth rates, closed
-form), driven tanh networks and the maps of Hénon and Ikeda. Harder ones have growth rates that are autoregressive, a
-GRU under slow input, a unit that switches between two states, 16 trajectories that share their input, laminar phases
-(Pomeau and Manneville), or rates that telescope (the logistic map).
+Each system is run with 200 seeds. Ordinary ones are products of Gaussian matrices (independent
+growth rates, closed form), driven tanh networks and the maps of Hénon and Ikeda. Harder ones have
+growth rates that are autoregressive, a GRU under slow input, a unit that switches between two
+states, 16 trajectories that share their input, laminar phases (Pomeau and Manneville), or rates
+that telescope (the logistic map).
 
-Criteria, of which the first two hold for all: of runs without a `LyapflowWarning` at least 90 % cover the truth, where
-such runs are at least a fifth of all (fewer are those that by chance have not seen what the others warn of); at most
-10 % of all runs neither cover nor warn. Of ordinary systems at most 2 % of the runs warn, and the mean bar is within
-15 % of the scatter, where the run has 100 steps or more. Where neither theory nor literature knows the exponents, they
-are those of a long run. Exit code 1 where something is missed. Two minutes.
-"""
+Criteria, of which the first two hold for all: of runs without a `LyapflowWarning` at least 90 %
+cover the truth, where such runs are at least a fifth of all (fewer are those that by chance have
+not seen what the others warn of); at most 10 % of all runs neither cover nor warn. Of ordinary
+systems at most 2 % of the runs warn, and the mean bar is within 15 % of the scatter, where the run
+has 100 steps or more. Where neither theory nor literature knows the exponents, they are those of a
+long run. Exit code 1 where something is missed. Two minutes."""
 
 import sys
 from collections.abc import Callable
@@ -66,12 +67,17 @@ def driven(seed: int, steps: int) -> lf.Spectrum:
 
 def readme(seed: int, steps: int) -> lf.Spectrum:
     cell = lf.TanhRNN.random(80, 1, rng=np.random.default_rng(0))
-    x = lf.tasks.BinaryTemporalXOR(20).inputs(np.random.default_rng([3, seed]), steps + 100, 1)[:, 0]
+    x = lf.tasks.BinaryTemporalXOR(20).inputs(np.random.default_rng([3, seed]), steps + 100, 1)[
+        :, 0
+    ]
     return lf.lyapunov_spectrum(cell, x, 10, q_transient=100)
 
 
 def batch(seed: int, steps: int, shared: bool) -> lf.Spectrum:
-    rng, cell = np.random.default_rng([4, seed]), lf.TanhRNN.random(20, 1, rng=np.random.default_rng(1))
+    rng, cell = (
+        np.random.default_rng([4, seed]),
+        lf.TanhRNN.random(20, 1, rng=np.random.default_rng(1)),
+    )
     x = lf.tasks.BinaryTemporalXOR(2).inputs(rng, steps + 100, 1 if shared else 16)
     x = np.repeat(x, 16, axis=1) if shared else x
     return lf.lyapunov_spectrum(cell, x, 4, h0=rng.standard_normal((16, 20)), q_transient=100)
@@ -102,7 +108,9 @@ def logistic(seed: int, steps: int) -> lf.Spectrum:
 
 def intermittent(seed: int, steps: int, z: float) -> lf.Spectrum:
     h0 = np.random.default_rng(seed).random(1)
-    return lf.lyapunov_spectrum(IntermittentMap(np.array([z])), autonomous(steps + 100), h0=h0, transient=100)
+    return lf.lyapunov_spectrum(
+        IntermittentMap(np.array([z])), autonomous(steps + 100), h0=h0, transient=100
+    )
 
 
 def slow_rates(seed: int, steps: int, rho: float) -> lf.Spectrum:
@@ -152,7 +160,10 @@ CASES = [
         for rho in (0.9, 0.99)
         for steps in (100, 900, 20_000)
     ),
-    *(Case("GRU under slow input, tau = 50", slow_input, steps, None) for steps in (100, 900, 5000)),
+    *(
+        Case("GRU under slow input, tau = 50", slow_input, steps, None)
+        for steps in (100, 900, 5000)
+    ),
     Case("bistable unit, noise 0.45", bistable, 1000, None, (0.45, 0.3)),
     Case("bistable unit, noise 0.6", bistable, 20_000, None, (0.6, 0.1)),
     *(
@@ -164,7 +175,16 @@ CASES = [
 
 
 def main() -> int:
-    columns = ("system", "steps", "warned", "covers, if not warned", "neither", "scatter", "mean bar", "")
+    columns = (
+        "system",
+        "steps",
+        "warned",
+        "covers, if not warned",
+        "neither",
+        "scatter",
+        "mean bar",
+        "",
+    )
     table = Table(*columns, title=f"{SEEDS} seeds each; scatter and bar of the first exponent")
     honest = True
     long_runs: dict[tuple, np.ndarray] = {}
@@ -173,7 +193,9 @@ def main() -> int:
         if truth is None:
             key = case.run, *case.options
             if key not in long_runs:
-                long_runs[key] = case.run(10**6, LONG.get(case.run, 400_000), *case.options).exponents
+                long_runs[key] = case.run(
+                    10**6, LONG.get(case.run, 400_000), *case.options
+                ).exponents
             truth = long_runs[key]
         spectra, warned = [], np.zeros(SEEDS, bool)
         for seed in range(SEEDS):
@@ -191,7 +213,14 @@ def main() -> int:
             good &= warned.mean() <= 0.02 and (case.steps < 100 or abs(bar / scatter - 1) < 0.15)
         honest &= bool(good)
         shares = (f"{100 * share:.1f} %" for share in (warned.mean(), quiet, neither))
-        table.add_row(case.name, str(case.steps), *shares, f"{scatter:.2e}", f"{bar:.2e}", "" if good else "missed")
+        table.add_row(
+            case.name,
+            str(case.steps),
+            *shares,
+            f"{scatter:.2e}",
+            f"{bar:.2e}",
+            "" if good else "missed",
+        )
     Console(width=130).print(table)
     return not honest
 

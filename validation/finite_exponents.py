@@ -2,19 +2,21 @@
 
     python -m validation.finite_exponents [--networks 300] [--losses 200]
 
-The oracle multiplies the same float64 Jacobians (`lyapflow.jacobian` at the float64 states) with 3000 bits and
-orthonormalises the block by Gram-Schmidt after every step; a vector whose new direction is shorter
-than 2^-1500 is lost.
+The oracle multiplies the same float64 Jacobians (`lyapflow.jacobian` at the float64 states) with
+3000 bits and orthonormalises the block by Gram-Schmidt after every step; a vector whose new
+direction is shorter than 2^-1500 is lost.
 
-- *networks*: all cells, gains 0.5 to 20, inputs of standard deviation 0.3 to 10 (stationary, quiet then loud, single
-  pulses), k from 1 to n, t_ons = 1, 2, 3, 5, 10 and "auto". None loses anything but by gates and slopes that are 0.
-- *losses*: sparse ReLU networks, silent units, delay lines of up to 100 steps, nilpotent chains, shut gates.
+- *networks*: all cells, gains 0.5 to 20, inputs of standard deviation 0.3 to 10 (stationary, quiet
+  then loud, single pulses), k from 1 to n, t_ons = 1, 2, 3, 5, 10 and "auto". None loses anything
+  but by gates and slopes that are 0.
+- *losses*: sparse ReLU networks, silent units, delay lines of up to 100 steps, nilpotent chains,
+  shut gates.
 
-Criteria, written before the runs: -inf in the right places in all of them; every finite exponent right to 1e-6 or
-within two of its standard errors, or a warning that rounding errors outgrow the directions; for k = n without a loss
-the sum of the exponents right to 1e-9; no exponent of a plain loop over ``numpy.linalg.qr`` better by more than 1e-9.
-Exit code 1 if one is missed. Needs python-flint; two minutes.
-"""
+Criteria, written before the runs: -inf in the right places in all of them; every finite exponent
+right to 1e-6 or within two of its standard errors, or a warning that rounding errors outgrow the
+directions; for k = n without a loss the sum of the exponents right to 1e-9; no exponent of a plain
+loop over ``numpy.linalg.qr`` better by more than 1e-9. Exit code 1 if one is missed. Needs
+python-flint; two minutes."""
 
 import argparse
 import sys
@@ -41,7 +43,9 @@ def oracle(cell, x, h0, k):
     flint.ctx.prec = BITS
     shortest = flint.arb(2) ** (-BITS // 2)
     start = default_block(n, k, np.dtype(float)).tolist()
-    jacobians = [flint.arb_mat(lf.jacobian(cell, h, driven).T.tolist()) for h, driven in zip(states, x)]
+    jacobians = [
+        flint.arb_mat(lf.jacobian(cell, h, driven).T.tolist()) for h, driven in zip(states, x)
+    ]
     kept = list(range(k))
     while True:  # again without the vectors that others come after
         block = [flint.arb_mat([start[j]]) for j in kept]
@@ -70,7 +74,10 @@ def oracle(cell, x, h0, k):
 
 def plain(cell, x, h0, k):
     """The same in the plainest way."""
-    states, Q = np.vstack([h0, lf.trajectory(cell, x, h0)]), default_block(len(h0), k, np.dtype(float)).T
+    states, Q = (
+        np.vstack([h0, lf.trajectory(cell, x, h0)]),
+        default_block(len(h0), k, np.dtype(float)).T,
+    )
     total = np.zeros(k)
     for h, driven in zip(states, x):
         Q, R = np.linalg.qr(lf.jacobian(cell, h, driven) @ Q)
@@ -166,7 +173,15 @@ def loss(seed):
 
 def judge(make, seeds, console):
     """Counts, and the seeds that fell short."""
-    columns = ("runs", "-inf right", "right to 1e-6", "or within the bar", "or warned", "sum rule", "with k = n")
+    columns = (
+        "runs",
+        "-inf right",
+        "right to 1e-6",
+        "or within the bar",
+        "or warned",
+        "sum rule",
+        "with k = n",
+    )
     counts = dict.fromkeys(columns, 0)
     short, worse_than_plain = [], []
     for seed in range(seeds):
@@ -198,13 +213,21 @@ def judge(make, seeds, console):
             good = places and (within or warned)
             if finite.all() and k == len(h0):
                 counts["with k = n"] += 1
-                summed = bool(abs(found.exponents.sum() - exact.sum()) < 1e-9 * max(1, abs(exact.sum())))
+                summed = bool(
+                    abs(found.exponents.sum() - exact.sum()) < 1e-9 * max(1, abs(exact.sum()))
+                )
                 counts["sum rule"] += summed
                 good &= summed
-            if places and t_ons == 1 and (error > np.abs(simple[finite] - exact[finite]) + 1e-9).any():
+            if (
+                places
+                and t_ons == 1
+                and (error > np.abs(simple[finite] - exact[finite]) + 1e-9).any()
+            ):
                 worse_than_plain.append(seed)
             if not good or not close:
-                short.append((seed, type(cell).__name__, k, t_ons, error, found.stderr[finite], warned))
+                short.append(
+                    (seed, type(cell).__name__, k, t_ons, error, found.stderr[finite], warned)
+                )
     table = Table(*counts, title=make.__name__)
     table.add_row(*map(str, counts.values()))
     console.print(table)

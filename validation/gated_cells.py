@@ -2,28 +2,28 @@
 
     python -m validation.gated_cells
 
-Networks of 40 units (LSTM, GRU) and 80 (ReLU); copying and binary temporal XOR over 20 steps, 1500 epochs, and for the
-LSTM copying over 40 steps, 3000 epochs; sequences of 100 steps, batches of 16, float32; seeds 3, 4, 5 (0, 1 and 2 chose
-the settings).
+Networks of 40 units (LSTM, GRU) and 80 (ReLU); copying and binary temporal XOR over 20 steps, 1500
+epochs, and for the LSTM copying over 40 steps, 3000 epochs; sequences of 100 steps, batches of 16,
+float32; seeds 3, 4, 5 (0, 1 and 2 chose the settings).
 
-- none: no flossing; the optimizer of `lyapflow.recommended`. For LSTM and GRU all that is recommended.
-- few: a twentieth of the units; LSTM and GRU once, for 200 epochs before training. Recommended for ReLU, and for GRU
-  where flossing is asked for.
-- five: an eighth of the units, in five episodes of 200 epochs; LSTM and GRU only. Recommended for LSTM where flossing
-  is asked for.
-- as tanh: 75 exponents or as many as units (ReLU: an eighth of the units), five episodes of 500 epochs; Adam 1e-3,
-  clipped at 0.03. So the command line did once.
+- none: no flossing; the optimizer of `lyapflow.recommended`. For LSTM and GRU all that is
+  recommended.
+- few: a twentieth of the units; LSTM and GRU once, for 200 epochs before training. Recommended for
+  ReLU, and for GRU where flossing is asked for.
+- five: an eighth of the units, in five episodes of 200 epochs; LSTM and GRU only. Recommended for
+  LSTM where flossing is asked for.
+- as tanh: 75 exponents or as many as units (ReLU: an eighth of the units), five episodes of 500
+  epochs; Adam 1e-3, clipped at 0.03. So the command line did once.
 
 The score is the mean accuracy, or squared error, of the last 100 epochs. Exit code 1 unless
 
-- what is recommended for ReLU is nowhere worse than none by more than two standard errors of the difference between the
-  seeds' means and 0.01 (accuracy) or 0.002 (squared error),
-- copying over 40 steps, no LSTM without flossing gets below 95 % of the target's variance of 1/12, and all with five
-  episodes get below 85 %.
+- what is recommended for ReLU is nowhere worse than none by more than two standard errors of the
+  difference between the seeds' means and 0.01 (accuracy) or 0.002 (squared error),
+- copying over 40 steps, no LSTM without flossing gets below 95 % of the target's variance of 1/12,
+  and all with five episodes get below 85 %.
 
-24 minutes on two busy cores. What is done is kept in validation/out/gated_cells.jsonl, and a second start goes on from
-there; delete it to begin anew.
-"""
+24 minutes on two busy cores. What is done is kept in validation/out/gated_cells.jsonl, and a second
+start goes on from there; delete it to begin anew."""
 
 import json
 import sys
@@ -58,7 +58,9 @@ def settings(cell: lf.LSTM | lf.GRU | lf.ReluRNN, condition: str) -> dict:
         return {"flossing": lf.Flossing(k=k), "optimizer": lf.Adam(1e-3, clip_norm=0.03)}
     schedules = {
         "none": None,
-        "few": lf.Flossing(k=units // 20) if relu else lf.Flossing(k=units // 20, epochs=200, at=(0,)),
+        "few": lf.Flossing(k=units // 20)
+        if relu
+        else lf.Flossing(k=units // 20, epochs=200, at=(0,)),
         "five": lf.Flossing(k=units // 8, epochs=200),
     }
     return lf.recommended(cell) | {"flossing": schedules[condition]}
@@ -74,7 +76,9 @@ def run(kind: str, name: str, condition: str) -> dict:
         models.append(lf.Model.random(cls.random(units, 1, rng=rng, dtype=np.float32), 1, rng=rng))
     start = time.monotonic()
     keywords = settings(models[0].cell, condition)
-    _, history = lf.train(lf.stack(models), task, epochs=epochs, seed=SEEDS, T=100, batch=16, **keywords)
+    _, history = lf.train(
+        lf.stack(models), task, epochs=epochs, seed=SEEDS, T=100, batch=16, **keywords
+    )
     column = "accuracy" if task.loss == "cross_entropy" else "loss"
     scores = history.training[column][-100:].mean(axis=0)
     reached = [float(score) if len(history.training) == epochs else np.nan for score in scores]
@@ -96,7 +100,9 @@ def failures(found: dict[tuple[str, str, str], np.ndarray]) -> list[str]:
         worse = (none.mean() - flossed.mean()) * (1 if graded else -1)
         error = np.sqrt((none.var(ddof=1) + flossed.var(ddof=1)) / len(SEEDS))
         if not worse <= 2 * error + (0.01 if graded else 0.002):
-            failed.append(f"{kind}, {name}: flossing is worse than none by {worse:.4f}, standard error {error:.4f}")
+            failed.append(
+                f"{kind}, {name}: flossing is worse than none by {worse:.4f}, standard error {error:.4f}"
+            )
     if not (found["LSTM", "copy 40", "none"] > 0.95 * VARIANCE).all():
         failed.append("an LSTM copies over 40 steps without flossing")
     if not (found["LSTM", "copy 40", "five"] < 0.85 * VARIANCE).all():
@@ -116,12 +122,21 @@ def main() -> int:
             with OUT.open("a") as file:
                 print(json.dumps(rows[-1]), file=file)
             print(rows[-1], flush=True)
-    found = {(row["network"], row["task"], row["flossing"]): np.array(row["scores"]) for row in rows}
-    table = Table("network", "task", *CONDITIONS, title="Accuracy (xor) or squared error (copy), seeds 3, 4, 5")
+    found = {
+        (row["network"], row["task"], row["flossing"]): np.array(row["scores"]) for row in rows
+    }
+    table = Table(
+        "network",
+        "task",
+        *CONDITIONS,
+        title="Accuracy (xor) or squared error (copy), seeds 3, 4, 5",
+    )
     for kind, name in ROWS:
         digits = 2 if TASKS[name][0].loss == "cross_entropy" else 3
         scores = (found.get((kind, name, condition), ()) for condition in CONDITIONS)
-        table.add_row(kind, name, *(" ".join(f"{score:.{digits}f}" for score in three) for three in scores))
+        table.add_row(
+            kind, name, *(" ".join(f"{score:.{digits}f}" for score in three) for three in scores)
+        )
     Console().print(table)
     failed = failures(found)
     print("\n".join(f"FAILED: {claim}" for claim in failed) or "all claims hold")

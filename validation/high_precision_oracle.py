@@ -2,11 +2,11 @@
 
     python -m pip install ".[precision]" && python -m validation.high_precision_oracle
 
-Small networks (n = 3 and 5, k = 1, 2 and 3, 12 to 40 steps, several t_ons and transients), equations of
-`lyapflow.precision` at 500 bits, the gradient by central differences of every entry with steps of 2^-150. An error is
-the largest of any entry, in units of ε = 2^-52 times the largest entry. Prints the worst and the median per cell, and
-the worst row with its worst entry. Exit code 1 if an error exceeds 10^4 ε or a median 100 ε. Two minutes.
-"""
+Small networks (n = 3 and 5, k = 1, 2 and 3, 12 to 40 steps, several t_ons and transients),
+equations of `lyapflow.precision` at 500 bits, the gradient by central differences of every entry
+with steps of 2^-150. An error is the largest of any entry, in units of ε = 2^-52 times the largest
+entry. Prints the worst and the median per cell, and the worst row with its worst entry. Exit code 1
+if an error exceeds 10^4 ε or a median 100 ε. Two minutes."""
 
 import sys
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ EPSILON = 2.0**-52
 WORST, MEDIAN = 1e4, 100.0
 CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 QUANTITIES = ("trajectory", "exponents", "gradient")
-SCHEDULES = [(12, 1, 0, 0), (20, 1, 3, 4), (30, 3, 0, 5), (40, 4, 2, 7)]  # steps, t_ons, transient, q_transient
+# steps, t_ons, transient, q_transient
+SCHEDULES = [(12, 1, 0, 0), (20, 1, 3, 4), (30, 3, 0, 5), (40, 4, 2, 7)]
 
 
 class Row(NamedTuple):
@@ -42,7 +43,9 @@ class Row(NamedTuple):
     true: float
 
 
-def compared(ours: dict[str, np.ndarray], true: dict[str, np.ndarray], cell: str, quantity: str, case: str) -> Row:
+def compared(
+    ours: dict[str, np.ndarray], true: dict[str, np.ndarray], cell: str, quantity: str, case: str
+) -> Row:
     scale = max(np.abs(array).max() for array in true.values())
     rows = []
     for name, array in true.items():
@@ -50,12 +53,18 @@ def compared(ours: dict[str, np.ndarray], true: dict[str, np.ndarray], cell: str
         index = np.unravel_index(np.argmax(difference), array.shape)
         entry = f"{name}[{', '.join(map(str, index))}]"
         values = float(ours[name][index]), float(array[index])
-        rows.append(Row(float(difference[index] / scale / EPSILON), cell, quantity, case, entry, *values))
+        rows.append(
+            Row(float(difference[index] / scale / EPSILON), cell, quantity, case, entry, *values)
+        )
     return max(rows)
 
 
 def rounded(a: Arithmetic, numbers: Any) -> np.ndarray:
-    return np.array([rounded(a, v) for v in numbers]) if isinstance(numbers, list) else np.float64(a.to_float(numbers))
+    return (
+        np.array([rounded(a, v) for v in numbers])
+        if isinstance(numbers, list)
+        else np.float64(a.to_float(numbers))
+    )
 
 
 def differences(a: Arithmetic, cell: Any, loss: Any) -> dict[str, np.ndarray]:
@@ -78,7 +87,9 @@ def differences(a: Arithmetic, cell: Any, loss: Any) -> dict[str, np.ndarray]:
 
 
 def cell_with(a: Arithmetic, cell: Any, name: str, value: Any) -> Any:
-    return type(cell)(*(value if field == name else exact(a, array) for field, array in zip(cell._fields, cell)))
+    return type(cell)(
+        *(value if field == name else exact(a, array) for field, array in zip(cell._fields, cell))
+    )
 
 
 def rows_of(
@@ -93,11 +104,15 @@ def rows_of(
     Q, target = lf.qr(rng.standard_normal((len(h), k)))[0], rng.standard_normal(k)
     options = {"t_ons": t_ons, "transient": transient, "q_transient": q_transient}
     try:
-        _, gradient, found = lf.flossing_value_and_grad(cell, x, k, target=target, h0=h, q0=Q, **options)
+        _, gradient, found = lf.flossing_value_and_grad(
+            cell, x, k, target=target, h0=h, q0=Q, **options
+        )
     except lf.Diverged as error:  # silent units have left fewer exponents
         k = error.rank
         Q, target = Q[:, :k], target[:k]
-        _, gradient, found = lf.flossing_value_and_grad(cell, x, k, target=target, h0=h, q0=Q, **options)
+        _, gradient, found = lf.flossing_value_and_grad(
+            cell, x, k, target=target, h0=h, q0=Q, **options
+        )
     case = f"seed {seed}, n = {n}, k = {k}, T = {steps}, t_ons = {t_ons}, transients {transient} and {q_transient}"
     states = lf.trajectory(cell, x, h0=h)
 
@@ -125,15 +140,22 @@ def main() -> int:
     rows = [
         row
         for cell_class in CELLS
-        for seed, (n, k, schedule) in enumerate((n, k, s) for n, k in ((3, 1), (3, 2), (5, 3)) for s in SCHEDULES)
+        for seed, (n, k, schedule) in enumerate(
+            (n, k, s) for n, k in ((3, 1), (3, 2), (5, 3)) for s in SCHEDULES
+        )
         for row in rows_of(a, cell_class, seed, n, k, schedule)
     ]
     table = Table(
-        "cell", *QUANTITIES, title=f"Errors in float64, in ε: worst (median); {len(rows) // 15} networks each"
+        "cell",
+        *QUANTITIES,
+        title=f"Errors in float64, in ε: worst (median); {len(rows) // 15} networks each",
     )
     medians = []
     for cell in CELLS:
-        errors = [[r.error for r in rows if (r.cell, r.quantity) == (cell.__name__, q)] for q in QUANTITIES]
+        errors = [
+            [r.error for r in rows if (r.cell, r.quantity) == (cell.__name__, q)]
+            for q in QUANTITIES
+        ]
         table.add_row(cell.__name__, *(f"{max(e):.1f} ({np.median(e):.1f})" for e in errors))
         medians += [np.median(e) for e in errors]
     console = Console(width=110)

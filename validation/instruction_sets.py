@@ -2,10 +2,10 @@
 
     python -m validation.instruction_sets
 
-Those settings, `PORTABLE`, fix the processor that OpenBLAS and Numba choose their instructions for. What is left, NumPy
-and the C library, is then made to choose as on a processor without AVX-512. Digests must agree; that of this
-processor's own instructions is shown beside them. Six minutes on two cores.
-"""
+Those settings, `PORTABLE`, fix the processor that OpenBLAS and Numba choose their instructions for.
+What is left, NumPy and the C library, is then made to choose as on a processor without AVX-512.
+Digests must agree; that of this processor's own instructions is shown beside them. Six minutes on
+two cores."""
 
 import os
 import re
@@ -25,7 +25,9 @@ def without_avx512() -> dict[str, str]:
     """What makes NumPy and the C library do without it."""
     found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index,call-overload]
     return {
-        "NPY_DISABLE_CPU_FEATURES": " ".join(name for name in found if name.startswith(("AVX512", "X86_V4"))),
+        "NPY_DISABLE_CPU_FEATURES": " ".join(
+            name for name in found if name.startswith(("AVX512", "X86_V4"))
+        ),
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW",
     }
 
@@ -55,7 +57,9 @@ def main() -> int:
     for name, environment in cases.items():
         begun = time.perf_counter()
         found[name] = demo(environment)
-        print(f"{name:32s} {' '.join(found[name])}   {time.perf_counter() - begun:.0f} s", flush=True)
+        print(
+            f"{name:32s} {' '.join(found[name])}   {time.perf_counter() - begun:.0f} s", flush=True
+        )
     same = {tuple(digests) for name, digests in found.items() if name.startswith("portable")}
     print("the portable digests agree" if len(same) == 1 else "the portable digests differ")
     return len(same) != 1 or not all(map(len, same))

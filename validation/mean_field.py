@@ -2,9 +2,9 @@
 
     python -m validation.mean_field
 
-W ~ N(0, g²/n), no input, g = 2: as n grows λ₁ must approach ln g + ½ ln<sech⁴ h>, h ~ N(0, σ²), σ² = g²<tanh² h>.
-Three networks per size, 4000 steps. Exit code 1 if an error exceeds 4/n. Ten seconds.
-"""
+W ~ N(0, g²/n), no input, g = 2: as n grows λ₁ must approach ln g + ½ ln<sech⁴ h>, h ~ N(0, σ²), σ²
+= g²<tanh² h>. Three networks per size, 4000 steps. Exit code 1 if an error exceeds 4/n. Ten
+seconds."""
 
 import sys
 
@@ -18,7 +18,9 @@ from tests.exact_systems import mean_field_exponent
 
 def main() -> int:
     theory = mean_field_exponent(2.0)
-    table = Table("n", "λ₁ - theory, three networks", "standard errors", title=f"g = 2, theory {theory:.6f}")
+    table = Table(
+        "n", "λ₁ - theory, three networks", "standard errors", title=f"g = 2, theory {theory:.6f}"
+    )
     holds = True
     for n in (250, 500, 1000):
         spectra = []

@@ -2,17 +2,18 @@
 
     python -m validation.targets [first seed]
 
-N = 32, ten networks per row. Every flossing epoch draws four Gaussian inputs of 200 steps and unit variance, of which
-20 steps align the tangent block. Adam's rate is 0.01 for 60 epochs, then falls to 0.001 until epoch 100 and stays; the
-gradient of each array is clipped to the norm 0.01, or large first gradients would slow Adam down for long. Before every
-update λ₁ is measured on one held-out input of 1000 steps per network: the epoch in which it first comes within 0.02 of
-the target, and whether it stays. Tanh networks have gains ~ Unif(0, 1), ReLU networks Unif(0, 2), so that some are
-unstable at first, and LSTMs gains of their own. Then 1, 16 and 32 exponents of tanh networks are flossed to 0.
+N = 32, ten networks per row. Every flossing epoch draws four Gaussian inputs of 200 steps and unit
+variance, of which 20 steps align the tangent block. Adam's rate is 0.01 for 60 epochs, then falls
+to 0.001 until epoch 100 and stays; the gradient of each array is clipped to the norm 0.01, or large
+first gradients would slow Adam down for long. Before every update λ₁ is measured on one held-out
+input of 1000 steps per network: the epoch in which it first comes within 0.02 of the target, and
+whether it stays. Tanh networks have gains ~ Unif(0, 1), ReLU networks Unif(0, 2), so that some are
+unstable at first, and LSTMs gains of their own. Then 1, 16 and 32 exponents of tanh networks are
+flossed to 0.
 
-Prints tables and writes lyapflow-targets.png. Exit code 1 unless at least eight of ten tanh networks come to 0, and to
--0.5, within 100 epochs, eight of ten ReLU and LSTM networks to 0, all unstable ReLU networks among them, and none to
-0.5. Ten minutes.
-"""
+Prints tables and writes lyapflow-targets.png. Exit code 1 unless at least eight of ten tanh
+networks come to 0, and to -0.5, within 100 epochs, eight of ten ReLU and LSTM networks to 0, all
+unstable ReLU networks among them, and none to 0.5. Ten minutes."""
 
 import sys
 from typing import NamedTuple
@@ -67,10 +68,13 @@ def floss(cells: Ensemble, seeds: range, k: int, target: float) -> Course:
     for epoch in range(EPOCHS):
         exponent.append(spectrum(1)[:, 0])
         x = np.stack([draw(seed, f"epoch {epoch}", STEPS, BATCH, 1) for seed in seeds])
-        loss, gradient, _ = lf.flossing_value_and_grad(cells, x, k, target=target, q_transient=ALIGNING)
+        loss, gradient, _ = lf.flossing_value_and_grad(
+            cells, x, k, target=target, q_transient=ALIGNING
+        )
         losses.append(loss)
         optimizer = lf.Adam(rate(epoch), clip_norm=0.01)
-        cells, state = optimizer.update(state, cells, gradient)  # a member without k exponents stays as it is
+        # a member without k exponents stays as it is
+        cells, state = optimizer.update(state, cells, gradient)
     return Course(np.array(exponent), np.array(losses), before, spectrum())
 
 
@@ -130,13 +134,20 @@ def main() -> int:
     Console().print(table)
     print(stabilised)
     table = Table(
-        "k", "Σλ² at epoch 0", "100", str(EPOCHS - 1), "λ₁, λ₁₆, λ₃₂ at the end", title="Medians, tanh, target 0"
+        "k",
+        "Σλ² at epoch 0",
+        "100",
+        str(EPOCHS - 1),
+        "λ₁, λ₁₆, λ₃₂ at the end",
+        title="Medians, tanh, target 0",
     )
     for k, course in spectra.items():
         losses = np.nanmedian(course.loss, axis=1)
         end = np.median(course.after, axis=0)
         table.add_row(
-            str(k), *(f"{losses[e]:.3g}" for e in (0, 100, -1)), ", ".join(f"{end[i]:.3f}" for i in (0, 15, 31))
+            str(k),
+            *(f"{losses[e]:.3g}" for e in (0, 100, -1)),
+            ", ".join(f"{end[i]:.3f}" for i in (0, 15, 31)),
         )
     Console().print(table)
     picture(to_targets, spectra).savefig("lyapflow-targets.png", dpi=130)
@@ -155,7 +166,10 @@ def picture(to_targets: dict[tuple[str, float], Course], spectra: dict[int, Cour
         axes.axhline(target, color=colour, linestyle="--", linewidth=1)
     for axes, title in ((tanh, "Tanh networks"), (others, "ReLU and LSTM networks")):
         axes.set(
-            xlabel="flossing epoch", ylabel="λ₁ on a held-out input  (nats per step)", title=title, ylim=(-2.5, 1.0)
+            xlabel="flossing epoch",
+            ylabel="λ₁ on a held-out input  (nats per step)",
+            title=title,
+            ylim=(-2.5, 1.0),
         )
         axes.legend(loc="lower right", fontsize=8)
     colours = iter(["#0072B2", "#D55E00", "#009E73"])
@@ -166,10 +180,18 @@ def picture(to_targets: dict[tuple[str, float], Course], spectra: dict[int, Cour
         low, middle, high = np.nanquantile(course.loss, [0.25, 0.5, 0.75], axis=1)
         losses.semilogy(middle, color=colour, label=f"k = {k}")
         losses.fill_between(np.arange(len(middle)), low, high, color=colour, alpha=0.2, linewidth=0)
-        after.plot(index, np.median(course.after, axis=0), ".-", color=colour, label=f"k = {k} flossed")
+        after.plot(
+            index, np.median(course.after, axis=0), ".-", color=colour, label=f"k = {k} flossed"
+        )
     after.axhline(0.0, color="grey", linewidth=0.8)
-    losses.set(xlabel="flossing epoch", ylabel="Σ λᵢ², i ≤ k  (median, quartiles)", title="Flossing loss")
-    after.set(xlabel="exponent i", ylabel="λᵢ  (nats per step, median)", title=f"Spectra after {EPOCHS} epochs")
+    losses.set(
+        xlabel="flossing epoch", ylabel="Σ λᵢ², i ≤ k  (median, quartiles)", title="Flossing loss"
+    )
+    after.set(
+        xlabel="exponent i",
+        ylabel="λᵢ  (nats per step, median)",
+        title=f"Spectra after {EPOCHS} epochs",
+    )
     losses.legend(fontsize=8)
     after.legend(fontsize=8)
     return figure

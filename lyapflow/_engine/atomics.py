@@ -18,7 +18,8 @@ _BOARD = ir.ArrayType(INDEX, board.size)
 
 if os.name == "nt":
     _rest = ctypes.windll.kernel32.SwitchToThread  # type: ignore
-else:  # where the system has nothing that lets other threads go first, a call that does nothing has to do
+# where the system has nothing that lets other threads go first, a call that does nothing has to do
+else:
     _rest = getattr(ctypes.CDLL(None), "sched_yield", ctypes.pythonapi.PyThread_get_thread_ident)
 in_a_child(lambda: board.fill(0))  # helpers and jobs of the parent are not there
 llvmlite.binding.add_symbol("lyapflow_board", board.ctypes.data)
@@ -31,7 +32,11 @@ def symbol(module, kind, name):
 
 
 def _place(builder, place):
-    return builder.gep(symbol(builder.module, _BOARD, "lyapflow_board"), [ir.Constant(INDEX, 0), place], inbounds=True)
+    return builder.gep(
+        symbol(builder.module, _BOARD, "lyapflow_board"),
+        [ir.Constant(INDEX, 0), place],
+        inbounds=True,
+    )
 
 
 @intrinsic
@@ -87,7 +92,9 @@ def pause(typingctx):
     def codegen(context, builder, signature, values):
         if "x86" in builder.module.triple:
             kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), []
+            )
         return context.get_dummy_value()
 
     return types.void(), codegen

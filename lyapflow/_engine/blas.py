@@ -25,7 +25,8 @@ def _limit_blas(threads: Iterable[int | None]) -> None:
     """Library by library: threadpoolctl's own context asks each for all it knows, which takes ten times as long."""
     for library, count in zip(_blas(), threads):
         if hasattr(library, "clear_controlling_thread"):
-            # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently ignores all others.
+            # threadpoolctl >= 3.7 lets the first thread alone set OpenBLAS's limit and silently
+            # ignores all others.
             library.clear_controlling_thread(force=True)
         if count is not None:
             library.set_num_threads(count)
@@ -46,8 +47,8 @@ in_a_child(_forked)
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS at one thread while any caller, in any thread, is inside; nested calls cost nothing.
 
-    BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a result.
-    """
+    BLAS threads gain nothing at the sizes of recurrent networks, and their number must not change a
+    result."""
     global _callers, _before
     process = os.getpid()
     with _lock:

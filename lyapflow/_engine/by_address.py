@@ -1,9 +1,9 @@
 """Kernels that other kernels call by address.
 
-A kernel that is linked into its callers is optimised anew with each of them: for every cell, every dtype, every sweep.
-One that is called by address is compiled once. It stands in a table that is filled as soon as a caller is compiled, or,
-where the caller came from a cache, the first time that it calls.
-"""
+A kernel that is linked into its callers is optimised anew with each of them: for every cell, every
+dtype, every sweep. One that is called by address is compiled once. It stands in a table that is
+filled as soon as a caller is compiled, or, where the caller came from a cache, the first time that
+it calls."""
 
 import _thread
 import ctypes
@@ -35,11 +35,17 @@ class ByAddress:
     """
 
     def __init__(self, name: str, kernel: Any, signature: Callable[[Any], tuple]) -> None:
-        self.name, self.kernel, self.signatures = f"lyapflow_{name}", kernel, [signature(dtype) for dtype in DTYPES]
+        self.name, self.kernel, self.signatures = (
+            f"lyapflow_{name}",
+            kernel,
+            [signature(dtype) for dtype in DTYPES],
+        )
         self.addresses = np.zeros(len(DTYPES), np.int64)  # 0: neither compiled nor loaded yet
         self._provide = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._provided)
         llvmlite.binding.add_symbol(self.name, self.addresses.ctypes.data)
-        llvmlite.binding.add_symbol(f"{self.name}_provide", ctypes.cast(self._provide, ctypes.c_void_p).value)
+        llvmlite.binding.add_symbol(
+            f"{self.name}_provide", ctypes.cast(self._provide, ctypes.c_void_p).value
+        )
 
     def find(self, index: int) -> Any:
         """Compile it for a dtype, or load it; the type of what it returns."""
@@ -74,13 +80,19 @@ class ByAddress:
             place = ir.Constant(INDEX, index)
             table = symbol(builder.module, ir.ArrayType(INDEX, len(self.addresses)), self.name)
             entry = builder.gep(table, [ir.Constant(INDEX, 0), place])
-            look, provide, ready = (builder.append_basic_block(name) for name in ("look", "provide", "ready"))
+            look, provide, ready = (
+                builder.append_basic_block(name) for name in ("look", "provide", "ready")
+            )
             builder.branch(look)
             builder.position_at_end(look)
             builder.cbranch(cgutils.is_null(builder, builder.load(entry)), provide, ready)
-            builder.position_at_end(provide)  # again and again, should Ctrl-C come before a line of it is run
+            # again and again, should Ctrl-C come before a line of it is run
+            builder.position_at_end(provide)
             kind = ir.FunctionType(ir.VoidType(), [INDEX])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{self.name}_provide"), [place])
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, kind, f"{self.name}_provide"),
+                [place],
+            )
             builder.branch(look)
             builder.position_at_end(ready)
             wanted = self.signatures[index]

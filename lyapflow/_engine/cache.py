@@ -1,12 +1,14 @@
 """The on-disk cache of compiled kernels.
 
-Numba keys it by the source file of the compiled function alone, and pickles the types of the arguments into it. Both
-are wrong for a package whose kernels are generic over cells:
+Numba keys it by the source file of the compiled function alone, and pickles the types of the
+arguments into it. Both are wrong for a package whose kernels are generic over cells:
 
-- a change in another file of the package would go unnoticed, so the stamp is a hash of *all* its sources;
-- a cell class from outside the package would be pickled by reference, and a process that cannot import it would fail
-  on every kernel. Kernels for such cells have files of their own, stamped with the source that the cell is made of
-  (`lyapflow._engine.outside`), in which its class is a name: whoever asks for them has the class.
+- a change in another file of the package would go unnoticed, so the stamp is a hash of *all* its
+  sources;
+- a cell class from outside the package would be pickled by reference, and a process that cannot
+  import it would fail on every kernel. Kernels for such cells have files of their own, stamped with
+  the source that the cell is made of (`lyapflow._engine.outside`), in which its class is a name:
+  whoever asks for them has the class.
 """
 
 import functools
@@ -50,11 +52,13 @@ def _outside_classes(argument: Any) -> set[type]:
 class IndexFile(IndexDataCacheFile):
     """Numba's index and data files, made safe against crashes, damage and concurrent writers.
 
-    Numba numbers data files and writes the index first, so an index could name another version's or another
-    signature's code. Here a data file is named by what is in it, and written before the index mentions it.
-    """
+    Numba numbers data files and writes the index first, so an index could name another version's or
+    another signature's code. Here a data file is named by what is in it, and written before the
+    index mentions it."""
 
-    def __init__(self, path: str, base: str, stamp: str, classes: frozenset[type] = frozenset()) -> None:
+    def __init__(
+        self, path: str, base: str, stamp: str, classes: frozenset[type] = frozenset()
+    ) -> None:
         super().__init__(path, base, stamp)
         self._classes = {cls.__qualname__: cls for cls in classes}
 
@@ -132,7 +136,10 @@ class _Files:
             return None, key
         where = hashlib.sha256(repr(sorted(map(place, classes))).encode()).hexdigest()[:16]
         stamp = f"{_package_stamp()} {sorted(filter(None, stamps))}"
-        return IndexFile(self._path, f"{self._base}-{where}", stamp, classes), (str(key[0]), *key[1:])
+        return IndexFile(self._path, f"{self._base}-{where}", stamp, classes), (
+            str(key[0]),
+            *key[1:],
+        )
 
     def load(self, key: Any) -> Any:
         file, key = self._find(key)

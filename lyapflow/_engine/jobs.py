@@ -46,7 +46,9 @@ def in_parts(kernel):
                 arguments, part = function.args
                 job_value = inside.load(inside.inttoptr(arguments, values[0].type.as_pointer()))
                 callee = context.declare_function(builder.module, compiled.fndesc)
-                context.call_conv.call_function(inside, callee, types.none, (job, types.intp), (job_value, part))
+                context.call_conv.call_function(
+                    inside, callee, types.none, (job, types.intp), (job_value, part)
+                )
                 inside.ret_void()
             place = [builder.ptrtoint(pointer, INDEX) for pointer in (function, slot)]
             return context.make_tuple(builder, signature.return_type, place)

@@ -38,10 +38,10 @@ def place(cls: type) -> tuple[str, str]:
 def source_stamp(cls: type) -> str | None:
     """A hash of a class's module, and of all its kernels call and read; None where there is no source to hash.
 
-    Kernels are followed through the functions that they call, as far as these are no library's, and with the values of
-    the globals and closures that they read, which are constants of compiled code. A class that is made within a
-    function may be made again with others, and one that its name does not lead to has been.
-    """
+    Kernels are followed through the functions that they call, as far as these are no library's, and
+    with the values of the globals and closures that they read, which are constants of compiled
+    code. A class that is made within a function may be made again with others, and one that its
+    name does not lead to has been."""
     if not by_reference(cls):
         return None
     digest, seen = hashlib.sha256(), set[Any]()
@@ -63,20 +63,35 @@ def _source(module: str) -> bytes:
 def _parts(function: Any, seen: set[Any]) -> Iterator[bytes]:
     """Sources and values that a function depends on."""
     function = function.py_func if isinstance(function, Dispatcher) else function
-    if not isinstance(function, types.FunctionType) or function in seen or _is_library(function.__module__):
+    if (
+        not isinstance(function, types.FunctionType)
+        or function in seen
+        or _is_library(function.__module__)
+    ):
         return
     seen.add(function)
     yield f"{function.__qualname__} ".encode()
     if function.__module__ not in seen:
         seen.add(function.__module__)
         yield _source(function.__module__)
-    read = {name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__}
+    read = {
+        name: function.__globals__[name]
+        for name in _names(function.__code__)
+        if name in function.__globals__
+    }
     for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars):
         read[name] = cell.cell_contents
     for name, value in sorted(read.items()):
         if isinstance(value, np.ndarray):
-            yield name.encode() + value.dtype.str.encode() + repr(value.shape).encode() + value.tobytes()
-        elif isinstance(value, VALUES) or (isinstance(value, tuple) and all(isinstance(v, VALUES) for v in value)):
+            yield (
+                name.encode()
+                + value.dtype.str.encode()
+                + repr(value.shape).encode()
+                + value.tobytes()
+            )
+        elif isinstance(value, VALUES) or (
+            isinstance(value, tuple) and all(isinstance(v, VALUES) for v in value)
+        ):
             yield f"{name} {value!r} ".encode()
         else:
             yield from _parts(value, seen)
@@ -84,7 +99,9 @@ def _parts(function: Any, seen: set[Any]) -> Iterator[bytes]:
 
 def _names(code: types.CodeType) -> set[str]:
     """Names of globals that code reads, that of functions within included."""
-    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    inner = (
+        _names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)
+    )
     return set(code.co_names).union(*inner)
 
 

@@ -1,8 +1,7 @@
 """One thread per piece: independent pieces of a public call, side by side.
 
-Kernels release the GIL, so plain threads do what a parallel loop inside a kernel would, without the ways in which
-Numba's threading layers end a process.
-"""
+Kernels release the GIL, so plain threads do what a parallel loop inside a kernel would, without the
+ways in which Numba's threading layers end a process."""
 
 import functools
 import os
@@ -40,8 +39,8 @@ def set_threads(count: int | None) -> None:
     Parameters
     ----------
     count : int or None
-        At least 1; None for what the environment variable NUMBA_NUM_THREADS says, or all processors that this process
-        may use.
+        At least 1; None for what the environment variable NUMBA_NUM_THREADS says, or all processors
+        that this process may use.
 
     Raises
     ------
@@ -83,9 +82,8 @@ class _Round:
 def each(piece: Callable[[int], Result], count: int) -> list[Result]:
     """``[piece(0), ..., piece(count - 1)]``, on as many threads as NUMBA_NUM_THREADS says; within a piece, in turn.
 
-    If pieces fail, the error of the first of them is raised, whichever failed sooner; those after it end at their next
-    `check_interrupt`.
-    """
+    If pieces fail, the error of the first of them is raised, whichever failed sooner; those after
+    it end at their next `check_interrupt`."""
     workers = min(threads(), count)
     if workers <= 1 or hasattr(_here, "piece"):
         return [piece(r) for r in range(count)]
@@ -128,8 +126,8 @@ def each(piece: Callable[[int], Result], count: int) -> list[Result]:
 def start_threads(work: Callable[[], None], most: int) -> None:
     """Start up to `most` helper threads that do work(), which ends by itself; those that are still at it count.
 
-    A piece of `each` gets none. They are no threads of the pool, for whose threads a process waits when it ends.
-    """
+    A piece of `each` gets none. They are no threads of the pool, for whose threads a process waits
+    when it ends."""
     if hasattr(_here, "piece"):
         return
     _helpers[:] = [helper for helper in _helpers if helper.is_alive()]

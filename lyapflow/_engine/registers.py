@@ -1,8 +1,7 @@
 """How wide vector registers are, on the processor that Numba compiles for.
 
-Numba's settings may name another processor than this one, or forbid some of its instructions, so LLVM is asked for
-code rather than the processor for what it has.
-"""
+Numba's settings may name another processor than this one, or forbid some of its instructions, so
+LLVM is asked for code rather than the processor for what it has."""
 
 import re
 

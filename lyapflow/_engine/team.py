@@ -1,12 +1,12 @@
 """Threads that share work in parts, from nopython code: products of a large network, pieces of a batch.
 
-A shared job slot: a caller publishes a job on the board, helper threads and the caller claim its parts by
-compare-and-swap. Which thread does which part is open, and so is whether a helper is there at all: work must not depend
-on it. The first word of the board counts jobs and says, in its lower bits, which parts of the present one are still
-unclaimed; a claim fails where a new job has begun. The caller takes the last part, a helper the first: so, call after
-call, a part is where its data are, in the cache of one processor. Helpers that find nothing yield their processor, and
-leave after a few milliseconds: long enough to be there for the next of many short calls.
-"""
+A shared job slot: a caller publishes a job on the board, helper threads and the caller claim its
+parts by compare-and-swap. Which thread does which part is open, and so is whether a helper is there
+at all: work must not depend on it. The first word of the board counts jobs and says, in its lower
+bits, which parts of the present one are still unclaimed; a claim fails where a new job has begun.
+The caller takes the last part, a helper the first: so, call after call, a part is where its data
+are, in the cache of one processor. Helpers that find nothing yield their processor, and leave after
+a few milliseconds: long enough to be there for the next of many short calls."""
 
 import functools
 

@@ -1,8 +1,7 @@
 """Arrays that kernels make without asking: windows of arrays, and scratch on the stack.
 
-Numba's slices count from the end, stop at the ends and step: a hundred instructions each, which are most of what a
-kernel of small products is compiled from.
-"""
+Numba's slices count from the end, stop at the ends and step: a hundred instructions each, which are
+most of what a kernel of small products is compiled from."""
 
 import functools
 
@@ -37,9 +36,19 @@ def window(typingctx, array, start, stop, *columns):
         for axis, (first, behind) in enumerate(sides):
             address = builder.add(address, builder.mul(first, strides[axis]))
             shape[axis] = builder.sub(behind, first)
-        return _view(context, builder, view, whole, builder.inttoptr(address, whole.data.type), shape, strides)
+        return _view(
+            context,
+            builder,
+            view,
+            whole,
+            builder.inttoptr(address, whole.data.type),
+            shape,
+            strides,
+        )
 
-    return view(array, types.intp, types.intp, types.StarArgTuple([types.intp] * len(columns))), codegen
+    return view(
+        array, types.intp, types.intp, types.StarArgTuple([types.intp] * len(columns))
+    ), codegen
 
 
 @intrinsic
@@ -53,7 +62,8 @@ def as_matrix(typingctx, array):
         whole = context.make_array(array)(context, builder, values[0])
         *first, columns = cgutils.unpack_tuple(builder, whole.shape)
         shape = [functools.reduce(builder.mul, first), columns]
-        strides = [builder.mul(columns, whole.itemsize), whole.itemsize]  # an axis of length 1 may have any stride
+        # an axis of length 1 may have any stride
+        strides = [builder.mul(columns, whole.itemsize), whole.itemsize]
         return _view(context, builder, view, whole, whole.data, shape, strides)
 
     return view(array), codegen
@@ -70,7 +80,9 @@ def on_stack(typingctx, rows, row_bytes, number):
             place = builder.alloca(ir.ArrayType(values[2].type, height * width))
         place.align = LINE
         data = builder.bitcast(place, values[2].type.as_pointer())
-        shape, strides = ([ir.Constant(INDEX, n) for n in of] for of in ((height, width), (width * size, size)))
+        shape, strides = (
+            [ir.Constant(INDEX, n) for n in of] for of in ((height, width), (width * size, size))
+        )
         result = context.make_array(matrix)(context, builder)
         populate_array(result, data, shape, strides, strides[1], None)
         return result._getvalue()

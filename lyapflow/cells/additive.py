@@ -1,7 +1,7 @@
 r"""Networks ``h' = W φ(h) + V x' + b`` with an elementwise φ: tanh, ReLU or the identity.
 
-A cell of this family has the fields W, V, b, says what φ is by `activation`, and registers with `additive`. With
-D = W diag(φ'(h)), in rows (u_j = W^T of the cotangent of tangent vector j):
+A cell of this family has the fields W, V, b, says what φ is by `activation`, and registers with
+`additive`. With D = W diag(φ'(h)), in rows (u_j = W^T of the cotangent of tangent vector j):
 
     tangent           q'_j = W (φ' ⊙ q_j)
     step pullback     h̄ = φ' ⊙ W^T h̄'

@@ -7,11 +7,13 @@ import numpy as np
 from lyapflow import _checks
 
 
-def random_gates(gates: int, n: Any, m: Any, rng: Any, g: Any, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_gates(
+    gates: int, n: Any, m: Any, rng: Any, g: Any, dtype: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """W (gates, n, n), V (gates, n, m) and b = 0 (gates, n), after checks.
 
-    Every gate draws a gain of its own for W, Unif(0, g), and for V, Unif(0, 1); entries are N(0, gain²/n).
-    """
+    Every gate draws a gain of its own for W, Unif(0, g), and for V, Unif(0, 1); entries are N(0,
+    gain²/n)."""
     n = _checks.integer("n", n, 1)
     m = _checks.integer("m", m, 0)
     dtype = _checks.dtype(dtype)

@@ -36,8 +36,8 @@ from lyapflow.linalg.products import gemm
 class GRU(NamedTuple):
     """Parameters of a GRU, gates in the order r, z, n.
 
-    ``r, z = σ(W h + V x' + b)``, ``n = tanh(V x' + b + r ⊙ (W h + b_n))``, each with its own W, V and b;
-    ``h' = (1 - z) ⊙ n + z ⊙ h``.
+    ``r, z = σ(W h + V x' + b)``, ``n = tanh(V x' + b + r ⊙ (W h + b_n))``, each with its own W, V
+    and b; ``h' = (1 - z) ⊙ n + z ⊙ h``.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class GRU(NamedTuple):
 
     Notes
     -----
-    Cho et al. (2014) in PyTorch's variant, whose reset gate acts after the matrix product. For a `torch.nn.GRU` of one
-    layer, all arrays by ``.detach().numpy()``::
+    Cho et al. (2014) in PyTorch's variant, whose reset gate acts after the matrix product. For a
+    `torch.nn.GRU` of one layer, all arrays by ``.detach().numpy()``::
 
         W, V = weight_hh_l0.reshape(3, n, n), weight_ih_l0.reshape(3, n, m)
         b_ih, b_hh = bias_ih_l0.reshape(3, n), bias_hh_l0.reshape(3, n)
@@ -78,8 +78,8 @@ class GRU(NamedTuple):
     ) -> "GRU":
         r"""A random GRU, each gate with gains of its own.
 
-        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), input weights N(0, gain²/n) with gain ~ Unif(0, 1),
-        biases 0.
+        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), input weights N(0, gain²/n) with
+        gain ~ Unif(0, 1), biases 0.
 
         Parameters
         ----------
@@ -112,7 +112,8 @@ def _(cell: GRU) -> Sizes:
         units=n,
         inputs=m,
         record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
-        step_work=10 * n,  # cotangents of a and of e; the part of the former through the second derivatives; scratch
+        # cotangents of a and of e; the part of the former through the second derivatives; scratch
+        step_work=10 * n,
         tangent_work=3 * n,  # p, then its cotangent
         shapes={"W": (3, n, n), "V": (3, n, m), "b": (3, n), "b_n": (n,)},
     )
@@ -127,9 +128,17 @@ def gru_step(cell, turned, h, x, h_next, record):
     gemm(h, False, turned.W, False, 1.0, 0.0, record[:, : 3 * n])
     for b in range(len(h)):
         parts = record[b].reshape(10, n)
-        kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+        kappa_r, alpha_z, kappa_n, z, r, new = (
+            parts[0],
+            parts[1],
+            parts[2],
+            parts[3],
+            parts[4],
+            parts[5],
+        )
         new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
-        argument_r, argument_z, y = parts[0], parts[1], parts[2]  # W h at first, in the place of what is last
+        # W h at first, in the place of what is last
+        argument_r, argument_z, y = parts[0], parts[1], parts[2]
         driven_r, driven_z, driven_n = parts[3], parts[4], parts[5]  # V x' + b
         for u in range(n):
             argument_r[u] += driven_r[u]
@@ -185,9 +194,19 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
     n = cell.b_n.size
     W = as_matrix(cell.W)
     parts = record.reshape(10, n)
-    kappa_r, alpha_z, kappa_n, z, r, new = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+    kappa_r, alpha_z, kappa_n, z, r, new = (
+        parts[0],
+        parts[1],
+        parts[2],
+        parts[3],
+        parts[4],
+        parts[5],
+    )
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
-    through_second, scratch = step_work[4 * n : 7 * n].reshape(1, 3 * n), step_work[7 * n :].reshape(3, n)
+    through_second, scratch = (
+        step_work[4 * n : 7 * n].reshape(1, 3 * n),
+        step_work[7 * n :].reshape(3, n),
+    )
     a_bar, step_e_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
     d, w, e_bar = scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
@@ -205,7 +224,9 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
             second = kappa_r[u] * (1 - 2 * r[u]) * p_r[u] + new_slope_r_slope[u] * p_n[u]
             a_bar[0, u] += y_r_slope[u] * e_bar[u] + w[u] * second
         for u in range(n):
-            a_bar[1, u] += v[u] * (z_slope[u] * (q[u] - d[u]) + alpha_z[u] * (1 - 2 * z[u]) * p_z[u])
+            a_bar[1, u] += v[u] * (
+                z_slope[u] * (q[u] - d[u]) + alpha_z[u] * (1 - 2 * z[u]) * p_z[u]
+            )
         for u in range(n):
             a_bar[2, u] += r[u] * e_bar[u] + w[u] * new_slope_r_slope[u] * p_r[u]
         for u in range(n):
@@ -226,7 +247,9 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
 
 
 @implement(accumulate, GRU)
-def gru_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+def gru_accumulate(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+):
     n = cell.b_n.size
     W_bar, V_bar, b_bar = as_matrix(gradient.W), as_matrix(gradient.V), gradient.b.reshape(3 * n)
     bars, x, states = as_matrix(step_work), as_matrix(x), h.shape[0] * h.shape[1]

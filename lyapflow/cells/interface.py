@@ -1,7 +1,8 @@
 """The generic functions that make something a cell.
 
-A cell is a ``NamedTuple`` class of arrays; a gradient is the same class holding gradients. What differs between
-cells is said by the functions below, one implementation per class, in the package or in a user's own module::
+A cell is a ``NamedTuple`` class of arrays; a gradient is the same class holding gradients. What
+differs between cells is said by the functions below, one implementation per class, in the package
+or in a user's own module::
 
     @sizes.register
     def _(cell: MyCell) -> Sizes: ...
@@ -9,12 +10,12 @@ cells is said by the functions below, one implementation per class, in the packa
     @implement(step, MyCell)
     def my_step(cell, turned, h, x, h_next, record): ...
 
-`sizes` is Python. The others are kernels: compiled by Numba in nopython mode, serial, given every array they write.
-Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a tangent block (k, n_state). So a
-product with W^T wants its rows: `turned` is the cell with every array as a matrix, transposed (`transposed`).
-`step` and `tangent` suffice for a spectrum; gradients take the two pullbacks and `accumulate`; `jacobian` is for
-tests, precision and people, and is made of `tangent` where a cell has none.
-"""
+`sizes` is Python. The others are kernels: compiled by Numba in nopython mode, serial, given every
+array they write. Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a
+tangent block (k, n_state). So a product with W^T wants its rows: `turned` is the cell with every
+array as a matrix, transposed (`transposed`). `step` and `tangent` suffice for a spectrum; gradients
+take the two pullbacks and `accumulate`; `jacobian` is for tests, precision and people, and is made
+of `tangent` where a cell has none."""
 
 import functools
 import inspect
@@ -111,24 +112,24 @@ def step_pullback(cell, record, h_next_bar, h_bar, work):
 def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
 
-    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters is *added* to
-    step_work (step_work,), which `step_pullback` has set for the same state.
-    """
+    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters
+    is *added* to step_work (step_work,), which `step_pullback` has set for the same state."""
 
 
 def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
     """Add the parameter gradient of C steps to gradient, a cell of the same class.
 
-    All arrays have the C steps as a first axis: x (C, B, m), h (C, B, n_state) before the step, h_next_bar after it,
-    and so on; Q, Q_next_bar (C', k, n_state) and tangent_work have C' = C, or C' = 0 where no tangent block moved.
-    """
+    All arrays have the C steps as a first axis: x (C, B, m), h (C, B, n_state) before the step,
+    h_next_bar after it, and so on; Q, Q_next_bar (C', k, n_state) and tangent_work have C' = C, or
+    C' = 0 where no tangent block moved."""
 
 
 def jacobian(cell, turned, h, x, D):
     """``D_ij = ∂h_next_i / ∂h_j`` (n_state, n_state) at the state h (n_state,) and input x (m,)."""
 
 
-DIFFERENTIABLE = (step, tangent, step_pullback, tangent_pullback, accumulate)  # what a gradient takes
+# what a gradient takes
+DIFFERENTIABLE = (step, tangent, step_pullback, tangent_pullback, accumulate)
 
 _IMPLEMENTED: dict[Callable, dict[type, Callable]] = {}
 
@@ -191,7 +192,8 @@ def checked(cell: C, *generics: Callable) -> C:
     name = type(cell).__name__
     arrays: dict[str, np.ndarray] = {}
     dtypes = [a.dtype for a in cell if isinstance(a, np.ndarray) and a.dtype in _checks.DTYPES]
-    like = np.empty(0, max(dtypes, key=dtypes.count)) if dtypes else None  # the few are told to become as the many
+    # the few are told to become as the many
+    like = np.empty(0, max(dtypes, key=dtypes.count)) if dtypes else None
     for field, value in zip(cell._fields, cell):
         like = arrays[field] = _checks.array(f"{field} of {name}", value, like=like)
     cell = type(cell)(**arrays)
@@ -206,7 +208,9 @@ def checked(cell: C, *generics: Callable) -> C:
         ) from None
     if size.state == 0:
         field, array = next(iter(arrays.items()))
-        raise LyapflowError(f"{name} must have at least one unit, got none ({field} has shape {array.shape})")
+        raise LyapflowError(
+            f"{name} must have at least one unit, got none ({field} has shape {array.shape})"
+        )
     for field, shape in size.shapes.items():
         if arrays[field].shape != shape:
             raise LyapflowError(

@@ -12,7 +12,8 @@ from lyapflow.cells.interface import implement
 class LinearRNN(NamedTuple):
     """Parameters of the linear network ``h' = W h + V x' + b``.
 
-    Its Jacobian is W at every state, so its Lyapunov exponents are the logarithms of the moduli of W's eigenvalues.
+    Its Jacobian is W at every state, so its Lyapunov exponents are the logarithms of the moduli of
+    W's eigenvalues.
 
     Attributes
     ----------

@@ -20,14 +20,20 @@ def _jacobian(cell, turned, h, x, D):
 
 
 def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
-    generics = (interface.jacobian,) if interface.has(cell, interface.jacobian) else (interface.step, interface.tangent)
+    generics = (
+        (interface.jacobian,)
+        if interface.has(cell, interface.jacobian)
+        else (interface.step, interface.tangent)
+    )
     cell = interface.checked(cell, *generics)
     size = interface.sizes(cell)
     h = _checks.array("h", h, (size.state,), like=cell[0])
     return cell, h, _checks.array("x", x, (size.inputs,), like=cell[0])
 
 
-@over_members("h", "x", check=_checked, lost=lambda checked: np.full((checked[1].size,) * 2, np.nan))
+@over_members(
+    "h", "x", check=_checked, lost=lambda checked: np.full((checked[1].size,) * 2, np.nan)
+)
 def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     """One-step Jacobian ``D_ij = ∂f_i(h, x) / ∂h_j`` at the state *before* the step.
 
@@ -48,8 +54,9 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Written out analytically for each cell of the package; of a cell without `lyapflow.cells.interface.jacobian`, its
-    columns are the tangents of unit vectors. Paper, Eq. 2 and Eq. 9.
+    Written out analytically for each cell of the package; of a cell without
+    `lyapflow.cells.interface.jacobian`, its columns are the tangents of unit vectors. Paper, Eq. 2
+    and Eq. 9.
 
     Examples
     --------

@@ -37,7 +37,8 @@ class LSTM(NamedTuple):
     """Parameters of an LSTM, gates in the order i, f, g, o.
 
     ``i, f, o = σ(W h + V x' + b)``, ``g = tanh(W h + V x' + b)``, each with its own W, V and b;
-    ``c' = f ⊙ c + i ⊙ g``, ``h' = o ⊙ tanh(c')``. The state is [h, c], of length 2n; a readout sees h.
+    ``c' = f ⊙ c + i ⊙ g``, ``h' = o ⊙ tanh(c')``. The state is [h, c], of length 2n; a readout sees
+    h.
 
     Attributes
     ----------
@@ -50,8 +51,8 @@ class LSTM(NamedTuple):
 
     Notes
     -----
-    Paper, Eq. 12-17. For a `torch.nn.LSTM` of one layer, whose output is the first n entries of the states, all arrays
-    by ``.detach().numpy()``::
+    Paper, Eq. 12-17. For a `torch.nn.LSTM` of one layer, whose output is the first n entries of the
+    states, all arrays by ``.detach().numpy()``::
 
         W, V = weight_hh_l0.reshape(4, n, n), weight_ih_l0.reshape(4, n, m)
         b = (bias_ih_l0 + bias_hh_l0).reshape(4, n)
@@ -73,8 +74,9 @@ class LSTM(NamedTuple):
     ) -> "LSTM":
         r"""A random LSTM, each gate with gains of its own.
 
-        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), 0 for the forget gate; input weights N(0, gain²/n)
-        with gain ~ Unif(0, 1); biases 0, but b_f ~ Unif(0, 1), one number for all units.
+        Recurrent weights are N(0, gain²/n) with gain ~ Unif(0, g), 0 for the forget gate; input
+        weights N(0, gain²/n) with gain ~ Unif(0, 1); biases 0, but b_f ~ Unif(0, 1), one number for
+        all units.
 
         Parameters
         ----------
@@ -113,7 +115,8 @@ def _(cell: LSTM) -> Sizes:
         units=n,
         inputs=m,
         record=13 * n,  # α (4n), f, ρ, i, g, o, f', i' g', t, s o'
-        step_work=11 * n,  # cotangent of a; the part of it that came through the second derivatives; scratch
+        # cotangent of a; the part of it that came through the second derivatives; scratch
+        step_work=11 * n,
         tangent_work=4 * n,  # p, then its cotangent
         shapes={"W": (4, n, n), "V": (4, n, m), "b": (4, n)},
     )
@@ -159,7 +162,9 @@ def lstm_tangent(cell, turned, record, Q, Q_next, work):
     for j in range(len(Q)):
         p = work[j].reshape(4, n)
         for u in range(n):
-            q_c = f[u] * Q[j, n + u] + (alpha[0, u] * p[0, u] + alpha[1, u] * p[1, u] + alpha[2, u] * p[2, u])
+            q_c = f[u] * Q[j, n + u] + (
+                alpha[0, u] * p[0, u] + alpha[1, u] * p[1, u] + alpha[2, u] * p[2, u]
+            )
             Q_next[j, n + u] = q_c
             Q_next[j, u] = alpha[3, u] * p[3, u] + rho[u] * q_c
 
@@ -168,7 +173,11 @@ def lstm_tangent(cell, turned, record, Q, Q_next, work):
 def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
     n = cell.b.shape[1]
     for r in range(len(h_bar)):
-        alpha, f, rho = record[r, : 4 * n].reshape(4, n), record[r, 4 * n : 5 * n], record[r, 5 * n : 6 * n]
+        alpha, f, rho = (
+            record[r, : 4 * n].reshape(4, n),
+            record[r, 4 * n : 5 * n],
+            record[r, 5 * n : 6 * n],
+        )
         a_bar = work[r, : 4 * n].reshape(4, n)
         for u in range(n):
             c_next_bar = h_next_bar[r, n + u] + rho[u] * h_next_bar[r, u]
@@ -188,8 +197,16 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
     alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
     f, rho, i, g, o = parts[0], parts[1], parts[2], parts[3], parts[4]
     f_slope, i_slope_g_slope, t, s_o_slope = parts[5], parts[6], parts[7], parts[8]
-    through_second, scratch = step_work[4 * n : 8 * n].reshape(1, 4 * n), step_work[8 * n :].reshape(3, n)
-    a_bar, q_c_next, w, c_next_bar = through_second.reshape(4, n), scratch[0], scratch[1], scratch[2]
+    through_second, scratch = (
+        step_work[4 * n : 8 * n].reshape(1, 4 * n),
+        step_work[8 * n :].reshape(3, n),
+    )
+    a_bar, q_c_next, w, c_next_bar = (
+        through_second.reshape(4, n),
+        scratch[0],
+        scratch[1],
+        scratch[2],
+    )
     a_bar[:] = 0.0
     gemm(window(Q, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, work)
     for j in range(len(Q)):  # loops that write one array each: those are vectorised
@@ -197,7 +214,9 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
         p_i, p_f, p_g, p_o = p[0], p[1], p[2], p[3]
         q_c, v, v_c, q_c_bar = Q[j, n:], Q_next_bar[j, :n], Q_next_bar[j, n:], Q_bar[j, n:]
         for u in range(n):
-            q_c_next[u] = f[u] * q_c[u] + (alpha[0, u] * p_i[u] + alpha[1, u] * p_f[u] + alpha[2, u] * p_g[u])
+            q_c_next[u] = f[u] * q_c[u] + (
+                alpha[0, u] * p_i[u] + alpha[1, u] * p_f[u] + alpha[2, u] * p_g[u]
+            )
         for u in range(n):
             w[u] = v_c[u] + rho[u] * v[u]
         for u in range(n):
@@ -212,7 +231,9 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
             second = alpha[2, u] * (c_next_bar[u] - 2 * g[u] * w[u] * p_g[u])
             a_bar[2, u] += second + i_slope_g_slope[u] * w[u] * p_i[u]
         for u in range(n):
-            a_bar[3, u] += v[u] * (alpha[3, u] * (1 - 2 * o[u]) * p_o[u] + s_o_slope[u] * q_c_next[u])
+            a_bar[3, u] += v[u] * (
+                alpha[3, u] * (1 - 2 * o[u]) * p_o[u] + s_o_slope[u] * q_c_next[u]
+            )
         for u in range(n):
             h_bar[n + u] += f[u] * c_next_bar[u] + f_slope[u] * w[u] * p_f[u]
         for gate in range(3):
@@ -228,7 +249,9 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
 
 
 @implement(accumulate, LSTM)
-def lstm_accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
+def lstm_accumulate(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+):
     n = cell.b.shape[1]
     h, Q, W_bar, step_work = as_matrix(h), as_matrix(Q), as_matrix(gradient.W), as_matrix(step_work)
     a_bar = window(step_work, 0, len(h), 0, 4 * n)
@@ -243,11 +266,19 @@ def lstm_jacobian(cell, turned, h, x, D):
     n = cell.b.shape[1]
     h_next, record = np.empty((1, 2 * n), h.dtype), np.empty((1, 13 * n), h.dtype)
     step(cell, turned, h.reshape(1, 2 * n), x.reshape(1, x.size), h_next, record)
-    alpha, f, rho = record[0, : 4 * n].reshape(4, n), record[0, 4 * n : 5 * n], record[0, 5 * n : 6 * n]
+    alpha, f, rho = (
+        record[0, : 4 * n].reshape(4, n),
+        record[0, 4 * n : 5 * n],
+        record[0, 5 * n : 6 * n],
+    )
     D[:] = 0.0
     for u in range(n):
         for v in range(n):
-            D[n + u, v] = alpha[0, u] * cell.W[0, u, v] + alpha[1, u] * cell.W[1, u, v] + alpha[2, u] * cell.W[2, u, v]
+            D[n + u, v] = (
+                alpha[0, u] * cell.W[0, u, v]
+                + alpha[1, u] * cell.W[1, u, v]
+                + alpha[2, u] * cell.W[2, u, v]
+            )
             D[u, v] = alpha[3, u] * cell.W[3, u, v] + rho[u] * D[n + u, v]
         D[n + u, n + u] = f[u]
         D[u, n + u] = rho[u] * f[u]

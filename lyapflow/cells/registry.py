@@ -9,6 +9,12 @@ from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 
 # by the word that names a cell on the command line
-CELLS: dict[str, Any] = {"tanh": TanhRNN, "relu": ReluRNN, "linear": LinearRNN, "lstm": LSTM, "gru": GRU}
+CELLS: dict[str, Any] = {
+    "tanh": TanhRNN,
+    "relu": ReluRNN,
+    "linear": LinearRNN,
+    "lstm": LSTM,
+    "gru": GRU,
+}
 # and by the name of its class, as in files
 CLASSES: dict[str, Any] = {cell_class.__name__: cell_class for cell_class in CELLS.values()}

@@ -13,8 +13,8 @@ from lyapflow.cells.interface import implement
 class ReluRNN(NamedTuple):
     """Parameters of the ReLU network ``h' = W max(h, 0) + V x' + b``.
 
-    The slope at 0 is 1, so that the zero state is no dead end. A unit below 0 is silent and gives the Jacobian a
-    column of zeros: exponents beyond the number of active units are minus infinity.
+    The slope at 0 is 1, so that the zero state is no dead end. A unit below 0 is silent and gives
+    the Jacobian a column of zeros: exponents beyond the number of active units are minus infinity.
 
     Attributes
     ----------
@@ -55,7 +55,8 @@ class ReluRNN(NamedTuple):
         g : float
             Gain.
         mean : float
-            n times the mean of the recurrent weights, which keeps activity from growing where it is negative.
+            n times the mean of the recurrent weights, which keeps activity from growing where it is
+            negative.
         dtype : float64 or float32
             The same numbers are drawn for both.
 

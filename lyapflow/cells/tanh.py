@@ -24,9 +24,9 @@ class TanhRNN(NamedTuple):
 
     Notes
     -----
-    The state h is the pre-activation. The state ``a = tanh(h)`` of other libraries' networks follows the same
-    dynamics after the change of variables, with the same Lyapunov exponents at long times. Paper, Eq. 9.
-    """
+    The state h is the pre-activation. The state ``a = tanh(h)`` of other libraries' networks
+    follows the same dynamics after the change of variables, with the same Lyapunov exponents at
+    long times. Paper, Eq. 9."""
 
     W: np.ndarray
     V: np.ndarray

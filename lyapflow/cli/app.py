@@ -28,7 +28,9 @@ for command in (demo, train, spectrum, condition):  # in the order of --help
 
 @app.callback()
 def version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    show: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
 ) -> None:
     if show:
         console.print(lyapflow.__version__)
@@ -39,7 +41,8 @@ def main() -> None:
     """Run a command; errors of the user's making are one line and exit code 2, a run that diverged exits with 1."""
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="replace")  # λ and ‖ must not end a run where the terminal lacks them
+            # λ and ‖ must not end a run where the terminal lacks them
+            output.reconfigure(errors="replace")
     warnings.showwarning = lambda message, *_: print(f"lyapflow: {message}", file=sys.stderr)
     try:
         app()

@@ -30,9 +30,9 @@ def condition(
 ) -> None:
     """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
 
-    Of the network in a run folder, or of a random one; the options of a random network (--cell, --units, --gain,
-    --weights, --dtype) are not used with a run folder. The exponents are those of at least 1000 steps.
-    """
+    Of the network in a run folder, or of a random one; the options of a random network (--cell,
+    --units, --gain, --weights, --dtype) are not used with a run folder. The exponents are those of
+    at least 1000 steps."""
     from lyapflow.plotting import condition_figure, write_figure
 
     if out is None:
@@ -46,7 +46,9 @@ def condition(
     if transient:
         h0 = trajectory(network.cell, x[:transient], h0)[-1]
     with long_product(console, wanted[-1]) as progress:
-        found = condition_number(network.cell, x[transient:], steps=wanted, h0=h0, m=m, bits=bits, progress=progress)
+        found = condition_number(
+            network.cell, x[transient:], steps=wanted, h0=h0, m=m, bits=bits, progress=progress
+        )
     title = f"Condition number of the long-term Jacobian: {network.title}"
     _print(found, title)
     write_figure(condition_figure(found, title), out)

@@ -28,15 +28,17 @@ def demo(
 ) -> None:
     """Train two networks from the same seed, one flossed and one not, and show the difference.
 
-    Binary temporal XOR with a delay of 40 steps, 80 tanh units, 800 epochs, five episodes of flossing. About a minute.
-    """
+    Binary temporal XOR with a delay of 40 steps, 80 tanh units, 800 epochs, five episodes of
+    flossing. About a minute."""
     from lyapflow.plotting import training_figure, write_figure
 
     check_writable(out)
     task = BinaryTemporalXOR(DELAY)
     rng = stream(seed, "weights")
     start = Model.random(TanhRNN.random(80, task.n_inputs, rng=rng), task.n_outputs, rng=rng)
-    console.print(f"Binary temporal XOR, delay {DELAY}: is bit t-{DELAY // 2} different from bit t-{DELAY}?")
+    console.print(
+        f"Binary temporal XOR, delay {DELAY}: is bit t-{DELAY // 2} different from bit t-{DELAY}?"
+    )
     console.print("A first run compiles for some twenty seconds. λ₁ @ 50: measured at epoch 50.")
     work = {name: updates(EPOCHS, flossing) for name, flossing in RUNS.items()}
     with Progress(console, work, EPOCHS) as display:

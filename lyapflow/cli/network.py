@@ -33,8 +33,12 @@ class RandomNetwork:
         """A cell that takes so many inputs."""
         options = {"weights": self.weights} if self.cell in ("tanh", "linear") else {}
         if self.weights != "gaussian" and not options:
-            raise LyapflowError(f"--weights {self.weights} is for tanh and linear networks, got --cell {self.cell}")
-        return CELLS[self.cell].random(self.units, inputs, rng=rng, g=self.gain, dtype=self.dtype, **options)
+            raise LyapflowError(
+                f"--weights {self.weights} is for tanh and linear networks, got --cell {self.cell}"
+            )
+        return CELLS[self.cell].random(
+            self.units, inputs, rng=rng, g=self.gain, dtype=self.dtype, **options
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def chosen(run: Path | None, network: RandomNetwork, seed: int, source: str | No
     folder = RunFolder(run)
     model = folder.model()
     if isinstance(model, Ensemble):
-        raise LyapflowError(f"{run} is the run of an ensemble; take one of its networks from Python")
+        raise LyapflowError(
+            f"{run} is the run of an ensemble; take one of its networks from Python"
+        )
     if source is None:
         used = type(folder.training().task)
         source = next(name for name, cls in TASKS.items() if cls is used)

@@ -67,12 +67,16 @@ Transient = Annotated[int, typer.Option(min=0, help="First steps, which move the
 TOns = Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")]
 
 # spectrum
-SpectrumSteps = Annotated[int, typer.Option(min=1, help="Length of the input, in steps, transients included.")]
+SpectrumSteps = Annotated[
+    int, typer.Option(min=1, help="Length of the input, in steps, transients included.")
+]
 SpectrumK = Annotated[
     int | None,
     typer.Option("--k", min=1, help="Number of exponents.", show_default="all"),
 ]
-QTransient = Annotated[int, typer.Option(min=0, help="Next steps, which also align the tangent block.")]
+QTransient = Annotated[
+    int, typer.Option(min=0, help="Next steps, which also align the tangent block.")
+]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
 
 # condition
@@ -110,11 +114,15 @@ Resume = Annotated[
 ]
 CheckpointSeconds = Annotated[
     float,
-    typer.Option(min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %."),
+    typer.Option(
+        min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %."
+    ),
 ]
 CheckpointEpochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Write one after every so many epochs instead.", show_default="by time"),
+    typer.Option(
+        min=1, help="Write one after every so many epochs instead.", show_default="by time"
+    ),
 ]
 
 # train: the task
@@ -181,12 +189,18 @@ FlossEpochs = Annotated[
         show_default="500; for lstm and gru 200",
     ),
 ]
-FlossSteps = Annotated[int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")]
+FlossSteps = Annotated[
+    int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")
+]
 FlossTransient = Annotated[
     int,
-    typer.Option(min=0, help="First steps of these, which move state and tangent vectors but do not count."),
+    typer.Option(
+        min=0, help="First steps of these, which move state and tangent vectors but do not count."
+    ),
 ]
-FlossLearningRate = Annotated[float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")]
+FlossLearningRate = Annotated[
+    float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")
+]
 Target = Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")]
 
 # train: when to stop

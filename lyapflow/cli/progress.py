@@ -41,7 +41,9 @@ class Progress:
         self.rows: dict[str, dict[str, str]] = {label: {} for label in work}
         self.done = dict.fromkeys(work, 0)
         self.start = time.monotonic()
-        self.live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+        self.live = Live(
+            get_renderable=self._table, console=console, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -63,7 +65,13 @@ class Progress:
             milestone = self._update(label, record)
             if milestone and not self.console.is_terminal:
                 row = self.rows[label]
-                names = {"epoch": "epoch", "loss": "loss", "accuracy": "accuracy", "λ₁": "λ₁", "norm": "‖dL/dh₀‖"}
+                names = {
+                    "epoch": "epoch",
+                    "loss": "loss",
+                    "accuracy": "accuracy",
+                    "λ₁": "λ₁",
+                    "norm": "‖dL/dh₀‖",
+                }
                 parts = [f"{name} {row[key]}" for key, name in names.items() if row.get(key)]
                 print(f"{label}:", "  ".join(parts), f" {self._left(label)} left", flush=True)
 
@@ -78,7 +86,13 @@ class Progress:
         self.done[label] += 1
         row["loss"] = f"{record.loss:.4g}"
         if record.kind == "flossing":
-            row.update({"epoch": f"{record.training_epoch} (floss {record.epoch + 1})", "accuracy": "", "norm": ""})
+            row.update(
+                {
+                    "epoch": f"{record.training_epoch} (floss {record.epoch + 1})",
+                    "accuracy": "",
+                    "norm": "",
+                }
+            )
             row["λ₁"] = f"{record.exponents[0]:.3f}"
             return (record.epoch + 1) % 250 == 0
         row["epoch"] = f"{record.epoch + 1}/{self.epochs}"
@@ -108,7 +122,9 @@ def long_product(console: Console, steps: int) -> Iterator[Callable[[float, int]
     """Shows how far a product of Jacobians has come, through the callback that it gives: (step, bits)."""
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
     said = time.monotonic()
-    with rich.progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with rich.progress.Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=steps)
 
         def show(t: float, bits: int) -> None:

@@ -18,7 +18,9 @@ def task(name: str, delay: int, steps: int) -> Task:
     """The task of that name, for sequences of so many steps."""
     named = TASKS[name](delay)
     if steps <= delay:
-        raise LyapflowError(f"--steps must be more than the delay, got {steps} steps with a delay of {delay}")
+        raise LyapflowError(
+            f"--steps must be more than the delay, got {steps} steps with a delay of {delay}"
+        )
     return named
 
 
@@ -46,7 +48,9 @@ def flossing(
     What is None is as recommended; further settings of `Flossing` are taken as they are.
     """
     if k is not None and k > len(start.h0):
-        raise LyapflowError(f"--k must be between 1 and {len(start.h0)}, the length of the network's state, got {k}")
+        raise LyapflowError(
+            f"--k must be between 1 and {len(start.h0)}, the length of the network's state, got {k}"
+        )
     advised = recommended(start.cell, floss=True)["flossing"]
     asked_for = recommended(start.cell)["flossing"] is not None
     episodes = _episodes(floss, floss_at, training_epochs, advised.at if asked_for else ())

@@ -54,7 +54,9 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
     """A table of training runs: of each its history and its last exponents; all began with `before`."""
     from lyapflow.plotting import WINDOW, smooth
 
-    table = table_of_networks("loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖")
+    table = table_of_networks(
+        "loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖"
+    )
     for label, (history, after) in runs.items():
         log = history.training
         score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
@@ -69,7 +71,9 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
             f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
         )
     console.print(table)
-    console.print(f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all epochs")
+    console.print(
+        f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all epochs"
+    )
 
 
 def check_writable(picture: Path) -> None:

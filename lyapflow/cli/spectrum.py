@@ -26,8 +26,8 @@ def spectrum(
 ) -> None:
     """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
 
-    The options of a random network (--cell, --units, --gain, --weights, --dtype) are not used with a run folder.
-    """
+    The options of a random network (--cell, --units, --gain, --weights, --dtype) are not used with
+    a run folder."""
     from lyapflow.plotting import spectrum_figure, write_figure
 
     if out is None:

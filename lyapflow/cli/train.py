@@ -104,8 +104,8 @@ def train(
 ) -> None:
     """Train a network on a task, with flossing, and keep the run in a folder, from which it can go on.
 
-    A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same bits.
-    """
+    A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same
+    bits."""
     checkpoints: dict[str, Any] = {
         "checkpoint_seconds": checkpoint_seconds,
         "checkpoint_epochs": checkpoint_epochs,
@@ -142,14 +142,18 @@ def _only_given(context: typer.Context, *names: str) -> None:
     for name in context.params.keys() - set(names):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise LyapflowError(f"--resume goes on by the settings of the run; leave out --{name.replace('_', '-')}")
+            raise LyapflowError(
+                f"--resume goes on by the settings of the run; leave out --{name.replace('_', '-')}"
+            )
 
 
 def _resumed(path: Path, **checkpoints: Any) -> Run:
     folder = RunFolder(path)
     training, start, recorded = folder.training(), folder.start(), folder.history()
     if isinstance(start, Ensemble):
-        raise LyapflowError(f"{path} is the run of an ensemble; go on with it from Python, lyapflow.resume(...)")
+        raise LyapflowError(
+            f"{path} is the run of an ensemble; go on with it from Python, lyapflow.resume(...)"
+        )
     go = functools.partial(lyapflow.resume, path, **checkpoints)
     return Run(path, training, start, recorded, go)
 
@@ -162,7 +166,9 @@ def _stop_rules(run: Run, stop_at: float | None, time_limit: float | None) -> li
     if stop_at is not None:
         goal = _checks.number("--stop-at", stop_at, 0.0, 1.0)
         if run.training.task.loss != "cross_entropy":
-            raise LyapflowError("--stop-at needs a task with an accuracy, binary-xor or spatial-xor")
+            raise LyapflowError(
+                "--stop-at needs a task with an accuracy, binary-xor or spatial-xor"
+            )
         rules.append(AccuracyReached(goal, before=run.recorded.training))
     return rules
 
@@ -177,7 +183,9 @@ def _train_and_show(run: Run, stop_at: float | None, time_limit: float | None) -
         reason = next((rule.reason for rule in stops if rule.reason), "")
         if reason:
             done = len(history.training)
-            console.print(f"stopped after {done} training epochs: {reason}; {run.advice}", soft_wrap=True)
+            console.print(
+                f"stopped after {done} training epochs: {reason}; {run.advice}", soft_wrap=True
+            )
             if signals.first is not None:
                 raise typer.Exit(128 + signals.first)
         _show(run, trained, history, display.seconds())
@@ -190,7 +198,9 @@ def _advice_on_errors(run: Run, signals: EndOnSignal) -> Iterator[None]:
         yield
     except LyapflowError as error:
         if isinstance(error, Diverged):
-            print(f"lyapflow: the run folder {run.folder} holds the last good epoch", file=sys.stderr)
+            print(
+                f"lyapflow: the run folder {run.folder} holds the last good epoch", file=sys.stderr
+            )
         raise
     except BaseException as error:
         words = f"lyapflow: the run folder {run.folder} holds the last whole epoch; {run.advice}"
@@ -204,7 +214,9 @@ def _show(run: Run, trained: Model, history: History, seconds: float) -> None:
     from lyapflow.plotting import Shown, training_figure, write_figure
 
     training = run.training
-    before, after = (exponents(model, training.task, training.seed) for model in (run.start, trained))
+    before, after = (
+        exponents(model, training.task, training.seed) for model in (run.start, trained)
+    )
     kind = next(name for name, cls in CELLS.items() if isinstance(trained.cell, cls))
     title = f"{training.task}, {sizes(trained.cell).units} {kind} units, seed {training.seed}"
     figure = training_figure({"network": Shown(history, after)}, before, title)

@@ -64,7 +64,8 @@ class Adam:
     eps : float
         ε.
     clip_norm : float, optional
-        Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no bound.
+        Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no
+        bound.
 
     Raises
     ------
@@ -100,7 +101,11 @@ class Adam:
 
     def rate(self, step: int) -> float:
         """The learning rate after so many updates."""
-        return _checks.number(f"lr({step})", self.lr(step), 0.0) if callable(self.lr) else float(self.lr)
+        return (
+            _checks.number(f"lr({step})", self.lr(step), 0.0)
+            if callable(self.lr)
+            else float(self.lr)
+        )
 
     def init(self, params: Any) -> Any:
         """The state before the first update of params, a cell or Model; of an ensemble, one for each member."""
@@ -130,23 +135,41 @@ class Adam:
                 )
             )
         if not isinstance(state, AdamState):
-            raise LyapflowError(f"state must come from init or from the last update, got {type(state).__name__}")
+            raise LyapflowError(
+                f"state must come from init or from the last update, got {type(state).__name__}"
+            )
         if not is_tree(grads):
-            raise LyapflowError(f"grads must be a cell or Model like the parameters, got {type(grads).__name__}")
+            raise LyapflowError(
+                f"grads must be a cell or Model like the parameters, got {type(grads).__name__}"
+            )
         step = state.step + 1
         clip_norm = np.inf if self.clip_norm is None else float(self.clip_norm)
         fresh = [np.array(p, order="C") for p in arrays(params)]
         mean, square = ([m.copy() for m in arrays(moment)] for moment in (state.mean, state.square))
-        settings = (self.rate(state.step), float(self.beta1), float(self.beta2), float(self.eps), clip_norm)
+        settings = (
+            self.rate(state.step),
+            float(self.beta1),
+            float(self.beta2),
+            float(self.eps),
+            clip_norm,
+        )
         for name, tree in (("gradient", arrays(grads)), ("state", mean), ("state", square)):
             for p, other in itertools.zip_longest(fresh, tree):
                 if p is None or other is None or other.shape != p.shape or other.dtype != p.dtype:
-                    expected, got = ("nothing" if a is None else f"{a.dtype} {a.shape}" for a in (p, other))
-                    raise LyapflowError(f"a {name} must be like its parameter, {expected}, got {got}")
+                    expected, got = (
+                        "nothing" if a is None else f"{a.dtype} {a.shape}" for a in (p, other)
+                    )
+                    raise LyapflowError(
+                        f"a {name} must be like its parameter, {expected}, got {got}"
+                    )
         for name, g in named_arrays(grads):
             _checks.not_masked(f"the gradient of {name}", g)
         for p, g, m, v in zip(fresh, arrays(grads), mean, square):
             flat = (p.reshape(-1), np.array(g, order="C").reshape(-1), m.reshape(-1), v.reshape(-1))
             if not _update(*flat, step, *settings):
-                raise Diverged(f"an update by {self} stopped being finite: set clip_norm or a smaller lr")
-        return like(params, iter(fresh)), AdamState(step, like(params, iter(mean)), like(params, iter(square)))
+                raise Diverged(
+                    f"an update by {self} stopped being finite: set clip_norm or a smaller lr"
+                )
+        return like(params, iter(fresh)), AdamState(
+            step, like(params, iter(mean)), like(params, iter(square))
+        )

@@ -21,7 +21,8 @@ FLOPS_WORTH_A_THREAD = 2.5e7  # floating-point operations of a piece that is wor
 
 def piece_length(n_state: int, steps: int, batch: int) -> int:
     """Sequences of a batch that a thread takes together: about 8 or more, in at most 16 pieces, each worth a thread."""
-    flops = 6.0 * n_state * (n_state + 30) * steps * batch  # tanh and the like take as long as 30 products
+    # tanh and the like take as long as 30 products
+    flops = 6.0 * n_state * (n_state + 30) * steps * batch
     return -(-batch // max(1, min(16, batch // 8, int(flops / FLOPS_WORTH_A_THREAD))))
 
 
@@ -41,16 +42,24 @@ def bptt(
         total = np.zeros(sum(a.size for a in arrays(model)), x.dtype)
         for start in range(0, count, at_once):
             now = slice(start, start + at_once)
-            rounds.append(together(model, size, x[now], wanted[now], real[now], start, y[first:].size, loss, total))
+            rounds.append(
+                together(
+                    model, size, x[now], wanted[now], real[now], start, y[first:].size, loss, total
+                )
+            )
     values, outputs = zip(*rounds)
     value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
     if not np.isfinite(value) or not np.isfinite(total).all():
-        raise Diverged("the task loss or its gradient, summed over steps, is not finite: use smaller weights")
+        raise Diverged(
+            "the task loss or its gradient, summed over steps, is not finite: use smaller weights"
+        )
     found = np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
     return value, views(model, total), found
 
 
-def _checked(model: Any, x: Any, y: Any, first: Any, loss: Any) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
+def _checked(
+    model: Any, x: Any, y: Any, first: Any, loss: Any
+) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
     model = checked_model(model)
     size = sizes(model.cell)
     return model, size, *checked_data(model, size, x, y, first, loss)
@@ -115,11 +124,15 @@ def checked_data(
     _checks.one_of("loss", loss, LOSSES)
     x = _checks.array("x", x, ("T", "B", size.inputs), like=model.h0)
     if x.shape[0] == 0 or x.shape[1] == 0:
-        raise LyapflowError(f"x must have at least one step and one trajectory, got shape {x.shape}")
+        raise LyapflowError(
+            f"x must have at least one step and one trajectory, got shape {x.shape}"
+        )
     y = _checks.array("y", y, (*x.shape[:2], len(model.b_out)), like=model.h0)
     first = _checks.integer("first", first, 0, len(x) - 1)
     if loss == "cross_entropy" and not ((y[first:] >= 0) & (y[first:] <= 1)).all():
-        raise LyapflowError("y must lie in [0, 1] for the cross-entropy; use loss='mse' for other targets")
+        raise LyapflowError(
+            "y must lie in [0, 1] for the cross-entropy; use loss='mse' for other targets"
+        )
     return x, y, first
 
 

@@ -42,15 +42,17 @@ def floss(
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
 
-    Each epoch is one update down the gradient of the flossing loss, Σ (λ_i - target_i)², of that epoch's input. Of
-    several trajectories it is the loss of their averaged exponents or, with ``average="loss"``, their averaged loss.
+    Each epoch is one update down the gradient of the flossing loss, Σ (λ_i - target_i)², of that
+    epoch's input. Of several trajectories it is the loss of their averaged exponents or, with
+    ``average="loss"``, their averaged loss.
 
     Parameters
     ----------
     cell : cell
         It stays as it is; the flossed cell is returned.
     inputs : callable
-        Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for each member.
+        Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for
+        each member.
     steps : int, optional
         Instead of inputs, for a cell without any, as in `lyapunov_spectrum`.
     k : int or None
@@ -64,7 +66,8 @@ def floss(
     h0, q0, t_ons, transient, q_transient, average
         As in `flossing_value_and_grad`.
     callbacks : iterable of callables, or one
-        Each receives every `FlossingRecord`; one that returns True ends the flossing after that epoch's update.
+        Each receives every `FlossingRecord`; one that returns True ends the flossing after that
+        epoch's update.
 
     Returns
     -------
@@ -76,15 +79,16 @@ def floss(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state or the gradient stops being finite or the tangent block loses rank; it has epoch, step and history.
-        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
-        on, and ``reasons`` of the flossed ensemble says why.
+        If a state or the gradient stops being finite or the tangent block loses rank; it has epoch,
+        step and history. A member of an ensemble is left behind instead, as the last good epoch
+        made it: its records are NaN from there on, and ``reasons`` of the flossed ensemble says
+        why.
 
     Warns
     -----
     LyapflowWarning
-        If the input of the first epoch has fewer steps than trajectories, or if the exponents are at their targets but
-        nearly all units keep still, saturated: flossing has gone too far.
+        If the input of the first epoch has fewer steps than trajectories, or if the exponents are
+        at their targets but nearly all units keep still, saturated: flossing has gone too far.
 
     Notes
     -----
@@ -110,7 +114,8 @@ def floss(
         )
     checked_optimizer(optimizer)
     cells = Members(cell)
-    cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]  # what is given stays
+    # what is given stays
+    cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]
     k = sizes(cells.now[0]).state if k is None else k
     with one_blas_thread():  # once, not in every epoch
         for _ in _descend(
@@ -158,13 +163,15 @@ def _descend(
 ) -> Iterator[int]:
     """Flossing epochs of all cells, each with its own input, state and block, until a callback ends them.
 
-    Cells and moments change in place; the number of epochs that are done comes after each. Members whose units keep
-    still at the end are warned of, and go into `blind`, which has those that were warned of before.
-    """
+    Cells and moments change in place; the number of epochs that are done comes after each. Members
+    whose units keep still at the end are warned of, and go into `blind`, which has those that were
+    warned of before."""
 
     def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
         cell = cells.now[r]
-        loss, gradient, exponents = one_value_and_grad(cell=cell, x=x[r], h0=h0[r], q0=q0[r], **options)
+        loss, gradient, exponents = one_value_and_grad(
+            cell=cell, x=x[r], h0=h0[r], q0=q0[r], **options
+        )
         cells.now[r], moments[r] = optimizer.update(moments[r], cell, gradient)
         return loss, exponents
 
@@ -199,7 +206,8 @@ def _descend(
 class Flossing:
     """A schedule of flossing episodes within training.
 
-    An episode starts from the Model's h0 and from fresh moments: stale ones can throw a later episode off.
+    An episode starts from the Model's h0 and from fresh moments: stale ones can throw a later
+    episode off.
 
     Parameters
     ----------
@@ -212,8 +220,8 @@ class Flossing:
     transient, q_transient, t_ons : int
         As in `lyapunov_spectrum`.
     at : sequence of int
-        Training epochs before which an episode runs: ``(0,)`` is preflossing, ``range(0, epochs, 100)`` flosses
-        throughout. Those beyond the end of a run do not come up.
+        Training epochs before which an episode runs: ``(0,)`` is preflossing, ``range(0, epochs,
+        100)`` flosses throughout. Those beyond the end of a run do not come up.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     target : float or array (k,)
         Wanted exponents, nats per step.
@@ -249,13 +257,17 @@ class Flossing:
     def __post_init__(self) -> None:
         _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
         _checks.integer("epochs", self.epochs, 1)
-        schedule(_checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient)
+        schedule(
+            _checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient
+        )
         _checks.integer("batch", self.batch, 1)
         _checks.one_of("average", self.average, AVERAGES)
         checked_optimizer(self.optimizer)
         targets(self.target, self.k)
         if not np.iterable(self.at):
-            raise LyapflowError(f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}")
+            raise LyapflowError(
+                f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}"
+            )
         at = tuple(sorted({_checks.integer("each epoch in at", epoch, 0) for epoch in self.at}))
         object.__setattr__(self, "at", at)  # an iterator is read once
 
@@ -272,9 +284,9 @@ class Flossing:
     ) -> Iterator[int]:
         """Floss the cells of an ensemble, or one, by these settings, from where `done` flossing epochs have left them.
 
-        Cells and moments change in place; the number of epochs that are done comes after each. `blind` are the members
-        that need no warning that their units keep still: those that had one.
-        """
+        Cells and moments change in place; the number of epochs that are done comes after each.
+        `blind` are the members that need no warning that their units keep still: those that had
+        one."""
         return _descend(
             cells,
             inputs,

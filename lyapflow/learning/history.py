@@ -39,9 +39,8 @@ class TrainingRecord(Result):
 class Measurement(Result):
     """The network as it enters an epoch, on inputs held back for the purpose.
 
-    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum (nats per step, -inf
-    for exponents without volume).
-    """
+    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum
+    (nats per step, -inf for exponents without volume)."""
 
     kind: ClassVar[str] = "measurement"
     epoch: int
@@ -99,7 +98,9 @@ class Recorder:
     def __call__(self, record: Any) -> bool:
         getattr(self.history, record.kind).append(record)
         answers = [callback(record) for callback in self.callbacks]  # all of them hear it
-        self.stopped = any(isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers)
+        self.stopped = any(
+            isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers
+        )
         return self.stopped
 
 

@@ -80,7 +80,9 @@ def checked_model(model: Any) -> Model:
     size = sizes(cell)
     W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=cell[0])
     if len(W_out) == 0:
-        raise LyapflowError(f"W_out must have a row for each output, at least one, got shape {W_out.shape}")
+        raise LyapflowError(
+            f"W_out must have a row for each output, at least one, got shape {W_out.shape}"
+        )
     b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=cell[0])
     h0 = _checks.array("h0", model.h0, (size.state,), like=cell[0])
     return Model(cell, W_out, b_out, h0)

@@ -9,9 +9,8 @@ from lyapflow.errors import LyapflowError
 class Optimizer(Protocol):
     """Any object with these will do, such as `lyapflow.Adam`; those with settings are best frozen dataclasses.
 
-    A state is a tree of arrays and numbers: NamedTuples, tuples, lists and dicts. A run folder keeps it as arrays by
-    name, and takes its form from `init`.
-    """
+    A state is a tree of arrays and numbers: NamedTuples, tuples, lists and dicts. A run folder
+    keeps it as arrays by name, and takes its form from `init`."""
 
     def init(self, params: Any) -> Any:
         """The state before the first update of params, a cell or a Model."""

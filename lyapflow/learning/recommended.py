@@ -14,14 +14,16 @@ from lyapflow.learning.flossing import Flossing
 def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     """Settings of `train` to begin with, for a network of a cell's class and size.
 
-    For tanh and linear networks they are the paper's: 75 exponents, or as many as units; Adam at 1e-3, clipped at 0.03.
-    So many ruin other networks: gates that let nothing go hold every exponent of an LSTM at 0, but its state grows
-    until the units are saturated, and of a ReLU network few exponents exist.
+    For tanh and linear networks they are the paper's: 75 exponents, or as many as units; Adam at
+    1e-3, clipped at 0.03. So many ruin other networks: gates that let nothing go hold every
+    exponent of an LSTM at 0, but its state grows until the units are saturated, and of a ReLU
+    network few exponents exist.
 
     - ReLU: a twentieth of the units.
-    - LSTM, GRU: Adam at 3e-3, clipped at 1. What they learn without flossing they learn more slowly with it, so it is
-      left out unless asked for. Then an LSTM is flossed in five episodes of 200 epochs, an eighth of its units, and a
-      GRU, whose update gates shut sooner, once before training, a twentieth.
+    - LSTM, GRU: Adam at 3e-3, clipped at 1. What they learn without flossing they learn more slowly
+      with it, so it is left out unless asked for. Then an LSTM is flossed in five episodes of 200
+      epochs, an eighth of its units, and a GRU, whose update gates shut sooner, once before
+      training, a twentieth.
 
     Parameters
     ----------

@@ -53,7 +53,15 @@ def _score(cross_entropy, states, W_out, b_out, y, real, count, outputs, values,
     steps, batch, number = len(y), y.shape[1], y.dtype.type
     zero, one = number(0.0), number(1.0)
     flat = states.reshape(steps * batch, states.shape[2])
-    gemm(flat[:, : W_out.shape[1]], False, W_out, True, 1.0, 0.0, outputs.reshape(steps * batch, len(b_out)))
+    gemm(
+        flat[:, : W_out.shape[1]],
+        False,
+        W_out,
+        True,
+        1.0,
+        0.0,
+        outputs.reshape(steps * batch, len(b_out)),
+    )
     for t in range(steps):
         for i in range(batch):
             for j in range(b_out.size):
@@ -112,8 +120,22 @@ def _back(job, p):
         for t in range(end - 1, begin - 1, -1):
             after = bars[t - begin + 1]
             if t >= unscored:
-                gemm(work.outputs_bar[p, t - unscored], False, W_out, False, 1.0, 1.0, after[:, :units])
-            step_pullback(work.model.cell, work.records[p, t], after, bars[t - begin], work.step_work[p, t - begin])
+                gemm(
+                    work.outputs_bar[p, t - unscored],
+                    False,
+                    W_out,
+                    False,
+                    1.0,
+                    1.0,
+                    after[:, :units],
+                )
+            step_pullback(
+                work.model.cell,
+                work.records[p, t],
+                after,
+                bars[t - begin],
+                work.step_work[p, t - begin],
+            )
         copy(bars[0], work.h_bar[p])
         if not all_finite(bars[0]):
             t = end - 1
@@ -136,7 +158,9 @@ def _back(job, p):
         first = max(begin, unscored)
         rows = (end - first) * batch
         if rows > 0:
-            outputs_bar = work.outputs_bar[p, first - unscored : end - unscored].reshape(rows, n_outputs)
+            outputs_bar = work.outputs_bar[p, first - unscored : end - unscored].reshape(
+                rows, n_outputs
+            )
             scored = work.states[p, first + 1 : end + 1].reshape(rows, n)[:, :units]
             gemm(outputs_bar, True, scored, False, 1.0, 1.0, work.gradient.W_out[p])
             add_rows(outputs_bar, work.gradient.b_out[p])
@@ -177,7 +201,9 @@ def views(model: Model, numbers: np.ndarray, *ahead: int) -> Model:
     return like(model, iter(parts))
 
 
-def _workspace(model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, chunk: int) -> _Pieces:
+def _workspace(
+    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, chunk: int
+) -> _Pieces:
     """All arrays of pieces, of which the states before the first step and the gradient are set."""
     pieces, steps, batch = x.shape[:3]
     numbers = np.zeros(pieces * sum(a.size for a in arrays(model)), x.dtype)
@@ -221,7 +247,10 @@ def together(
     Their gradients are added to total, in which the arrays of a Model follow one another.
     """
     (pieces, steps, batch), scored = x.shape[:3], y.shape[1]
-    chunk, segment = steps_per_chunk(size, batch, 0), max(1, steps_per_segment(size, batch) // pieces)
+    chunk, segment = (
+        steps_per_chunk(size, batch, 0),
+        max(1, steps_per_segment(size, batch) // pieces),
+    )
     segment = -(-segment // chunk) * chunk
     work = _workspace(model, size, x, y, real, chunk)
     alive, error = pieces, None  # the first piece that fails is told, so those before it go on
@@ -239,13 +268,21 @@ def together(
         if (work.lost[:alive] >= 0).any():
             p = int(np.argmax(work.lost >= 0))
             t = int(work.lost[p])
-            lose(p, state_lost(t, work.states[p, t + 1]) if ahead else gradient_lost(t, work.h_bar[p]))
+            lose(
+                p,
+                state_lost(t, work.states[p, t + 1]) if ahead else gradient_lost(t, work.h_bar[p]),
+            )
 
     for first in range(0, steps, segment):
         run(True, first, min(first + segment, steps))
     if not np.isfinite(work.values[:alive]).all():
         p, s, *_ = map(int, np.argwhere(~np.isfinite(work.values))[0])
-        lose(p, Diverged.not_finite("the task loss", steps - scored + s, work.values[p, s], "use smaller weights"))
+        lose(
+            p,
+            Diverged.not_finite(
+                "the task loss", steps - scored + s, work.values[p, s], "use smaller weights"
+            ),
+        )
     for last in range(steps, 0, -segment):
         run(False, max(last - segment, 0), last)
     if error is not None:

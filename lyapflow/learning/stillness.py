@@ -7,17 +7,19 @@ from lyapflow.cells.interface import Cell, sizes
 from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.trajectory import trajectory
 
-MET_TOLERANCE = 0.1  # nats per step: exponents this near to their targets, root mean square, have arrived
-STILL_VARIATION = 0.1  # of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09
+# nats per step: exponents this near to their targets, root mean square, have arrived
+MET_TOLERANCE = 0.1
+# of the input's relative variation; healthy units have 0.3 and more, saturated ones up to 0.09
+STILL_VARIATION = 0.1
 STILL_SHARE = 0.9  # of the units
 
 
 def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.ndarray) -> bool:
     """Whether nearly all units keep still under a changing input although exponents are where they were wanted.
 
-    Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows without bound. Then
-    h = o tanh(c) is saturated: the exponents live in c alone, and a readout of h sees nothing of it.
-    """
+    Gates that let nothing go hold the exponents of an LSTM at 0 while its cell state c grows
+    without bound. Then h = o tanh(c) is saturated: the exponents live in c alone, and a readout of
+    h sees nothing of it."""
     if x is None or np.sqrt(np.mean(off**2)) > MET_TOLERANCE:
         return False
     try:

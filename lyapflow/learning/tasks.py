@@ -25,7 +25,9 @@ class Task(Protocol):
     def loss(self) -> str:
         """``"cross_entropy"`` or ``"mse"``."""
 
-    def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:
+    def inputs(
+        self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64
+    ) -> np.ndarray:
         """Inputs x (T, batch, n_inputs) alone, of any length; flossing uses them."""
 
     def sample(
@@ -49,7 +51,9 @@ class _DelayedTask(abc.ABC):
         name = type(self).__name__
         _checks.integer("delay", self.delay, 1)
         if self.halves and self.delay % 2:
-            raise LyapflowError(f"delay must be even for {name}, whose lags are delay/2 and delay, got {self.delay}")
+            raise LyapflowError(
+                f"delay must be even for {name}, whose lags are delay/2 and delay, got {self.delay}"
+            )
 
     @property
     def n_inputs(self) -> int:
@@ -62,10 +66,14 @@ class _DelayedTask(abc.ABC):
     def _draw(self, rng: np.random.Generator, T: int, batch: int) -> np.ndarray:
         _checks.generator("rng", rng)
         shape = (_checks.integer("T", T, 1), _checks.integer("batch", batch, 1), self.n_streams)
-        _checks.affordable(f"an input of {T} steps and {batch} sequences", T * batch * self.n_streams)
+        _checks.affordable(
+            f"an input of {T} steps and {batch} sequences", T * batch * self.n_streams
+        )
         return rng.integers(0, 2, shape, dtype=np.int8) if self.binary else rng.random(shape)
 
-    def inputs(self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64) -> np.ndarray:
+    def inputs(
+        self, rng: np.random.Generator, T: int, batch: int, dtype: Any = np.float64
+    ) -> np.ndarray:
         """Inputs (T, batch, n_streams) of any length: uniform on (0, 1), or bits of values 0 and 1/n_streams."""
         return (self._draw(rng, T, batch) / self.n_streams).astype(_checks.dtype(dtype))
 
@@ -98,7 +106,9 @@ class _DelayedTask(abc.ABC):
         dtype = _checks.dtype(dtype)
         streams = self._draw(rng, T, batch)
         if T <= self.delay:
-            raise LyapflowError(f"T must be longer than the delay, got T={T} with a delay of {self.delay}")
+            raise LyapflowError(
+                f"T must be longer than the delay, got T={T} with a delay of {self.delay}"
+            )
         y = np.zeros((T, batch, 1), dtype)
         y[self.delay :] = self._target(streams)
         return (streams / self.n_streams).astype(dtype), y, self.delay
@@ -159,4 +169,6 @@ TASKS: dict[str, type[_DelayedTask]] = {
     "spatial-xor": SpatialXOR,
 }
 # and by the name of its class, as in files
-CLASSES: dict[str, type[_DelayedTask]] = {task_class.__name__: task_class for task_class in TASKS.values()}
+CLASSES: dict[str, type[_DelayedTask]] = {
+    task_class.__name__: task_class for task_class in TASKS.values()
+}

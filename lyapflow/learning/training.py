@@ -65,49 +65,71 @@ class Training:
     measure_every: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.task, type) or not all(hasattr(self.task, name) for name in ("inputs", "sample", "loss")):
+        if isinstance(self.task, type) or not all(
+            hasattr(self.task, name) for name in ("inputs", "sample", "loss")
+        ):
             raise LyapflowError(
                 f"task must be one of lyapflow.tasks, or have their methods, such as a task(delay), got {self.task!r}"
             )
         _checks.integer("epochs", self.epochs, 0)
         if np.iterable(self.seed):
-            object.__setattr__(self, "seed", tuple(_checks.integer("seed", seed, 0) for seed in self.seed))
+            object.__setattr__(
+                self, "seed", tuple(_checks.integer("seed", seed, 0) for seed in self.seed)
+            )
         else:
             object.__setattr__(self, "seed", _checks.integer("seed", self.seed, 0))
         if self.measure_every is not None:
             _checks.integer("measure_every", self.measure_every, 1)
         checked_optimizer(self.optimizer)
         if self.flossing is not None and not isinstance(self.flossing, Flossing):
-            raise LyapflowError(f"flossing must be a lyapflow.Flossing or None, got {self.flossing!r}")
+            raise LyapflowError(
+                f"flossing must be a lyapflow.Flossing or None, got {self.flossing!r}"
+            )
 
     def begin(self, model: Any) -> State:
         """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""
         models = Members(model)
-        models.now = [map_arrays(np.copy, checked_model(member)) for member in models.now]  # what is given stays
+        # what is given stays
+        models.now = [map_arrays(np.copy, checked_model(member)) for member in models.now]
         first, size = models.now[0], sizes(models.now[0].cell)
         seeds = self._seeds(models)
         if self.flossing is not None:
             n_state = f" = n_state of this {type(first.cell).__name__}"
             _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
-            _checks.array("task.inputs", x, (self.flossing.steps, self.flossing.batch, size.inputs), like=first.h0)
+            _checks.array(
+                "task.inputs",
+                x,
+                (self.flossing.steps, self.flossing.batch, size.inputs),
+                like=first.h0,
+            )
         T, batch = (_checks.integer(name, getattr(self, name), 1) for name in ("T", "batch"))
-        _checks.affordable(f"a training epoch of {T} steps and {batch} sequences", T * batch * size.state)
+        _checks.affordable(
+            f"a training epoch of {T} steps and {batch} sequences", T * batch * size.state
+        )
         for member, seed in zip(models.now, seeds):
             self._sample(member, size, stream(seed, "test"))
-        return State(models.join(models.now), models.join([self.optimizer.init(member) for member in models.now]))
+        return State(
+            models.join(models.now),
+            models.join([self.optimizer.init(member) for member in models.now]),
+        )
 
     def go(self, state: State, record: Recorder) -> Iterator[State]:
         """The run from a state on: where it stands after each flossing epoch, measurement and training epoch.
 
-        Records go to the history first, so that a run which ends in between has some of an epoch that is not done.
-        """
+        Records go to the history first, so that a run which ends in between has some of an epoch
+        that is not done."""
         models, moments = _members(state.model), _members(state.moments).now
         size, seeds = sizes(models.now[0].cell), self._seeds(models)
-        data = [self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)]
+        data = [
+            self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)
+        ]
         held_back, blind = [], set[int]()
         if self.measure_every is not None:
-            held_back = [self._sample(member, size, stream(seed, "test")) for member, seed in zip(models.now, seeds)]
+            held_back = [
+                self._sample(member, size, stream(seed, "test"))
+                for member, seed in zip(models.now, seeds)
+            ]
 
         def measure(r: int) -> tuple:
             return _measure(models.now[r], size, held_back[r], self.task.loss)
@@ -129,7 +151,9 @@ class Training:
                         yield state
                     if record.stopped:
                         return
-                due = self.measure_every is not None and (epoch % self.measure_every == 0 or epoch == self.epochs)
+                due = self.measure_every is not None and (
+                    epoch % self.measure_every == 0 or epoch == self.epochs
+                )
                 if due and not state.measured:
                     found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
                     record(Measurement(epoch, *models.join(found)))
@@ -174,7 +198,9 @@ class Training:
             moments = _members(state.flossing_moments).now
         for done in flossing.episode(
             cells,
-            functools.partial(self._flossing_inputs, flossing, seeds, state.epoch, members[0].h0.dtype),
+            functools.partial(
+                self._flossing_inputs, flossing, seeds, state.epoch, members[0].h0.dtype
+            ),
             [member.h0 for member in members],
             state.epoch,
             state.flossed,
@@ -184,27 +210,38 @@ class Training:
         ):
             models.now = [member._replace(cell=cell) for member, cell in zip(members, cells.now)]
             yield state._replace(
-                model=models.join(models.now), flossed=done, flossing_moments=models.join(list(moments))
+                model=models.join(models.now),
+                flossed=done,
+                flossing_moments=models.join(list(moments)),
             )
 
     def _flossing_inputs(
-        self, flossing: Flossing, seeds: Sequence[int], training_epoch: int, dtype: np.dtype, epoch: int
+        self,
+        flossing: Flossing,
+        seeds: Sequence[int],
+        training_epoch: int,
+        dtype: np.dtype,
+        epoch: int,
     ) -> list[np.ndarray]:
         """The input of a flossing epoch, for the member of each seed."""
         rngs = (stream(seed, f"flossing before {training_epoch}", epoch) for seed in seeds)
         return [self.task.inputs(rng, flossing.steps, flossing.batch, dtype) for rng in rngs]
 
-    def _data(self, model: Model, size: Sizes, seed: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    def _data(
+        self, model: Model, size: Sizes, seed: int, epoch: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """The samples of the training epochs from one on.
 
-        Small ones are drawn several at once: an epoch leaves nothing of what draws them in the processor's caches.
-        """
+        Small ones are drawn several at once: an epoch leaves nothing of what draws them in the
+        processor's caches."""
         together = max(1, STEPS_DRAWN_AT_ONCE // (self.T * self.batch))
         for first in range(epoch, self.epochs, together):
             epochs = range(first, min(first + together, self.epochs))
             yield from [self._sample(model, size, stream(seed, "data", epoch)) for epoch in epochs]
 
-    def _sample(self, model: Model, size: Sizes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+    def _sample(
+        self, model: Model, size: Sizes, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, int]:
         """A sample of the task, checked against the Model."""
         x, y, first = self.task.sample(rng, self.T, self.batch, model.h0.dtype)
         return checked_data(model, size, x, y, first, self.task.loss)
@@ -235,4 +272,9 @@ def _measure(
 def _nothing_measured(model: Model) -> tuple[float, float, np.ndarray, np.ndarray]:
     W, n_state = model.cell[0], model.h0.size
     singular_values = min(W.reshape(-1, W.shape[-1]).shape)
-    return np.nan, np.nan, np.full(singular_values, np.nan, W.dtype), np.full(n_state, np.nan, W.dtype)
+    return (
+        np.nan,
+        np.nan,
+        np.full(singular_values, np.nan, W.dtype),
+        np.full(n_state, np.nan, W.dtype),
+    )

@@ -1,22 +1,23 @@
 """QR of a block by block Gram-Schmidt and Cholesky's method, as long as that is safe.
 
-Rows are taken in panels: projected on those before (block Gram-Schmidt; a group of panels at once on those of earlier
-groups), then factorised by Cholesky's method from their Gram matrix, which is fast because it is matrix products, and
-squares the condition number of the panel. What that costs is read off the factor. Let X be the inverse of a panel's
-diagonal block of L, and d, s the lengths of its rows after and before projection; then rounding leaves ``Q Q^T`` off
-the identity by about
+Rows are taken in panels: projected on those before (block Gram-Schmidt; a group of panels at once
+on those of earlier groups), then factorised by Cholesky's method from their Gram matrix, which is
+fast because it is matrix products, and squares the condition number of the panel. What that costs
+is read off the factor. Let X be the inverse of a panel's diagonal block of L, and d, s the lengths
+of its rows after and before projection; then rounding leaves ``Q Q^T`` off the identity by about
 
     ε (|X d|² + |X s|) + |X s| times the error of the panels before,    |X d|² = Σ_ij (X_ij d_j)²
 
-(of 43 000 random blocks none lost more than 3.1 times that; tangent blocks of networks lose a tenth of it). The last
-term bounds errors that add up, and multiplies from panel to panel: where it is too large, four vectors z of random
-signs show ``Q Q^T z - z``, whose entries are as large as the rows of the error. A panel that loses too much is taken a
-second time, which is enough; where even that is not safe the block is done by Householder's method. All of it in
-float64, whatever the dtype of the block.
+(of 43 000 random blocks none lost more than 3.1 times that; tangent blocks of networks lose a tenth
+of it). The last term bounds errors that add up, and multiplies from panel to panel: where it is too
+large, four vectors z of random signs show ``Q Q^T z - z``, whose entries are as large as the rows
+of the error. A panel that loses too much is taken a second time, which is enough; where even that
+is not safe the block is done by Householder's method. All of it in float64, whatever the dtype of
+the block.
 
-Stathopoulos and Wu, *A block orthogonalization procedure with constant synchronization requirements* (2002); Yamamoto,
-Nakatsukasa, Yanagisawa and Fukaya, *Roundoff error analysis of the CholeskyQR2 algorithm* (2015).
-"""
+Stathopoulos and Wu, *A block orthogonalization procedure with constant synchronization
+requirements* (2002); Yamamoto, Nakatsukasa, Yanagisawa and Fukaya, *Roundoff error analysis of the
+CholeskyQR2 algorithm* (2015)."""
 
 import numpy as np
 
@@ -29,7 +30,8 @@ from lyapflow.linalg.products import LOWER_FACTOR, LOWER_RESULT, gemm, gemm_part
 
 EPS = float(np.finfo(float).eps)
 DEFECT = 2e-11  # most that Q Q^T may be off the identity before a panel is taken a second time
-AMPLIFICATION = 1e5  # most |X s|: beyond it log R would differ from Householder's by more than 1e-11
+# most |X s|: beyond it log R would differ from Householder's by more than 1e-11
+AMPLIFICATION = 1e5
 ONCE, TWICE, HOUSEHOLDER = range(3)
 
 
@@ -45,9 +47,8 @@ def _project(P, before, along):
 def _take_panel(P, before, along, L, F, start, Q, projected):
     """``P = along before + L Q`` for the rows P, orthonormal rows `before`, and the diagonal block of L at start.
 
-    That of F becomes the inverse. P is overwritten by its projection, the lengths of which it sets from start on. False
-    where Cholesky's method breaks down.
-    """
+    That of F becomes the inverse. P is overwritten by its projection, the lengths of which it sets
+    from start on. False where Cholesky's method breaks down."""
     stop = start + len(P)
     _project(P, before, along)
     G = window(L, start, stop, start, stop)
@@ -94,12 +95,14 @@ def _error(Q, signs, mixed, seen):
 def _take_again(P, new, along, start, stop, Q, L, F, work):
     """Take the panel once more, whose rows have lost orthogonality: the factor is the product of both.
 
-    P becomes a copy of the panel's rows `new` of Q, which are replaced. False where Cholesky's method breaks down.
-    """
+    P becomes a copy of the panel's rows `new` of Q, which are replaced. False where Cholesky's
+    method breaks down."""
     rows = stop - start
     copy(new, P)
     again = window(work.along, 0, rows, 0, start)
-    if not _take_panel(P, window(Q, 0, start), again, work.L_again, work.F_again, start, new, work.projected):
+    if not _take_panel(
+        P, window(Q, 0, start), again, work.L_again, work.F_again, start, new, work.projected
+    ):
         return False
     L_own, F_own = window(L, start, stop, start, stop), window(F, start, stop, start, stop)
     L_new = window(work.L_again, start, stop, start, stop)
@@ -131,11 +134,15 @@ def by_cholesky(block, Q, L, F, work):
             _project(together, window(Q, 0, first), window(F, first, last, 0, first))
 
         # the panel is orthogonalised against the panels of its group, then factorised
-        P, along = window(work.group, start - first, stop - first), window(F, start, stop, first, start)
+        P, along = (
+            window(work.group, start - first, stop - first),
+            window(F, start, stop, first, start),
+        )
         if not _take_panel(P, window(Q, first, start), along, L, F, start, new, work.projected):
             return HOUSEHOLDER
 
-        # what that has cost in orthogonality, by the bound; where only errors of earlier panels are feared, look
+        # what that has cost in orthogonality, by the bound; where only errors of earlier panels are
+        # feared, look
         amplification = _amplification(F, start, stop, work.lengths)
         if not amplification <= AMPLIFICATION:
             return HOUSEHOLDER

@@ -1,8 +1,8 @@
 """Elementwise kernels: functions with the derivatives that Jacobians need, and a check.
 
-One expm1 by range reduction and a polynomial gives tanh with sech², and the sigmoid with its derivative, with small
-*relative* error in all: ``1 - tanh(x)²`` has none left near |x| = 19, and log R sees that.
-"""
+One expm1 by range reduction and a polynomial gives tanh with sech², and the sigmoid with its
+derivative, with small *relative* error in all: ``1 - tanh(x)²`` has none left near |x| = 19, and
+log R sees that."""
 
 import math
 
@@ -13,13 +13,19 @@ from numba.extending import intrinsic, overload
 
 from lyapflow._engine.jit import OPTIONS, jit
 
-# Per dtype: 1.5 * 2^(mantissa bits), whose ulp is one; ln 2 in two parts, the first short enough for n * high to be
-# exact; the logarithm of the largest number; for the intrinsic: integer width, mantissa bits, exponent bias.
+# Per dtype: 1.5 * 2^(mantissa bits), whose ulp is one; ln 2 in two parts, the first short enough
+# for n * high to be exact; the logarithm of the largest number; for the intrinsic: integer width,
+# mantissa bits, exponent bias.
 _REDUCTION = {
     types.float64: tuple(
-        map(np.float64, (1.5 * 2.0**52, 0.693147180369123816490, 1.90821492927058770002e-10, 709.782712893384))
+        map(
+            np.float64,
+            (1.5 * 2.0**52, 0.693147180369123816490, 1.90821492927058770002e-10, 709.782712893384),
+        )
     ),
-    types.float32: tuple(map(np.float32, (1.5 * 2.0**23, 0.693359375, -2.12194440054690583e-4, 88.72283))),
+    types.float32: tuple(
+        map(np.float32, (1.5 * 2.0**23, 0.693359375, -2.12194440054690583e-4, 88.72283))
+    ),
 }
 _FORMAT = {types.float64: (64, 52, 1023), types.float32: (32, 23, 127)}
 _DEGREE = {types.float64: 13, types.float32: 7}  # of Taylor's polynomial of e^r for |r| <= ln 2 / 2
@@ -44,7 +50,9 @@ def _half_power_of_two(typingctx, shifted):
         integer = ir.IntType(width)
         bits = builder.bitcast(values[0], integer)
         exponent = builder.add(bits, ir.Constant(integer, bias - 1))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(integer, mantissa)), values[0].type)
+        return builder.bitcast(
+            builder.shl(exponent, ir.Constant(integer, mantissa)), values[0].type
+        )
 
     return shifted(shifted), codegen
 
@@ -64,7 +72,9 @@ def _taylor(typingctx, r):
     """``(e^r - 1 - r) / r²`` by Taylor's polynomial, in Horner's scheme."""
 
     def codegen(context, builder, signature, values):
-        first, *others = (ir.Constant(values[0].type, 1.0 / math.factorial(p)) for p in range(_DEGREE[r], 1, -1))
+        first, *others = (
+            ir.Constant(values[0].type, 1.0 / math.factorial(p)) for p in range(_DEGREE[r], 1, -1)
+        )
         result = first
         for coefficient in others:
             result = builder.fma(result, values[0], coefficient)

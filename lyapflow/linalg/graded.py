@@ -1,14 +1,16 @@
 """QR of a product D B whose vectors differ in length by any factor: each R_jj to nearly full relative accuracy.
 
-Where units saturate, columns of D differ by a hundred orders of magnitude. The product itself, formed in any fixed
-number of digits, has lost what is smaller than its rounding. So it is never formed. Gaussian elimination with complete
-pivoting gives ``D = L diag(d) U``, whatever the scales of its rows and columns, with d graded and L, U well-conditioned
-(Demmel et al. 1999, *Computing the singular value decomposition with high relative accuracy*). Elimination of
-``(B L) diag(d)``, row by row, gives pivots p and a matrix N, which is well-conditioned, too. Then the QR of N U gives
+Where units saturate, columns of D differ by a hundred orders of magnitude. The product itself,
+formed in any fixed number of digits, has lost what is smaller than its rounding. So it is never
+formed. Gaussian elimination with complete pivoting gives ``D = L diag(d) U``, whatever the scales
+of its rows and columns, with d graded and L, U well-conditioned (Demmel et al. 1999, *Computing the
+singular value decomposition with high relative accuracy*). Elimination of ``(B L) diag(d)``, row by
+row, gives pivots p and a matrix N, which is well-conditioned, too. Then the QR of N U gives
 
     log R_jj = log |p_j| + log R_jj(N U)
 
-All up to N is done in twice the digits (`lyapflow.linalg.double_double`), for what cancels in D itself.
+All up to N is done in twice the digits (`lyapflow.linalg.double_double`), for what cancels in D
+itself.
 
 As everywhere, vectors are rows: D^T is given, with rows D e_i, and B is (k, n).
 """
@@ -37,7 +39,8 @@ NEGLIGIBLE = 2.0**-50  # of D, beside the shortest vector
 class Graded(NamedTuple):
     """Scratch of `orthonormalise_product` for a block (k, n)."""
 
-    A: np.ndarray  # (n, n), D^T, then its factors: d on the diagonal, unit triangles below and above
+    # (n, n), D^T, then its factors: d on the diagonal, unit triangles below and above
+    A: np.ndarray
     A_low: np.ndarray
     rows: np.ndarray  # int (n,), the order of elimination
     columns: np.ndarray
@@ -138,7 +141,12 @@ def _eliminate(rank, stop, work):
             A[i, m], A_low[i, m] = factor, factor_low
             if factor != 0.0:
                 subtract_multiple(
-                    A[i, m + 1 :], A_low[i, m + 1 :], factor, factor_low, A[m, m + 1 :], A_low[m, m + 1 :]
+                    A[i, m + 1 :],
+                    A_low[i, m + 1 :],
+                    factor,
+                    factor_low,
+                    A[m, m + 1 :],
+                    A_low[m, m + 1 :],
                 )
             work.largest[i] = _largest(A, i, m + 1)
         for c in range(m + 1, n):
@@ -159,7 +167,9 @@ def _multiply(rank, B, work):
             if i < rank:
                 M[j, i], M_low[j, i] = subtract_product(M[j, i], M_low[j, i], -b, 0.0, 1.0, 0.0)
         for m in range(rank):
-            M[j, m], M_low[j, m] = subtract_product(0.0, 0.0, -M[j, m], -M_low[j, m], A[m, m], A_low[m, m])
+            M[j, m], M_low[j, m] = subtract_product(
+                0.0, 0.0, -M[j, m], -M_low[j, m], A[m, m], A_low[m, m]
+            )
 
 
 @jit
@@ -190,7 +200,9 @@ def _triangularise(rank, work):
         for i in range(j + 1, len(M)):
             factor, factor_low = quotient(M[i, p], M_low[i, p], pivot, pivot_low)
             if factor != 0.0:
-                subtract_multiple(M[i, :rank], M_low[i, :rank], factor, factor_low, M[j, :rank], M_low[j, :rank])
+                subtract_multiple(
+                    M[i, :rank], M_low[i, :rank], factor, factor_low, M[j, :rank], M_low[j, :rank]
+                )
             M[i, p] = M_low[i, p] = 0.0
         for m in range(rank):
             M[j, m] /= pivot
@@ -220,11 +232,11 @@ def _orthonormalise(rank, Q, work):
 def _orthonormalise_product(DT, B, Q, growth, work):
     """``B D^T = L Q`` with orthonormal rows Q, for rows B (k, n) and D^T (n, n), which is finite.
 
-    Sets growth (k,) to log L_jj, and work.error (k,) to the relative error of L_jj that errors of B, of relative size
-    KNOWN, and the rounding of D's entries make. Returns the number of leading rows whose growth is above what errors of
-    B of size NOISE would make; n, or the rank of D as far as can be told where that is less, negative where it may be
-    more; and the logarithm of D's largest entry.
-    """
+    Sets growth (k,) to log L_jj, and work.error (k,) to the relative error of L_jj that errors of
+    B, of relative size KNOWN, and the rounding of D's entries make. Returns the number of leading
+    rows whose growth is above what errors of B of size NOISE would make; n, or the rank of D as far
+    as can be told where that is less, negative where it may be more; and the logarithm of D's
+    largest entry."""
     k, n = B.shape
     exponent = _load(DT, work)
     rank, stop = 0, min(n, max(2 * k, 16))

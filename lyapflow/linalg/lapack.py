@@ -1,10 +1,10 @@
 """BLAS and LAPACK from nopython code, on row-major arrays.
 
-The addresses come from SciPy's Cython interface and are registered as LLVM symbols, so that compiled code stays
-cacheable on disk. Every wrapper takes row-major arrays whose rows may be strided (a slice of a wider array) but
-whose last axis is contiguous. The routines themselves are column-major: they see the transposed matrices, which is
-why factors and sides are swapped in the calls. Nothing is allocated.
-"""
+The addresses come from SciPy's Cython interface and are registered as LLVM symbols, so that
+compiled code stays cacheable on disk. Every wrapper takes row-major arrays whose rows may be
+strided (a slice of a wider array) but whose last axis is contiguous. The routines themselves are
+column-major: they see the transposed matrices, which is why factors and sides are swapped in the
+calls. Nothing is allocated."""
 
 import llvmlite.binding
 import numpy as np
@@ -62,7 +62,8 @@ def _flag(condition, if_true, if_false):
 
 @jit(inline="always")
 def _leading(A):
-    # The stride of a single row is arbitrary (0 after np.newaxis), and BLAS insists on at least the row's length.
+    # The stride of a single row is arbitrary (0 after np.newaxis), and BLAS insists on at least the
+    # row's length.
     return np.int32(max(1, A.shape[1], A.strides[0] // A.itemsize))
 
 
@@ -93,8 +94,8 @@ def gemm(A, transpose_A, B, transpose_B, alpha, beta, C):
 def potrf(G):
     """The lower triangle of G becomes its Cholesky factor.
 
-    Where G is not positive definite, an entry on the diagonal of what comes back is not positive, or is NaN.
-    """
+    Where G is not positive definite, an entry on the diagonal of what comes back is not positive,
+    or is NaN."""
     _fortran("potrf", np.uint8(_UPPER), np.int32(len(G)), G, _leading(G), np.int32(0))
 
 
@@ -118,4 +119,15 @@ def geqrf(A, tau, work):
 def orgqr(A, tau, work):
     """The orthonormal factor that ``geqrf`` left in A as reflectors: rows of A, in place."""
     k = np.int32(A.shape[0])
-    _fortran("orgqr", np.int32(A.shape[1]), k, k, A, _leading(A), tau, work, np.int32(work.size), np.int32(0))
+    _fortran(
+        "orgqr",
+        np.int32(A.shape[1]),
+        k,
+        k,
+        A,
+        _leading(A),
+        tau,
+        work,
+        np.int32(work.size),
+        np.int32(0),
+    )

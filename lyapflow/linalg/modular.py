@@ -1,12 +1,13 @@
 """Exact ranks: matrices of float64 numbers modulo a prime.
 
-A float64 number is an integer times a power of two, so sums and products of such numbers have residues modulo an odd
-prime p. A combination of vectors that vanishes exactly vanishes modulo p, too; the reverse fails by chance alone, with
-a probability of about n / p = n 10^-14. So elimination modulo p tells what is lost exactly from what is only small.
+A float64 number is an integer times a power of two, so sums and products of such numbers have
+residues modulo an odd prime p. A combination of vectors that vanishes exactly vanishes modulo p,
+too; the reverse fails by chance alone, with a probability of about n / p = n 10^-14. So elimination
+modulo p tells what is lost exactly from what is only small.
 
-Residues are float64 numbers that hold integers, p/2 in modulus at most but for a little: a fused multiply-add gives the
-exact product of two of them as a sum of two float64 numbers, and every vector unit has one.
-"""
+Residues are float64 numbers that hold integers, p/2 in modulus at most but for a little: a fused
+multiply-add gives the exact product of two of them as a sum of two float64 numbers, and every
+vector unit has one."""
 
 import math
 
@@ -48,7 +49,8 @@ def residues(A, R):
             number = A[i, j]
             R[i, j] = 0.0
             if number != 0.0:
-                exponent = max(math.frexp(number)[1], _SMALLEST + 53)  # subnormal numbers have fewer bits
+                # subnormal numbers have fewer bits
+                exponent = max(math.frexp(number)[1], _SMALLEST + 53)
                 integer = math.ldexp(number, 53 - exponent)
                 R[i, j] = _multiply(_reduce(integer), _reduce(_POWERS[exponent - 53 - _SMALLEST]))
 

@@ -1,7 +1,7 @@
 """Panels of rows, groups of panels, and factors L that are solved panel by panel.
 
-A *solved* factor F is L with the diagonal blocks of its panels inverted. Solving with it takes matrix products alone.
-"""
+A *solved* factor F is L with the diagonal blocks of its panels inverted. Solving with it takes
+matrix products alone."""
 
 from lyapflow._engine.jit import jit
 from lyapflow._engine.views import window
@@ -34,9 +34,8 @@ def group(p, k):
 def invert_block(L, F, start, stop):
     """The diagonal block of F from start to stop becomes the inverse of that of L, which is lower triangular.
 
-    Rows that are done are taken away four at a time. Blocks are named by their place, because Numba cannot know that
-    rows of a slice are contiguous.
-    """
+    Rows that are done are taken away four at a time. Blocks are named by their place, because Numba
+    cannot know that rows of a slice are contiguous."""
     for i in range(start, stop):
         F[i, start:stop] = 0.0
         p = start

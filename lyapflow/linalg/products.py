@@ -1,12 +1,13 @@
 """Matrix products from nopython code, on row-major arrays.
 
-BLAS copies its factors into another layout before it multiplies, which pays for matrices that are larger than those of
-a recurrent network, and for many rows. Here a product is made tile by tile from factors where they lie; of the second
-one a panel is copied only to be transposed, where its rows are far apart, or to be filled up to whole vectors where
-those have no masks. Every entry is summed term by term, 128 at a time, so that it depends neither on what is computed
-beside it nor on the width of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns are
-shared with those who help (`lyapflow._engine.team`), which changes no bit. Nothing is allocated.
-"""
+BLAS copies its factors into another layout before it multiplies, which pays for matrices that are
+larger than those of a recurrent network, and for many rows. Here a product is made tile by tile
+from factors where they lie; of the second one a panel is copied only to be transposed, where its
+rows are far apart, or to be filled up to whole vectors where those have no masks. Every entry is
+summed term by term, 128 at a time, so that it depends neither on what is computed beside it nor on
+the width of vectors. Large products go to BLAS, in parts that depend on their shape alone. Columns
+are shared with those who help (`lyapflow._engine.team`), which changes no bit. Nothing is
+allocated."""
 
 from numba.core import types
 from numba.core.errors import TypingError
@@ -22,7 +23,8 @@ from lyapflow.linalg.tiles import MASKS, ROWS, VECTOR, VECTORS, address, move, t
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
-# a panel of B is copied where A has this many rows, and B's rows are spread over more bytes than that
+# a panel of B is copied where A has this many rows, and B's rows are spread over more bytes than
+# that
 COPY_ROWS = 32
 COPY_SPREAD = 2**15
 BLAS_WORK = 2**26  # bytes m n k itemsize from which on BLAS is faster, at products of many rows
@@ -47,7 +49,11 @@ def _pack(B, transpose_B, start, j, width, panel):
             for q in range(0, depth, 4):
                 p = min(q, depth - 4)
                 transpose_four(
-                    at + v * B.strides[0] + p * B.itemsize, B.strides[0], to + p * to_row + v * B.itemsize, to_row, zero
+                    at + v * B.strides[0] + p * B.itemsize,
+                    B.strides[0],
+                    to + p * to_row + v * B.itemsize,
+                    to_row,
+                    zero,
                 )
     else:
         at = address(B) + start * B.strides[0] + j * B.itemsize
@@ -71,7 +77,8 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
     rows = ROWS if m >= ROWS else 1
     for i in range(j // rows * rows if part == LOWER_RESULT else 0, m, rows):
         top = min(i, m - rows)
-        first = min(max(0, top - start), depth - 1) if part == UPPER_FACTOR else 0  # at least once, for beta
+        # at least once, for beta
+        first = min(max(0, top - start), depth - 1) if part == UPPER_FACTOR else 0
         last = min(depth, i + rows - start) if part == LOWER_FACTOR else depth
         if first >= last:
             continue
@@ -110,7 +117,9 @@ def _columns(job, number):
     first = number * columns
     stop = min(first + columns, C.shape[1])
     if by_blas:
-        top, bottom, left, right = (first, stop, 0, inner) if transpose_B else (0, inner, first, stop)
+        top, bottom, left, right = (
+            (first, stop, 0, inner) if transpose_B else (0, inner, first, stop)
+        )
         B, C = window(B, top, bottom, left, right), window(C, 0, m, first, stop)
         lapack.gemm(A, transpose_A, B, transpose_B, alpha, beta, C)
         return
@@ -153,7 +162,8 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
     if by_blas:
         columns = -(-n // max(1, n // COLUMNS))
     else:
-        if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):  # vectors along the other side
+        # vectors along the other side
+        if part == WHOLE and transpose_A and not transpose_B and n < min(m, lanes):
             A, B, C, m, n = B, A, C.T, n, m
         columns *= max(1, PART_TERMS // max(1, m * inner * columns))
     job = (A, transpose_A, B, transpose_B, alpha, beta, C, part, columns, by_blas)
@@ -164,18 +174,38 @@ def _gemm(A, transpose_A, B, transpose_B, alpha, beta, C, part):
 def _arguments(dtype):
     """Types of `_gemm`'s arguments, whatever the layout of the matrices."""
     matrix = types.Array(dtype, 2, "A")
-    return matrix, types.boolean, matrix, types.boolean, types.float64, types.float64, matrix, types.intp
+    return (
+        matrix,
+        types.boolean,
+        matrix,
+        types.boolean,
+        types.float64,
+        types.float64,
+        matrix,
+        types.intp,
+    )
 
 
 products = ByAddress("products", _gemm, _arguments)
 
 
 def _product(A, transpose_A, B, transpose_B, alpha, beta, C, *part):
-    if len({a.dtype for a in (A, B, C)}) > 1 or any(a.ndim != 2 or a.layout == "F" for a in (A, B, C)):
+    if len({a.dtype for a in (A, B, C)}) > 1 or any(
+        a.ndim != 2 or a.layout == "F" for a in (A, B, C)
+    ):
         raise TypingError(f"a product takes row-major matrices of one dtype, got {A}, {B}, {C}")
     if C.dtype not in DTYPES:
         raise TypingError(f"a product takes matrices of float64 or float32, got {C}")
-    given = (A, types.boolean, B, types.boolean, types.float64, types.float64, C, *(types.intp for _ in part))
+    given = (
+        A,
+        types.boolean,
+        B,
+        types.boolean,
+        types.float64,
+        types.float64,
+        C,
+        *(types.intp for _ in part),
+    )
     return products.call(C.dtype, *given, more=() if part else (WHOLE,))
 
 
@@ -192,9 +222,8 @@ def gemm(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C):
 def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
     """The same, sparing what is nothing or is not asked for in triangles.
 
-    LOWER_RESULT leaves open what stands above the diagonal of C; LOWER_FACTOR and UPPER_FACTOR say that op(A) has zeros
-    above or below its diagonal.
-    """
+    LOWER_RESULT leaves open what stands above the diagonal of C; LOWER_FACTOR and UPPER_FACTOR say
+    that op(A) has zeros above or below its diagonal."""
     return _product(A, transpose_A, B, transpose_B, alpha, beta, C, part)
 
 

@@ -1,12 +1,13 @@
 """QR with a positive diagonal of R, which makes the factors unique.
 
-Inside the package a block of k tangent vectors is stored as k *rows*, so that a block is a batch of states, and
-row-major memory is what column-major LAPACK expects. In that storage ``A = Q R`` reads ``A^T = L Q^T`` with
-``L = R^T`` lower triangular: the kernels speak of blocks and of L, the public functions of Q and R.
+Inside the package a block of k tangent vectors is stored as k *rows*, so that a block is a batch of
+states, and row-major memory is what column-major LAPACK expects. In that storage ``A = Q R`` reads
+``A^T = L Q^T`` with ``L = R^T`` lower triangular: the kernels speak of blocks and of L, the public
+functions of Q and R.
 
-Rows are factorised by Cholesky's method, panel by panel, where that is safe (`lyapflow.linalg.cholesky_qr`), else by
-Householder's (`lyapflow.linalg.householder`). All of it in float64, whatever the dtype of the block.
-"""
+Rows are factorised by Cholesky's method, panel by panel, where that is safe
+(`lyapflow.linalg.cholesky_qr`), else by Householder's (`lyapflow.linalg.householder`). All of it in
+float64, whatever the dtype of the block."""
 
 import functools
 from typing import NamedTuple
@@ -123,17 +124,17 @@ def row_lengths(block, lengths):
 def independent_rows(L, resolution, scale, lengths, c):
     """Number of leading rows of L whose diagonal is above the noise; the others cannot be told from it.
 
-    A row is known to within resolution times its length, or `scale` where that is larger. The new direction of row j
-    has the noise of the row and, times c_i, that of the rows before it, which are taken away:
-    ``c L[:j, :j] = L[j, :j]``.
-    """
+    A row is known to within resolution times its length, or `scale` where that is larger. The new
+    direction of row j has the noise of the row and, times c_i, that of the rows before it, which
+    are taken away: ``c L[:j, :j] = L[j, :j]``."""
     largest = scale
     smallest = np.inf
     for j in range(len(L)):
         largest = max(largest, lengths[j])
         new = abs(L[j, j])
         smallest = min(smallest, new)
-        if not new * smallest > resolution * largest * largest:  # c is of the order of largest / smallest at most
+        # c is of the order of largest / smallest at most
+        if not new * smallest > resolution * largest * largest:
             noise = max(scale, lengths[j])
             for i in range(j):
                 c[i] = L[j, i]
@@ -151,9 +152,8 @@ def independent_rows(L, resolution, scale, lengths, c):
 def _orthonormalise(block, Q, F, work, resolution, scale):
     """``block = L Q`` for rows (k, n): orthonormal rows Q, and F, solved from L, which is left in work.
 
-    Returns the number of leading rows that are independent (`independent_rows`), and the path: ONCE, TWICE or
-    HOUSEHOLDER. With scale = 0 neither depends on how the rows are scaled.
-    """
+    Returns the number of leading rows that are independent (`independent_rows`), and the path:
+    ONCE, TWICE or HOUSEHOLDER. With scale = 0 neither depends on how the rows are scaled."""
     double_Q, double_F = _double(Q, work.Q), _double(F, work.F)
     path = HOUSEHOLDER
     if row_lengths(block, work.lengths):
@@ -168,7 +168,14 @@ def _orthonormalise(block, Q, F, work, resolution, scale):
 
 def _arguments(dtype):
     block = types.Array(dtype, 2, "C")
-    return block, block, block, typeof(workspace(1, 1, dtype is types.float64)), types.float64, types.float64
+    return (
+        block,
+        block,
+        block,
+        typeof(workspace(1, 1, dtype is types.float64)),
+        types.float64,
+        types.float64,
+    )
 
 
 orthonormalisations = ByAddress("orthonormalisations", _orthonormalise, _arguments)

@@ -29,8 +29,18 @@ def pull_back(Q, F, Q_bar, M, A_bar):
         start, stop = panel(p, len(M))
         first, last = group(p, len(M))
         rows, new = window(Q_bar, start, stop), window(A_bar, start, stop)
-        gemm_part(window(F, start, stop, start, stop), True, rows, False, 1.0, 0.0, new, UPPER_FACTOR)
-        gemm(window(F, start, stop, first, start), True, new, False, -1.0, 1.0, window(Q_bar, first, start))
+        gemm_part(
+            window(F, start, stop, start, stop), True, rows, False, 1.0, 0.0, new, UPPER_FACTOR
+        )
+        gemm(
+            window(F, start, stop, first, start),
+            True,
+            new,
+            False,
+            -1.0,
+            1.0,
+            window(Q_bar, first, start),
+        )
         if start == first:
             along, together = window(F, first, last, 0, first), window(A_bar, first, last)
             gemm(along, True, together, False, -1.0, 1.0, window(Q_bar, 0, first))

@@ -23,9 +23,8 @@ from lyapflow.linalg.qr_pullback import pull_back
 class _ParallelKernel:
     """Whoever runs a parallel kernel holds this.
 
-    Numba's threading layers abort the process where one starts while another runs, and in a fork of a process that
-    has run one.
-    """
+    Numba's threading layers abort the process where one starts while another runs, and in a fork of
+    a process that has run one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,12 +84,13 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     LyapflowError
-        If A is not such an array, or a column depends on those before it: ``R_jj <= n ε max_i |R_ij|``.
+        If A is not such an array, or a column depends on those before it: ``R_jj <= n ε max_i
+        |R_ij|``.
 
     Notes
     -----
-    Householder's method (LAPACK ``geqrf``, ``orgqr``) in float64, then the signs are turned. Sweeps take a faster way
-    where it is safe.
+    Householder's method (LAPACK ``geqrf``, ``orgqr``) in float64, then the signs are turned. Sweeps
+    take a faster way where it is safe.
 
     Examples
     --------
@@ -103,7 +103,9 @@ def qr(A: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     A = _checks.array("A", A, ("...", "n", "k"))
     *stack, n, k = A.shape
     if not n >= k >= 1:
-        raise LyapflowError(f"A must have at least as many rows as columns, and a column, got shape {A.shape}")
+        raise LyapflowError(
+            f"A must have at least as many rows as columns, and a column, got shape {A.shape}"
+        )
     blocks = transposed(A.astype(float))
     Q, L = np.empty_like(blocks), np.empty((len(blocks), k, k))
     ranks = np.empty(len(blocks), np.int64)
@@ -163,7 +165,8 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
 
     Notes
     -----
-    Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions* (2018).
+    Paper, Eq. 8; Walter and Lehmann, *Algorithmic differentiation of linear algebra functions*
+    (2018).
 
     Examples
     --------
@@ -177,13 +180,17 @@ def qr_pullback(Q: ArrayLike, R: ArrayLike, Q_bar: ArrayLike, R_bar: ArrayLike) 
     Q = _checks.array("Q", Q, ("...", "n", "k"))
     n, k = Q.shape[-2:]
     if not n >= k >= 1:
-        raise LyapflowError(f"Q must have at least as many rows as columns, and a column, got shape {Q.shape}")
+        raise LyapflowError(
+            f"Q must have at least as many rows as columns, and a column, got shape {Q.shape}"
+        )
     R = _checks.array("R", R, (*Q.shape[:-2], k, k), like=Q)
     Q_bar = _checks.array("Q_bar", Q_bar, Q.shape, like=Q)
     R_bar = _checks.array("R_bar", R_bar, R.shape, like=Q)
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)
     if not (diagonal > 0).all():
-        raise LyapflowError(f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it")
+        raise LyapflowError(
+            f"R must have a positive diagonal, as qr returns it, got {diagonal.min()} on it"
+        )
     stacks = [transposed(a) for a in (Q, np.triu(R), Q_bar, np.triu(R_bar))]
     A_bar = np.empty_like(stacks[0])
     with one_blas_thread():

@@ -1,8 +1,8 @@
 """What a matrix product does in registers, as LLVM instructions on vectors as wide as the processor's.
 
-Loops in Numba leave the choice of vectors and registers to LLVM, which finds a third of the speed. Addresses are
-integers, strides are in bytes, and nothing need be aligned. The width changes no bit of a product.
-"""
+Loops in Numba leave the choice of vectors and registers to LLVM, which finds a third of the speed.
+Addresses are integers, strides are in bytes, and nothing need be aligned. The width changes no bit
+of a product."""
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -12,7 +12,8 @@ from lyapflow._engine.registers import vector_bytes
 
 VECTOR = vector_bytes()
 MASKS = VECTOR == 64  # AVX-512 loads and stores the first lanes of a vector as fast as all of them
-ROWS, VECTORS = 4, 3  # of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
+# of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
+ROWS, VECTORS = 4, 3
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
@@ -43,20 +44,28 @@ class _Code:
         if mask is None:
             self.builder.store(value, place, align=self.bytes_each)
         else:
-            self._masked("store", ir.VoidType(), [value, place, ir.Constant(_LANE, self.bytes_each), mask])
+            self._masked(
+                "store", ir.VoidType(), [value, place, ir.Constant(_LANE, self.bytes_each), mask]
+            )
 
     def _masked(self, what, result, given):
         name = f"llvm.masked.{what}.v{self.vector.count}f{8 * self.bytes_each}.p0"
         kind = ir.FunctionType(result, [value.type for value in given])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), given)
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, name), given
+        )
 
     def first_lanes(self, count):
         """A mask of so many."""
-        numbers = ir.Constant(ir.VectorType(_INDEX, self.vector.count), list(range(self.vector.count)))
+        numbers = ir.Constant(
+            ir.VectorType(_INDEX, self.vector.count), list(range(self.vector.count))
+        )
         return self.builder.icmp_signed("<", numbers, self.spread(count))
 
     def shuffle(self, a, b, lanes):
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+        return self.builder.shuffle_vector(
+            a, b, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes)
+        )
 
     def spread(self, value):
         nothing = ir.Constant(ir.VectorType(value.type, self.vector.count), ir.Undefined)
@@ -67,7 +76,25 @@ class _Code:
         """``a b + c``, rounded once where the processor can."""
         name = f"llvm.fmuladd.v{self.vector.count}f{8 * self.bytes_each}"
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c]
+        )
+
+
+def _store_tile(code, alpha, beta, sums, places):
+    """Store alpha times each sum, plus beta times what stands there, at a place: address, offsets and mask."""
+    builder = code.builder
+    alphas, betas = code.spread(alpha), code.spread(beta)
+    results = [(builder.fmul(alphas, n), *place) for n, place in zip(sums, places)]
+    beta_is_zero = builder.fcmp_ordered("==", beta, ir.Constant(code.number, 0.0))
+    with builder.if_else(beta_is_zero) as (alone, together):
+        with alone:
+            for result, *place, mask in results:
+                code.store(result, *place, mask=mask)
+        with together:
+            for result, *place, mask in results:
+                before = code.load(code.vector, *place, mask=mask)
+                code.store(code.multiply_add(betas, before, result), *place, mask=mask)
 
 
 def _tile_function(module, rows, vectors, bits):
@@ -77,11 +104,14 @@ def _tile_function(module, rows, vectors, bits):
     """
     number = ir.DoubleType() if bits == 64 else ir.FloatType()
     kind = ir.FunctionType(ir.VoidType(), [_INDEX] * 9 + [number] * 2)
-    function = cgutils.get_or_insert_function(module, kind, f"lyapflow_tile_{rows}_{vectors}_f{bits}")
+    function = cgutils.get_or_insert_function(
+        module, kind, f"lyapflow_tile_{rows}_{vectors}_f{bits}"
+    )
     if not function.is_declaration:
         return function
     function.linkage = "linkonce_odr"
-    for attribute in ("noinline", "nounwind", "optsize"):  # optsize: a loop unrolled would take more registers
+    # optsize: a loop unrolled would take more registers
+    for attribute in ("noinline", "nounwind", "optsize"):
         function.attributes.add(attribute)
     a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta = function.args
     start, loop, after = (function.append_basic_block(name) for name in ("start", "loop", "after"))
@@ -90,7 +120,9 @@ def _tile_function(module, rows, vectors, bits):
     in_last = builder.sub(width, ir.Constant(_INDEX, (vectors - 1) * code.vector.count))
     masks = [None] * (vectors - 1) + [code.first_lanes(in_last) if MASKS else None]
     across = [(ir.Constant(_INDEX, v * VECTOR), mask) for v, mask in enumerate(masks)]
-    a_offsets, c_offsets = ([builder.mul(row, ir.Constant(_INDEX, r)) for r in range(rows)] for row in (a_row, c_row))
+    a_offsets, c_offsets = (
+        [builder.mul(row, ir.Constant(_INDEX, r)) for r in range(rows)] for row in (a_row, c_row)
+    )
     builder.branch(loop)
 
     builder.position_at_end(loop)
@@ -104,27 +136,17 @@ def _tile_function(module, rows, vectors, bits):
     one, zero = ir.Constant(_INDEX, 1), ir.Constant(code.vector, [0.0] * code.vector.count)
     rounds = [(left, a, builder.add(left, a_inner)), (right, b, builder.add(right, b_row))]
     rounds.append((remaining, inner, builder.sub(remaining, one)))
-    rounds += [(s, zero, n) for sums_of_row, new in zip(sums, added) for s, n in zip(sums_of_row, new)]
+    rounds += [
+        (s, zero, n) for sums_of_row, new in zip(sums, added) for s, n in zip(sums_of_row, new)
+    ]
     for phi, first, following in rounds:
         phi.add_incoming(first, start)
         phi.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed(">", remaining, one), loop, after)
 
     builder.position_at_end(after)
-    alphas, betas = code.spread(alpha), code.spread(beta)
-    results = [
-        (builder.fmul(alphas, n), mask, c, down, beside)
-        for down, new in zip(c_offsets, added)
-        for n, (beside, mask) in zip(new, across)
-    ]
-    with builder.if_else(builder.fcmp_ordered("==", beta, ir.Constant(number, 0.0))) as (alone, together):
-        with alone:
-            for result, mask, *place in results:
-                code.store(result, *place, mask=mask)
-        with together:
-            for result, mask, *place in results:
-                before = code.load(code.vector, *place, mask=mask)
-                code.store(code.multiply_add(betas, before, result), *place, mask=mask)
+    places = [(c, down, beside, mask) for down in c_offsets for beside, mask in across]
+    _store_tile(code, alpha, beta, [n for new in added for n in new], places)
     builder.ret_void()
     return function
 
@@ -140,15 +162,22 @@ def address(typingctx, array):
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta):
+def tile(
+    typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta
+):
     """``C = alpha A B + beta C`` for a tile of C of so many rows, vectors and columns; inner > 0 terms in each sum."""
 
     def codegen(context, builder, signature, values):
         bits = signature.args[-1].bitwidth
-        builder.call(_tile_function(builder.module, rows.literal_value, vectors.literal_value, bits), values[2:])
+        builder.call(
+            _tile_function(builder.module, rows.literal_value, vectors.literal_value, bits),
+            values[2:],
+        )
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta), codegen
+    return types.void(
+        rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta
+    ), codegen
 
 
 @intrinsic
@@ -162,7 +191,11 @@ def transpose_four(typingctx, source, source_row, target, target_row, like):
         rows = [code.load(code.vector, source, builder.mul(source_row, r)) for r in place]
         even = [code.shuffle(rows[r], rows[r + 1], [0, 4, 2, 6]) for r in (0, 2)]
         odd = [code.shuffle(rows[r], rows[r + 1], [1, 5, 3, 7]) for r in (0, 2)]
-        columns = [code.shuffle(*pairs, half) for half in ([0, 1, 4, 5], [2, 3, 6, 7]) for pairs in (even, odd)]
+        columns = [
+            code.shuffle(*pairs, half)
+            for half in ([0, 1, 4, 5], [2, 3, 6, 7])
+            for pairs in (even, odd)
+        ]
         for r, column in zip(place, columns):
             code.store(column, target, builder.mul(target_row, r))
         return context.get_dummy_value()

@@ -14,8 +14,8 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
 
     .. math:: \log \kappa_2(T_t(h_\tau) Q) \approx (\lambda_1 - \lambda_m)(t - \tau)
 
-    for an orthonormal Q with m columns (paper, Eq. 10). It is asymptotic: at finite times the fluctuations of the
-    exponents come on top.
+    for an orthonormal Q with m columns (paper, Eq. 10). It is asymptotic: at finite times the
+    fluctuations of the exponents come on top.
 
     Parameters
     ----------
@@ -45,8 +45,14 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
     _checks.not_masked("exponents", exponents)
     found = np.asarray(exponents, dtype=float) if _checks.ndim(exponents) == 1 else np.empty(0)
     if found.size == 0 or np.isnan(found).any() or (found == np.inf).any():
-        raise LyapflowError(f"exponents must be numbers (k,), at least one of them, got {exponents!r:.60}")
-    m = found.size if m is None else _checks.integer("m", m, 1, found.size, why=" = number of exponents")
+        raise LyapflowError(
+            f"exponents must be numbers (k,), at least one of them, got {exponents!r:.60}"
+        )
+    m = (
+        found.size
+        if m is None
+        else _checks.integer("m", m, 1, found.size, why=" = number of exponents")
+    )
     several = checked_steps(steps)
     gap = float(found[:m].max() - found[:m].min()) if np.isfinite(found[:m].max()) else np.inf
     log_kappa = np.array([gap * t if t else 0.0 for t in several])

@@ -12,8 +12,8 @@ SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> str | None:
     """What is wrong with exponents of which one is the largest, if anything is.
 
-    Errors (B, k) are what rounding makes; `short` says that the run is too short for the error bars.
-    """
+    Errors (B, k) are what rounding makes; `short` says that the run is too short for the error
+    bars."""
     if largest > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
         return (
             "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
@@ -41,4 +41,6 @@ def _never_leaves(given: Problem) -> bool:
     if given.size.inputs > 0:
         return False
     x = np.ascontiguousarray(given.x[:SHORT_CYCLE])
-    return bool(returns(np.concatenate([given.h0[None], trajectory(given.cell, x, given.h0)])).any())
+    return bool(
+        returns(np.concatenate([given.h0[None], trajectory(given.cell, x, given.h0)])).any()
+    )

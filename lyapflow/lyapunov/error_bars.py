@@ -1,19 +1,21 @@
 r"""How well exponents are known: what the counted growth rates, log R per step, say about their own mean.
 
-Growth rates are correlated in time, so their scatter about the mean does not give the error of the mean. Slow
-cosines do (Müller 2007; Lazarus, Lewis, Stock and Watson 2018): with t in (0, 1) over the counted steps, the m numbers
+Growth rates are correlated in time, so their scatter about the mean does not give the error of the
+mean. Slow cosines do (Müller 2007; Lazarus, Lewis, Stock and Watson 2018): with t in (0, 1) over
+the counted steps, the m numbers
 
 .. math:: C_j = \sqrt2 \, \langle (\text{rate} - \lambda) \cos(\pi j t) \rangle, \qquad j = 1, \dots, m
 
-are independent, each with the variance of λ, where correlations are shorter than T / m steps. The mean of their
-squares is that variance, with m degrees of freedom; a drift goes into the first of them. Where they fall with j,
-correlations are longer: C_j² ~ 1 / (1 + (j/c)²), as of an autoregressive process, is fitted with several c, and the
-results are averaged with their probabilities.
+are independent, each with the variance of λ, where correlations are shorter than T / m steps. The
+mean of their squares is that variance, with m degrees of freedom; a drift goes into the first of
+them. Where they fall with j, correlations are longer: C_j² ~ 1 / (1 + (j/c)²), as of an
+autoregressive process, is fitted with several c, and the results are averaged with their
+probabilities.
 
-Three things more are taken from the rates. Trajectories that share their input are averaged first, so that they count
-as one. Where means of trajectories scatter more than their growth rates explain, the larger error holds. And a series
-whose longest stretches on one side of its mean take too much of the run has not seen enough of them: it is doubtful.
-"""
+Three things more are taken from the rates. Trajectories that share their input are averaged first,
+so that they count as one. Where means of trajectories scatter more than their growth rates explain,
+the larger error holds. And a series whose longest stretches on one side of its mean take too much
+of the run has not seen enough of them: it is doubtful."""
 
 import functools
 from typing import NamedTuple
@@ -22,7 +24,8 @@ import numpy as np
 from scipy.special import fdtrc, ndtr, stdtrit
 
 WAVES = 32
-BATCHES = 1024  # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
+# of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
+BATCHES = 1024
 DOMINANCE, DOMINANT_SHARE = (
     2.0,
     0.1,
@@ -36,14 +39,16 @@ class Bars(NamedTuple):
     Attributes
     ----------
     stderr : array (k,)
-        Such that ± 2 of them are a 95 % interval; NaN where growth is -inf or NaN, and for fewer than four QRs.
+        Such that ± 2 of them are a 95 % interval; NaN where growth is -inf or NaN, and for fewer
+        than four QRs.
     deviations : array (rows, k)
-        Independent deviations, whose squares add up to those of stderr: a combination Σ w_i λ_i has the standard error
+        Independent deviations, whose squares add up to those of stderr: a combination Σ w_i λ_i has
+        the standard error
         |deviations @ w|, correlations between exponents included. Zero where stderr is NaN.
     doubtful : bool
-        Whether the run is too short for its bars: a growth rate stays above or below its mean for an eighth of the
-        run, or, in the first exponent or the sum of all, a few long stretches on one side of the mean outweigh all
-        others, as in intermittent systems.
+        Whether the run is too short for its bars: a growth rate stays above or below its mean for
+        an eighth of the run, or, in the first exponent or the sum of all, a few long stretches on
+        one side of the mean outweigh all others, as in intermittent systems.
     """
 
     stderr: np.ndarray
@@ -60,15 +65,21 @@ def error_bars(
 ) -> Bars:
     """Standard errors of the mean rate of log_R (B, n_qr, k), whose QRs are `steps` (n_qr,) steps apart.
 
-    Trajectories of one number in `groups` (B,) share their input. `unknown` (B, k) are nats of growth that are not
-    known beyond what the rates say. A rate that varies less than `rounding` is constant.
-    """
+    Trajectories of one number in `groups` (B,) share their input. `unknown` (B, k) are nats of
+    growth that are not known beyond what the rates say. A rate that varies less than `rounding` is
+    constant."""
     n_qr, k = log_R.shape[1:]
     finite = np.isfinite(log_R).all(axis=(0, 1))
     if n_qr < 4 or not finite.any():
         return Bars(np.full(k, np.nan), np.zeros((0, k)), False)
     if not finite.all():
-        some = error_bars(log_R[:, :, finite], steps, groups, None if unknown is None else unknown[:, finite], rounding)
+        some = error_bars(
+            log_R[:, :, finite],
+            steps,
+            groups,
+            None if unknown is None else unknown[:, finite],
+            rounding,
+        )
         stderr, deviations = np.full(k, np.nan), np.zeros((len(some.deviations), k))
         stderr[finite], deviations[:, finite] = some.stderr, some.deviations
         return Bars(stderr, deviations, some.doubtful)
@@ -82,10 +93,11 @@ def error_bars(
     together = np.array([rates[groups == g].mean(axis=0) for g in range(len(weight))])
     variance = np.maximum(_between(rates, freedom, variance), _between(together, freedom, variance))
 
-    # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is rounding
+    # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is
+    # rounding
     bands = np.sqrt((np.dstack([waves, waves.sum(axis=2)]) ** 2).sum(axis=0).mean(axis=0))
-    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1 in 256, of which
-    # a few QRs cannot speak
+    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1
+    # in 256, of which a few QRs cannot speak
     by_chance = np.log2(n_qr * k) + 8 if n_qr >= WAVES else np.inf
     series = np.empty((k + 1, n_qr))
     series[:k] = log_R.mean(axis=0).T
@@ -96,7 +108,8 @@ def error_bars(
     few = (stretch.largest > DOMINANCE * stretch.opposite) & (stretch.share > DOMINANT_SHARE)
     few[1:k] = False  # neighbours within change places now and then, which matters little
     doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
-    variance += np.where(long, stretch.largest / total, 0.0)[:k] ** 2  # one more or less were no surprise
+    # one more or less were no surprise
+    variance += np.where(long, stretch.largest / total, 0.0)[:k] ** 2
 
     rows = waves.sum(axis=0)
     found = (rows**2).sum(axis=0)
@@ -117,7 +130,9 @@ def same_input(x: np.ndarray) -> np.ndarray:
     return np.array([seen.setdefault(x[:, b].tobytes(), len(seen)) for b in range(x.shape[1])])
 
 
-def _waves(log_R: np.ndarray, steps: np.ndarray, rates: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _waves(
+    log_R: np.ndarray, steps: np.ndarray, rates: np.ndarray, groups: np.ndarray
+) -> np.ndarray:
     """C_j (groups, m, k) of each group's share in the mean over all trajectories."""
     trajectories, n_qr = log_R.shape[:2]
     m = min(WAVES, max(2, (n_qr - 1) // 3))
@@ -144,9 +159,12 @@ def _variance(waves: np.ndarray, freedom: float) -> np.ndarray:
     corners = 2.0 ** np.arange(1, max(2, np.log2(m)))
     decay = np.vstack([np.ones(m), 1 + (np.arange(1, m + 1) / corners[:, None]) ** 2])
     prior = np.append(0.97, np.full(len(corners), 0.03 / len(corners)))
-    flat = np.maximum(decay @ (waves**2).sum(axis=0), np.finfo(float).tiny)  # (shapes, k), all of them by j = 0
+    # (shapes, k), all of them by j = 0
+    flat = np.maximum(decay @ (waves**2).sum(axis=0), np.finfo(float).tiny)
     evidence = (
-        np.log(prior)[:, None] + freedom / m * np.log(decay).sum(axis=1)[:, None] / 2 - freedom / 2 * np.log(flat)
+        np.log(prior)[:, None]
+        + freedom / m * np.log(decay).sum(axis=1)[:, None] / 2
+        - freedom / 2 * np.log(flat)
     )
     probability = np.exp(evidence - evidence.max(axis=0))
     widening = stdtrit(freedom, ndtr(2.0)) / 2
@@ -192,9 +210,9 @@ def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
 def excess(log_R: np.ndarray, steps: np.ndarray, sigmas: float) -> np.ndarray:
     r"""What the starting block gains before it aligns (k,), in nats, from all log_R (B, n_qr, k), uncounted ones too.
 
-    The largest :math:`\sum_{s \le t} (\log R_{ii}^s - \lambda_i)` over t, with λ of the second half of the run; 0 where
-    a random walk goes as far, within so many sigmas, where the run is too short to say, and where λ is -inf.
-    """
+    The largest :math:`\sum_{s \le t} (\log R_{ii}^s - \lambda_i)` over t, with λ of the second half
+    of the run; 0 where a random walk goes as far, within so many sigmas, where the run is too short
+    to say, and where λ is -inf."""
     n_qr, k = log_R.shape[1:]
     settled = n_qr // 2
     batches = min(16, n_qr - settled)

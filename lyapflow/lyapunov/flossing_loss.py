@@ -22,18 +22,28 @@ MEMORY = 256e6  # bytes
 AVERAGES = ("exponents", "loss")
 
 
-Checked = tuple[Problem, np.ndarray, float, str]  # with the wanted exponents (k,), memory and average
+# with the wanted exponents (k,), memory and average
+Checked = tuple[Problem, np.ndarray, float, str]
 
 
 def _checked(target: Any, memory: Any, average: Any, **arguments: Any) -> Checked:
     given = problem(DIFFERENTIABLE, **arguments)
     wanted = targets(target, len(given.block))
-    return given, wanted, _checks.number("memory", memory, 0.0), _checks.one_of("average", average, AVERAGES)
+    return (
+        given,
+        wanted,
+        _checks.number("memory", memory, 0.0),
+        _checks.one_of("average", average, AVERAGES),
+    )
 
 
 def _lost(checked: Checked) -> tuple[float, Any, np.ndarray]:
     cell, block = checked[0].cell, checked[0].block
-    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), cell), np.full(len(block), np.nan, block.dtype)
+    return (
+        np.nan,
+        map_arrays(lambda a: np.full_like(a, np.nan), cell),
+        np.full(len(block), np.nan, block.dtype),
+    )
 
 
 @over_members("x", "h0", "q0", check=_checked, lost=_lost)
@@ -58,11 +68,13 @@ def flossing_value_and_grad(
         \qquad\text{or}\qquad
         L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} (\lambda_{bi} - \lambda_i^{target})^2
 
-    of the exponents averaged over the B trajectories, or averaged over the losses of each. The second is larger by the
-    variance of the exponents over the trajectories, which it lowers as well; for one trajectory they are the same.
+    of the exponents averaged over the B trajectories, or averaged over the losses of each. The
+    second is larger by the variance of the exponents over the trajectories, which it lowers as
+    well; for one trajectory they are the same.
 
-    The exponents are a function of (parameters, x, h0, q0); the gradient is the exact derivative of that function,
-    through the trajectory and the QR, transients included, with h0 and q0 held constant.
+    The exponents are a function of (parameters, x, h0, q0); the gradient is the exact derivative of
+    that function, through the trajectory and the QR, transients included, with h0 and q0 held
+    constant.
 
     Parameters
     ----------
@@ -82,13 +94,13 @@ def flossing_value_and_grad(
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
     average : "exponents" or "loss"
-        What is averaged over the trajectories: the exponents, before the loss (the first formula), or the losses of
-        each (the second), as the scripts of the paper's author do.
+        What is averaged over the trajectories: the exponents, before the loss (the first formula),
+        or the losses of each (the second), as the scripts of the paper's author do.
     memory : float
-        Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each trajectory in
-        float64. Where those of all trajectories are more, sweeps keep checkpoints and are done again piece by piece,
-        one trajectory a thread at a time, which costs half as much time more and gives the same bits. Where nothing
-        fits, as little is taken as is possible.
+        Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each
+        trajectory in float64. Where those of all trajectories are more, sweeps keep checkpoints and
+        are done again piece by piece, one trajectory a thread at a time, which costs half as much
+        time more and gives the same bits. Where nothing fits, as little is taken as is possible.
 
     Returns
     -------
@@ -103,9 +115,9 @@ def flossing_value_and_grad(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state or the gradient stops being finite, or the block loses rank: then fewer than k exponents exist, and
-        it names the step and, as ``rank``, how many are left. An ensemble goes on: loss, gradient and exponents of that
-        member are NaN, and ``gradient.reasons`` says why.
+        If a state or the gradient stops being finite, or the block loses rank: then fewer than k
+        exponents exist, and it names the step and, as ``rank``, how many are left. An ensemble goes
+        on: loss, gradient and exponents of that member are NaN, and ``gradient.reasons`` says why.
 
     Warns
     -----
@@ -127,7 +139,9 @@ def flossing_value_and_grad(
     array([ -2.772589, -11.090355])
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    given, wanted, memory, average = _checked(target, memory, average, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
+    given, wanted, memory, average = _checked(
+        target, memory, average, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
+    )
     if steps is None:
         doubt_layout(given.x)
     return _flossing(with_intervals(given), wanted, memory, average)
@@ -148,12 +162,20 @@ def targets(target: Any, k: int) -> np.ndarray:
         wanted = np.asarray(target)
     except ValueError:  # ragged
         wanted = np.array(None)
-    if wanted.dtype.kind not in "iuf" or wanted.shape not in ((), (k,)) or not np.isfinite(wanted).all():
-        raise LyapflowError(f"target must be a finite number or {k} of them, one per exponent, got {target!r}")
+    if (
+        wanted.dtype.kind not in "iuf"
+        or wanted.shape not in ((), (k,))
+        or not np.isfinite(wanted).all()
+    ):
+        raise LyapflowError(
+            f"target must be a finite number or {k} of them, one per exponent, got {target!r}"
+        )
     return np.broadcast_to(wanted.astype(float), (k,))
 
 
-def _flossing(given: Problem, wanted: np.ndarray, memory: float, average: str) -> tuple[float, Any, np.ndarray]:
+def _flossing(
+    given: Problem, wanted: np.ndarray, memory: float, average: str
+) -> tuple[float, Any, np.ndarray]:
     """Loss, gradient and exponents, from a sweep ahead and one back for each trajectory."""
     batch = len(given.h0)
     counted = given.plan.ends[-1]
@@ -176,7 +198,9 @@ def _flossing(given: Problem, wanted: np.ndarray, memory: float, average: str) -
     gradients = each_trajectory(lambda b: retreat(sweeps[b], growth_bar[b]), batch)
     gradient = type(given.cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
     if not all(np.isfinite(a).all() for a in gradient):
-        raise Diverged("the flossing gradient, summed over steps, is not finite: use a shorter input")
+        raise Diverged(
+            "the flossing gradient, summed over steps, is not finite: use a shorter input"
+        )
     return loss, gradient, exponents.astype(given.x.dtype)
 
 

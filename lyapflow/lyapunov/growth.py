@@ -30,15 +30,17 @@ from lyapflow.lyapunov.rank import ExactBlock
 from lyapflow.lyapunov.segments import jacobians_per_segment
 from lyapflow.lyapunov.sweep import NOT_FINITE, Sweep, new_tape, state_lost
 
-# What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is cheap, what keeps the
-# errors of log R below 1e-9.
+# What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is
+# cheap, what keeps the errors of log R below 1e-9.
 DOUBT = {np.dtype(np.float64): 2.0**-23, np.dtype(np.float32): 2.0**-11.5}
 OVERFLOW, MAYBE_LOST, LOST = -2, -3, -4
 LOG_MAX = float(np.log(np.finfo(float).max))
 UNKNOWN = -float(np.log(EPS))  # nats that are not known of what float64 vectors cannot resolve
-FIRST_INTERVAL = 8  # steps of the first intervals, which are doubled where several leave nothing in doubt
+# steps of the first intervals, which are doubled where several leave nothing in doubt
+FIRST_INTERVAL = 8
 TRIED_INTERVALS = 4
-MIN_DOUBTS, DOUBT_RARITY = 3, 32  # intervals in doubt, and one of so many, after which intervals are halved
+# intervals in doubt, and one of so many, after which intervals are halved
+MIN_DOUBTS, DOUBT_RARITY = 3, 32
 
 
 Disturb = Callable[[np.ndarray], None]
@@ -50,7 +52,8 @@ class Growth(NamedTuple):
     log_growth: np.ndarray  # (n_qr, k), log R, -inf from the step on in which a vector is lost
     paths: np.ndarray  # int (4,), ways of QR, and what was in doubt
     unknown: np.ndarray  # (k,), nats of the counted log R that are not known
-    below_rounding: np.ndarray  # int (k,), counted steps whose log R float64 products would not show
+    # int (k,), counted steps whose log R float64 products would not show
+    below_rounding: np.ndarray
 
     def with_lost(self, more: int) -> "Growth":
         """With more vectors, which are lost from the start."""
@@ -215,7 +218,9 @@ class _Trajectory:
         while run.k > 0:
             check_interrupt()
             if self.work is None:
-                self.work = _Workspace(jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state))
+                self.work = _Workspace(
+                    jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state)
+                )
             run.t, outcome = _advance_by_jacobians(
                 run.drive,
                 run.t,
@@ -230,7 +235,9 @@ class _Trajectory:
             if outcome == NOT_FINITE:
                 raise state_lost(run.t, run.tape.states[(run.t + 1) % len(run.tape.states)])
             if outcome == OVERFLOW:
-                raise Diverged(f"the tangent block overflowed at step {run.t}: use smaller weights", step=run.t)
+                raise Diverged(
+                    f"the tangent block overflowed at step {run.t}: use smaller weights", step=run.t
+                )
             if outcome > MAYBE_LOST:
                 return
             if outcome <= LOST:  # D has no higher rank
@@ -262,13 +269,15 @@ class _Trajectory:
         self.work = None
 
 
-def volume_growth(given: Problem, disturb: Disturb = lambda block: None, marks: Sequence[int] = ()) -> Growth:
+def volume_growth(
+    given: Problem, disturb: Disturb = lambda block: None, marks: Sequence[int] = ()
+) -> Growth:
     """Growth of the block along the trajectory of a problem that has one.
 
-    A vector is lost where it comes to depend on those before it. The growth of the others is that of the block without
-    it. A float32 sweep that leaves something in doubt is done in float64, from the start. The block is handed to
-    `disturb`, to be changed in place, before each of the steps `marks`.
-    """
+    A vector is lost where it comes to depend on those before it. The growth of the others is that
+    of the block without it. A float32 sweep that leaves something in doubt is done in float64, from
+    the start. The block is handed to `disturb`, to be changed in place, before each of the steps
+    `marks`."""
     kept = np.arange(len(given.block))
     while True:
         try:

@@ -19,11 +19,11 @@ def with_intervals(given: Problem) -> Problem:
 def _longest_harmless(given: Problem) -> int:
     """The longest interval over which no R_ii, wherever it starts, falls below ε^(1/6) of the largest of any.
 
-    The ratio bounds the condition number of an interval from below. ε^(-1/6) keeps QR on its fastest path, and the
-    margin to ε^(-1/2), where the sweep itself finds an interval in doubt, is for what the ratio misses. It is
-    measured over an eighth of the counted steps, 48 at most, of the one trajectory that is given. What comes later the
-    sweep sees by itself: it shortens intervals.
-    """
+    The ratio bounds the condition number of an interval from below. ε^(-1/6) keeps QR on its
+    fastest path, and the margin to ε^(-1/2), where the sweep itself finds an interval in doubt, is
+    for what the ratio misses. It is measured over an eighth of the counted steps, 48 at most, of
+    the one trajectory that is given. What comes later the sweep sees by itself: it shortens
+    intervals."""
     plan = given.plan
     counted = int(plan.ends[-1])
     uncounted = plan.steps - counted

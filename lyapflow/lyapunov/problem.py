@@ -43,7 +43,9 @@ class Problem(NamedTuple):
     def in_float64(self) -> "Problem":
         """The same, with all arrays of float64."""
         cell = map_arrays(_float64, self.cell)
-        return self._replace(cell=cell, x=_float64(self.x), h0=_float64(self.h0), block=_float64(self.block))
+        return self._replace(
+            cell=cell, x=_float64(self.x), h0=_float64(self.h0), block=_float64(self.block)
+        )
 
 
 def _float64(a: np.ndarray) -> np.ndarray:
@@ -64,9 +66,8 @@ def problem(
 ) -> Problem:
     """The arguments of a spectrum or of a flossing loss, for cells that implement the generics.
 
-    With t_ons = "auto" the schedule has a QR after every step, until `lyapflow.lyapunov.interval` has
-    chosen another: that takes a sweep.
-    """
+    With t_ons = "auto" the schedule has a QR after every step, until `lyapflow.lyapunov.interval`
+    has chosen another: that takes a sweep."""
     cell = checked(cell, *generics)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
@@ -78,9 +79,13 @@ def problem(
     trajectories = x.shape[1]
     growth_rates = plan.n_qr * k * trajectories
     bars = 8 * plan.n_qr * (k + 1)  # of the mean over trajectories, and of the sum of all
-    _checks.affordable(f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars)
+    _checks.affordable(
+        f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars
+    )
     states = initial_state(h0, size, trajectories, cell[0])
-    return Problem(cell, size, x, plan, states, _initial_block(q0, size.state, k, cell[0]), automatic)
+    return Problem(
+        cell, size, x, plan, states, _initial_block(q0, size.state, k, cell[0]), automatic
+    )
 
 
 def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
@@ -89,7 +94,9 @@ def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:
     return _checks.integer("k", k, 1, n_state, why=f" = n_state for this {type(cell).__name__}")
 
 
-def inputs(x: Any, size: Sizes, like: np.ndarray, steps: Any = None, h0: Any = None) -> tuple[np.ndarray, bool]:
+def inputs(
+    x: Any, size: Sizes, like: np.ndarray, steps: Any = None, h0: Any = None
+) -> tuple[np.ndarray, bool]:
     """Inputs as (T, B, m), and whether they came as a batch; x = None for steps without input from h0."""
     if (x is None) == (steps is None):
         raise LyapflowError(
@@ -98,13 +105,20 @@ def inputs(x: Any, size: Sizes, like: np.ndarray, steps: Any = None, h0: Any = N
         )
     if x is None:
         if size.inputs > 0:
-            raise LyapflowError(f"steps is for cells without inputs, this one has {size.inputs}; give x instead")
-        steps, trajectories = _checks.integer("steps", steps, 1), len(h0) if _checks.ndim(h0) == 2 else None
+            raise LyapflowError(
+                f"steps is for cells without inputs, this one has {size.inputs}; give x instead"
+            )
+        steps, trajectories = (
+            _checks.integer("steps", steps, 1),
+            len(h0) if _checks.ndim(h0) == 2 else None,
+        )
         x = np.empty((steps, 0) if trajectories is None else (steps, trajectories, 0), like.dtype)
     batched = _checks.ndim(x) == 3
     x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
     if len(x) == 0 or (batched and x.shape[1] == 0):
-        raise LyapflowError(f"x must have at least one step and one trajectory, got shape {x.shape}")
+        raise LyapflowError(
+            f"x must have at least one step and one trajectory, got shape {x.shape}"
+        )
     return (x if batched else x[:, None, :]), batched
 
 
@@ -133,7 +147,9 @@ def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarra
     with one_blas_thread():  # BLAS's own threads would stay awake beside ours
         error = float(np.abs(q0.T @ q0 - np.eye(k)).max())
     if error > 100 * n_state * np.finfo(q0.dtype).eps:
-        raise LyapflowError(f"q0 must have orthonormal columns, got an error of {error:.1e}; use lyapflow.qr(q0)[0]")
+        raise LyapflowError(
+            f"q0 must have orthonormal columns, got an error of {error:.1e}; use lyapflow.qr(q0)[0]"
+        )
     return np.ascontiguousarray(q0.T)
 
 
@@ -155,6 +171,8 @@ def each_trajectory(work: Callable[[int], Found], trajectories: int) -> list[Fou
         except Diverged as error:
             if trajectories == 1:
                 raise
-            raise Diverged(f"trajectory {b}: {error}", step=error.step, member=b, rank=error.rank) from None
+            raise Diverged(
+                f"trajectory {b}: {error}", step=error.step, member=b, rank=error.rank
+            ) from None
 
     return each(named, trajectories)

@@ -8,7 +8,14 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.views import window
-from lyapflow.cells.interface import Sizes, accumulate, step_pullback, tangent_pullback, transposed, zeros_like
+from lyapflow.cells.interface import (
+    Sizes,
+    accumulate,
+    step_pullback,
+    tangent_pullback,
+    transposed,
+    zeros_like,
+)
 from lyapflow.errors import Diverged
 from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.products import start_helpers_for
@@ -125,7 +132,9 @@ def _last_lost(bars, c, top, moved):
 
 def gradient_lost(step: int, h_bar: np.ndarray) -> Diverged:
     """The error of cotangents (B, n_state) of the states before a step that are not all finite."""
-    return Diverged.not_finite("the gradient", step, h_bar, "use smaller weights or a shorter input")
+    return Diverged.not_finite(
+        "the gradient", step, h_bar, "use smaller weights or a shorter input"
+    )
 
 
 def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:

@@ -66,7 +66,11 @@ def _independent(B: np.ndarray, noise: float) -> list[int]:
             again = Q[:r] @ direction
             direction -= again @ Q[:r]
             along += again
-        c = solve_triangular(L[:r, :r], along, lower=True, trans="T", check_finite=False) if r else along
+        c = (
+            solve_triangular(L[:r, :r], along, lower=True, trans="T", check_finite=False)
+            if r
+            else along
+        )
         length = float(np.linalg.norm(direction))
         if length > noise * (1 + float(np.abs(c).sum())):
             Q[r], L[r, :r], L[r, r] = direction / length, along, length
@@ -75,12 +79,15 @@ def _independent(B: np.ndarray, noise: float) -> list[int]:
 
 
 def resolved_sweep(
-    given: Problem, tape: Tape, recover: Recover, checkpoints: dict[int, Checkpoint | None] | None = None
+    given: Problem,
+    tape: Tape,
+    recover: Recover,
+    checkpoints: dict[int, Checkpoint | None] | None = None,
 ) -> np.ndarray:
     """log R of one trajectory, as of `sweep`, whose gradient floating-point numbers can carry.
 
-    Else it raises Diverged with the step and, as rank, the number of leading exponents whose gradient they can carry.
-    """
+    Else it raises Diverged with the step and, as rank, the number of leading exponents whose
+    gradient they can carry."""
     dtype = given.x.dtype
     log_R, ratio = sweep(given, tape, resolution(given.size.state, dtype), recover, checkpoints)
     if dtype == np.float64 and ratio < NOISE:
@@ -111,8 +118,8 @@ def _confirm(log_R: np.ndarray, given: Problem) -> None:
 def all_resolved(given: Problem) -> Callable[[int, Tape], None]:
     """A `recover` of sweeps with a QR after every step that goes on where a suspicion was wrong.
 
-    Else it raises Diverged with the step and, as rank, the number of leading exponents that are resolved there.
-    """
+    Else it raises Diverged with the step and, as rank, the number of leading exponents that are
+    resolved there."""
 
     def recover(t: int, tape: Tape) -> None:
         rows, k = _resolved(t, given, tape), tape.blocks.shape[1]

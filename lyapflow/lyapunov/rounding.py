@@ -1,10 +1,10 @@
 """What rounding errors make of exponents, measured: the last steps once more, with a block that is disturbed.
 
-Each rounding error is a fresh vector of length ε beside an aligned one. In a long delay line with strong contraction it
-outgrows that one by more than 1/ε: it lives on in old entries of the state while the aligned vector shrinks. So the
-last steps are taken twice, from a fresh block. Once it has aligned, it is disturbed now and then in one of the two, by
-DISTURBANCE. Growth rates that change by Δ because of it change by ε / DISTURBANCE times as much because of rounding.
-"""
+Each rounding error is a fresh vector of length ε beside an aligned one. In a long delay line with
+strong contraction it outgrows that one by more than 1/ε: it lives on in old entries of the state
+while the aligned vector shrinks. So the last steps are taken twice, from a fresh block. Once it has
+aligned, it is disturbed now and then in one of the two, by DISTURBANCE. Growth rates that change by
+Δ because of it change by ε / DISTURBANCE times as much because of rounding."""
 
 from collections.abc import Sequence
 
@@ -27,9 +27,9 @@ SATURATED = 0.1  # nats; a larger change means that another vector has taken ove
 def rounding_errors(given: Problem, found: Sequence[Growth]) -> np.ndarray:
     """What rounding errors do to the exponents (B, k) of each trajectory, from its growth.
 
-    That is measured where a starting block shows that it may matter, and else zero. Of a vector that some step leaves
-    below rounding, and of those after it, what is unknown was found in that step.
-    """
+    That is measured where a starting block shows that it may matter, and else zero. Of a vector
+    that some step leaves below rounding, and of those after it, what is unknown was found in that
+    step."""
     log_R = np.array([growth.log_growth for growth in found])
     below = np.any([growth.below_rounding for growth in found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)

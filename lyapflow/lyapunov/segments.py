@@ -7,7 +7,8 @@ ROWS_PER_CHUNK = 512  # cotangents that are gathered for one matrix product stay
 
 def steps_per_segment(size: Sizes, vectors: int) -> int:
     """Steps that take about 0.1 s, so that Ctrl-C is heard."""
-    flops = 8.0 * size.state * (size.state + vectors) * vectors + 5e3  # a step has a cost of its own
+    # a step has a cost of its own
+    flops = 8.0 * size.state * (size.state + vectors) * vectors + 5e3
     return max(1, int(5e8 / flops))
 
 

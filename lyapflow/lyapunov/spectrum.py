@@ -29,13 +29,14 @@ class Spectrum(Result):
     Attributes
     ----------
     exponents : array (k,)
-        In nats per step and in QR order, which is descending up to noise, averaged over the trajectories; -inf for
-        directions that are lost exactly, which come last.
+        In nats per step and in QR order, which is descending up to noise, averaged over the
+        trajectories; -inf for directions that are lost exactly, which come last.
     stderr : array (k,)
         Standard error of each exponent, such that ± 2 of them are a 95 % interval; NaN below four
         reorthonormalisations and where an exponent is -inf.
     history : array (n_qr, k)
-        Running means after each counted reorthonormalisation; members with fewer of them have NaN at the start.
+        Running means after each counted reorthonormalisation; members with fewer of them have NaN
+        at the start.
     trajectories : array (B, k)
         Exponents of each trajectory.
     steps_counted : int
@@ -45,17 +46,18 @@ class Spectrum(Result):
     t_ons : int
         Steps between reorthonormalisations.
     factorisations : int array (4,)
-        How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a panel taken twice;
-        by Householder's method; and how many left a direction in doubt and were done again, step by step or from the
-        Jacobian itself.
+        How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a
+        panel taken twice; by Householder's method; and how many left a direction in doubt and were
+        done again, step by step or from the Jacobian itself.
     below_rounding : int array (k,)
-        Counted steps, of all trajectories, that left a direction below the rounding of products in float64. Its growth
-        was found from the Jacobian itself; what remains unknown of it is in stderr.
+        Counted steps, of all trajectories, that left a direction below the rounding of products in
+        float64. Its growth was found from the Jacobian itself; what remains unknown of it is in
+        stderr.
     reasons : tuple of (str or None)
         For an ensemble: why a member came back as NaN, None where it did not.
     deviations : array (rows, k), optional
-        Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i`` has the standard
-        error ``|deviations @ w|``.
+        Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i``
+        has the standard error ``|deviations @ w|``.
     """
 
     exponents: np.ndarray
@@ -82,9 +84,9 @@ class Spectrum(Result):
     def kaplan_yorke_dimension(self) -> Any:
         r"""``j + Σ_{i<=j} λ_i / |λ_{j+1}|`` for the largest j whose sum of exponents is not negative.
 
-        0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than k are needed.
-        Sums within 2 standard errors of zero are taken for zero. Kaplan and Yorke (1979).
-        """
+        0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than
+        k are needed. Sums within 2 standard errors of zero are taken for zero. Kaplan and Yorke
+        (1979)."""
         return self._of_each_member(kaplan_yorke)[0]
 
     @property
@@ -95,7 +97,8 @@ class Spectrum(Result):
     @property
     def entropy_rate(self) -> Any:
         """Sum of the positive exponents, nats per step: an upper bound of the Kolmogorov-Sinai entropy rate (Ruelle),
-        equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative one."""
+        equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative
+        one."""
         return self._of_each_member(entropy_rate)[0]
 
     @property
@@ -106,7 +109,9 @@ class Spectrum(Result):
     def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:
         """The number and its standard error; of an ensemble, two arrays."""
         exponents = self.exponents
-        deviations = exponents[..., None, :][..., :0, :] if self.deviations is None else self.deviations
+        deviations = (
+            exponents[..., None, :][..., :0, :] if self.deviations is None else self.deviations
+        )
         if exponents.ndim == 1:
             return numbers(exponents, deviations, self.n_state)
         return np.array([numbers(*member, self.n_state) for member in zip(exponents, deviations)]).T
@@ -115,13 +120,19 @@ class Spectrum(Result):
     def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
         """One Spectrum of an ensemble from those of its members."""
         names = ("exponents", "stderr", "trajectories", "factorisations", "below_rounding", "t_ons")
-        arrays: dict[str, Any] = {name: np.stack([getattr(s, name) for s in spectra]) for name in names}
+        arrays: dict[str, Any] = {
+            name: np.stack([getattr(s, name) for s in spectra]) for name in names
+        }
         longest = max(len(s.history) for s in spectra)  # they differ where t_ons does
         missing = [((longest - len(s.history), 0), (0, 0)) for s in spectra]
-        arrays["history"] = np.stack([np.pad(s.history, m, constant_values=np.nan) for s, m in zip(spectra, missing)])
+        arrays["history"] = np.stack(
+            [np.pad(s.history, m, constant_values=np.nan) for s, m in zip(spectra, missing)]
+        )
         deviations = [s.deviations for s in spectra if s.deviations is not None]
         rows = max(map(len, deviations))
-        arrays["deviations"] = np.stack([np.pad(d, ((rows - len(d), 0), (0, 0))) for d in deviations])
+        arrays["deviations"] = np.stack(
+            [np.pad(d, ((rows - len(d), 0), (0, 0))) for d in deviations]
+        )
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
 
 
@@ -158,7 +169,9 @@ def _lost_spectrum(given: Problem) -> Spectrum:
     return _spectrum([lost] * len(given.h0), given, np.zeros((1, k)))[0]
 
 
-@over_members("x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum)
+@over_members(
+    "x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum
+)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike | None = None,
@@ -179,19 +192,22 @@ def lyapunov_spectrum(
     ----------
     cell : cell
     x : array (T, m) or (T, B, m)
-        Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs give `steps` instead.
+        Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs
+        give `steps` instead.
     k : int, optional
         Number of exponents, all n_state by default.
     steps : int, optional
-        Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B trajectories.
+        Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B
+        trajectories.
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
-        Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix by default.
+        Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix
+        by default.
     t_ons : int or "auto"
-        Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless; an interval that
-        proves ill-conditioned after all is done again step by step. Exponents agree with those of t_ons = 1 to 1e-8
-        (float32: 1e-3).
+        Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless;
+        an interval that proves ill-conditioned after all is done again step by step. Exponents
+        agree with those of t_ons = 1 to 1e-8 (float32: 1e-3).
     transient : int
         First steps, which move the state alone.
     q_transient : int
@@ -212,19 +228,21 @@ def lyapunov_spectrum(
     Warns
     -----
     LyapflowWarning
-        If x has fewer steps than trajectories, or the exponents or their bars cannot be trusted (Notes).
+        If x has fewer steps than trajectories, or the exponents or their bars cannot be trusted
+        (Notes).
 
     Notes
     -----
-    Benettin et al. (1980); paper, Alg. 2 and App. I. Standard errors come from slow variations of the growth rates, so
-    correlations are accounted for; they are too large where growth rates cancel over time. Trajectories that share
-    their input count as one; where trajectories differ by more than their own errors, the scatter between them holds.
-    A `LyapflowWarning` says where a run is too short for its bars, and where exponents are those of a repelling
-    fixed point or of rounding errors.
+    Benettin et al. (1980); paper, Alg. 2 and App. I. Standard errors come from slow variations of
+    the growth rates, so correlations are accounted for; they are too large where growth rates
+    cancel over time. Trajectories that share their input count as one; where trajectories differ by
+    more than their own errors, the scatter between them holds. A `LyapflowWarning` says where a run
+    is too short for its bars, and where exponents are those of a repelling fixed point or of
+    rounding errors.
 
-    An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank exactly. A direction that
-    a step leaves below rounding is found from the Jacobian itself; what remains unknown of it is in stderr
-    (``docs/conventions.md``).
+    An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank
+    exactly. A direction that a step leaves below rounding is found from the Jacobian itself; what
+    remains unknown of it is in stderr (``docs/conventions.md``).
 
     Examples
     --------

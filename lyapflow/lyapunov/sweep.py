@@ -260,7 +260,8 @@ def sweep(
         If a state stops being finite; it names the step.
     """
     plan = given.plan
-    if plan.t_ons > 1:  # after many steps a direction that has lost half of its digits is suspicious, too
+    # after many steps a direction that has lost half of its digits is suspicious, too
+    if plan.t_ons > 1:
         resolution = max(resolution, float(np.sqrt(np.finfo(given.x.dtype).eps)))
     run = Sweep(given, tape, resolution)
     checkpoints = {} if checkpoints is None else checkpoints

@@ -19,7 +19,9 @@ def _checked(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Problem, bool]:
     size = sizes(cell)
     x, batched = inputs(x, size, cell[0], steps, h0)
     length, batch = x.shape[:2]
-    _checks.affordable(f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record))
+    _checks.affordable(
+        f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record)
+    )
     no_block = np.empty((0, size.state), x.dtype)
     h0 = initial_state(h0, size, batch, cell[0])
     return Problem(cell, size, x, state_schedule(length), h0, no_block), batched

@@ -1,9 +1,9 @@
 """Arithmetic of a given precision: balls by FLINT, which enclose the exact result, or mpmath's floating point.
 
-A vector is a list of numbers, a matrix a list of rows. Numbers know ``+ - * /`` and comparison; what else is needed
-the arithmetic does, which keeps its answers to `not_negative`. Neither leaves a trace in the caller's FLINT or mpmath
-settings. Both libraries are imported where they are used: that takes 0.1 s, and python-flint may be missing.
-"""
+A vector is a list of numbers, a matrix a list of rows. Numbers know ``+ - * /`` and comparison;
+what else is needed the arithmetic does, which keeps its answers to `not_negative`. Neither leaves a
+trace in the caller's FLINT or mpmath settings. Both libraries are imported where they are used:
+that takes 0.1 s, and python-flint may be missing."""
 
 import importlib.util
 from collections import deque
@@ -145,7 +145,9 @@ class Floats:
     def product(self, A: Matrix, B: Matrix) -> Matrix:
         rows, columns = list(map(_integers, A)), list(map(_integers, zip(*B)))
         mpf = self.context.mpf  # rounds what is exact until then
-        return [[mpf((sum(map(mul, row, column)), e + f)) for column, f in columns] for row, e in rows]
+        return [
+            [mpf((sum(map(mul, row, column)), e + f)) for column, f in columns] for row, e in rows
+        ]
 
     def dot(self, u: Iterable[Any], v: Iterable[Any]) -> Any:
         return self.context.fdot(u, v)
@@ -153,7 +155,9 @@ class Floats:
 
 def _integers(numbers: Iterable[Any]) -> tuple[list[int], int]:
     """The same numbers as integers times a power of 2: multiplied so, mpmath's are ten times faster."""
-    parts = [(man if value >= 0 else -man, exp) for value in numbers for man, exp in [value.man_exp]]
+    parts = [
+        (man if value >= 0 else -man, exp) for value in numbers for man, exp in [value.man_exp]
+    ]
     exponents = [exp for man, exp in parts if man]
     least = min(exponents, default=0)
     if exponents and max(exponents) - least > WIDEST:
@@ -170,7 +174,9 @@ def arithmetic(backend: str | None) -> Arithmetic:
         _checks.one_of("backend", backend, ("flint", "mpmath"))
     installed = importlib.util.find_spec("flint") is not None
     if backend == "flint" and not installed:
-        raise LyapflowError("backend='flint' needs python-flint; install it, or use backend='mpmath'")
+        raise LyapflowError(
+            "backend='flint' needs python-flint; install it, or use backend='mpmath'"
+        )
     return Balls() if installed and backend != "mpmath" else Floats()
 
 

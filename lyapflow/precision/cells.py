@@ -1,9 +1,9 @@
 """Each cell's step and Jacobian from its equations, in any arithmetic.
 
-`move` takes a state and tangent vectors, columns of a matrix T, one step on: ``h' = f(h, x)`` and ``T' = D(h) T``. The
-weights, which have few digits, multiply state and tangent vectors together. Numbers are compared by the arithmetic's
-`not_negative` alone, since residues (`lyapflow.precision.residues`) have no order.
-"""
+`move` takes a state and tangent vectors, columns of a matrix T, one step on: ``h' = f(h, x)`` and
+``T' = D(h) T``. The weights, which have few digits, multiply state and tangent vectors together.
+Numbers are compared by the arithmetic's `not_negative` alone, since residues
+(`lyapflow.precision.residues`) have no order."""
 
 import functools
 from collections.abc import Callable
@@ -25,7 +25,8 @@ def _unknown(cell: Any, *_: Any) -> Any:
     )
 
 
-# (cell, a, h, x, T) -> state (n_state,) and tangent vectors (n_state, m); the cell's fields are nested lists of numbers
+# (cell, a, h, x, T) -> state (n_state,) and tangent vectors (n_state, m); the cell's fields are
+# nested lists of numbers
 move = functools.singledispatch(_unknown)
 
 
@@ -48,7 +49,9 @@ def jacobian(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Matrix:
 
 
 @move.register
-def _(cell: GivenJacobians, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+def _(
+    cell: GivenJacobians, a: Arithmetic, h: Vector, x: Vector, T: Matrix
+) -> tuple[Vector, Matrix]:
     D = [x[i : i + len(h)] for i in range(0, len(x), len(h))]
     return h, a.product(D, T)
 
@@ -63,8 +66,12 @@ def _additive(
 ) -> tuple[Vector, Matrix]:
     """``h' = W φ(h) + V x + b,  D = W diag φ'(h)``, where phi gives φ and φ'."""
     known = [phi(v) for v in h]
-    moved = a.product(cell.W, [[value, *(slope * q for q in row)] for (value, slope), row in zip(known, T)])
-    return [row[0] + drive for row, drive in zip(moved, _driven(a, cell.V, x, cell.b))], [row[1:] for row in moved]
+    moved = a.product(
+        cell.W, [[value, *(slope * q for q in row)] for (value, slope), row in zip(known, T)]
+    )
+    return [row[0] + drive for row, drive in zip(moved, _driven(a, cell.V, x, cell.b))], [
+        row[1:] for row in moved
+    ]
 
 
 @move.register
@@ -110,18 +117,30 @@ def _(cell: LSTM, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vecto
     gates = []
     for W, V, b in zip(cell.W, cell.V, cell.b):
         moved = a.product(W, [[v, *row] for v, row in zip(hidden, T[:n])])
-        gates.append(([r[0] + drive for r, drive in zip(moved, _driven(a, V, x, b))], [row[1:] for row in moved]))
+        gates.append(
+            (
+                [r[0] + drive for r, drive in zip(moved, _driven(a, V, x, b))],
+                [row[1:] for row in moved],
+            )
+        )
     (i_in, i_T), (f_in, f_T), (g_in, g_T), (o_in, o_T) = gates
     h_next, c_next, T_h, T_c = [], [], [], []
     for u in range(n):
-        (i, i_slope), (f, f_slope), (o, o_slope) = (_sigmoid(a, gate[u]) for gate in (i_in, f_in, o_in))
+        (i, i_slope), (f, f_slope), (o, o_slope) = (
+            _sigmoid(a, gate[u]) for gate in (i_in, f_in, o_in)
+        )
         g, g_slope = _tanh(a, g_in[u])
         c = f * memory[u] + i * g
         out, out_slope = _tanh(a, c)
         c_next.append(c)
         h_next.append(o * out)
         T_c.append(
-            _weighted((f, T[n + u]), (memory[u] * f_slope, f_T[u]), (g * i_slope, i_T[u]), (i * g_slope, g_T[u]))
+            _weighted(
+                (f, T[n + u]),
+                (memory[u] * f_slope, f_T[u]),
+                (g * i_slope, i_T[u]),
+                (i * g_slope, g_T[u]),
+            )
         )
         T_h.append(_weighted((out * o_slope, o_T[u]), (o * out_slope, T_c[u])))
     return h_next + c_next, T_h + T_c
@@ -138,6 +157,10 @@ def _(cell: GRU, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector
         inner = moved[2][u][0] + bias
         new, new_slope = _tanh(a, drives[2][u] + r * inner)
         h_next.append((1 - z) * new + z * h[u])
-        T_new = _weighted((new_slope * inner * r_slope, moved[0][u][1:]), (new_slope * r, moved[2][u][1:]))
-        T_next.append(_weighted((z, T[u]), ((h[u] - new) * z_slope, moved[1][u][1:]), (1 - z, T_new)))
+        T_new = _weighted(
+            (new_slope * inner * r_slope, moved[0][u][1:]), (new_slope * r, moved[2][u][1:])
+        )
+        T_next.append(
+            _weighted((z, T[u]), ((h[u] - new) * z_slope, moved[1][u][1:]), (1 - z, T_new))
+        )
     return h_next, T_next

@@ -1,8 +1,8 @@
 """Condition number of the long-term Jacobian, directly: its product and singular values in arbitrary precision.
 
-The product ``T_t = D_{t-1} ... D_τ`` is rounded to the bits that are asked for, after it has been found with enough
-more of them. Singular values that are 2^-bits of the largest one drown in that rounding; the proof notices.
-"""
+The product ``T_t = D_{t-1} ... D_τ`` is rounded to the bits that are asked for, after it has been
+found with enough more of them. Singular values that are 2^-bits of the largest one drown in that
+rounding; the proof notices."""
 
 import math
 from collections.abc import Callable
@@ -47,19 +47,22 @@ class ConditionNumber(Result):
     predicted : float, or array (S,)
         ``(λ₁ − λ_m)(t − τ)`` (paper, Eq. 10).
     exponents : array (m,)
-        What that is from: the exponents of the whole input in the cell's arithmetic, NaN where it diverges.
+        What that is from: the exponents of the whole input in the cell's arithmetic, NaN where it
+        diverges.
     rank : int, or array (S,)
-        Where it is below m the condition number is infinite. A bound from above where the bits do not suffice.
+        Where it is below m the condition number is infinite. A bound from above where the bits do
+        not suffice.
     bits : int
         Of the products.
     proved : bool
-        Whether `error` is proved, by ball arithmetic, or estimated by repetition. That no more than `rank` singular
-        values are not zero holds but for a chance below 10^-9.
+        Whether `error` is proved, by ball arithmetic, or estimated by repetition. That no more than
+        `rank` singular values are not zero holds but for a chance below 10^-9.
     reason : str or None
         From which step on the bits do not suffice.
     exact_jacobians : bool
-        Whether states and Jacobians follow from the cell's equations in arbitrary precision. False for a cell of one's
-        own without them: then the Jacobians that float64 arithmetic finds are multiplied exactly.
+        Whether states and Jacobians follow from the cell's equations in arbitrary precision. False
+        for a cell of one's own without them: then the Jacobians that float64 arithmetic finds are
+        multiplied exactly.
     """
 
     steps: Any
@@ -80,7 +83,9 @@ def _announce(a: Arithmetic, problem: Problem) -> None:
     n, m = problem.Q.shape
     bits = [bits_of(log_kappa) for log_kappa in problem.expected.values()]
     products = n * max(problem.expected) * (60 + 0.1 * max(bits))
-    seconds = 1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
+    seconds = (
+        1e-9 * n * m * (products + m * sum(1000 + 4 * b for b in bits)) * (1 if a.proves else 5)
+    )
     if seconds > ANNOUNCED_SECONDS:
         faster = "" if a.proves else "; python-flint takes a fifth of it"
         warn(
@@ -106,10 +111,11 @@ def condition_number(
 
     .. math:: \kappa_2(T_t Q) = \sigma_1 / \sigma_m, \qquad T_t = D_{t-1} \cdots D_\tau
 
-    The network, its input and Q are taken as the exact numbers that they are; states and Jacobians follow from the
-    equations, in ball arithmetic where python-flint is installed, else in mpmath (paper, Fig. 2 and Eq. 10). Of a cell
-    whose equations are not registered with `lyapflow.precision.cells.move`, the Jacobians are those of float64
-    arithmetic (`lyapflow.jacobian`), taken as exact numbers: `exact_jacobians` says so.
+    The network, its input and Q are taken as the exact numbers that they are; states and Jacobians
+    follow from the equations, in ball arithmetic where python-flint is installed, else in mpmath
+    (paper, Fig. 2 and Eq. 10). Of a cell whose equations are not registered with
+    `lyapflow.precision.cells.move`, the Jacobians are those of float64 arithmetic
+    (`lyapflow.jacobian`), taken as exact numbers: `exact_jacobians` says so.
 
     Parameters
     ----------
@@ -121,18 +127,20 @@ def condition_number(
     h0 : array (n_state,), optional
         State h_τ before the first input; zeros by default.
     bits : int, optional
-        Precision of the products. None raises it until every singular value is proved, up to five times what the
-        prediction takes, and 5120 bits more where that is not finite. With 256, as in the paper, condition numbers
-        beyond 10^77 are out of sight: they are NaN, and `reason` says from which step on.
+        Precision of the products. None raises it until every singular value is proved, up to five
+        times what the prediction takes, and 5120 bits more where that is not finite. With 256, as
+        in the paper, condition numbers beyond 10^77 are out of sight: they are NaN, and `reason`
+        says from which step on.
     m : int, optional
         Columns of Q, the block that `lyapunov_spectrum` starts from; by default Q is the identity.
     float64_states : bool
-        Take the Jacobians at the states that float64 arithmetic finds, to tell the two errors apart.
+        Take the Jacobians at the states that float64 arithmetic finds, to tell the two errors
+        apart.
     backend : {"flint", "mpmath"}, optional
         By default flint where it is installed.
     progress : callable
-        Called with t − τ and the bits after each step, and with fractions of a step while singular values are sought;
-        it starts again where the bits did not suffice.
+        Called with t − τ and the bits after each step, and with fractions of a step while singular
+        values are sought; it starts again where the bits did not suffice.
 
     Returns
     -------
@@ -179,34 +187,47 @@ def condition_number(
     longest = max(several)
     x = x[:longest, 0]
     problem = _problem(cell, x, start, Q, {t: gap * t for t in several}, float64_states)
-    most = 5 * bits_of(max(problem.expected.values())) + (0 if np.isfinite(predicted).all() else 5 * UNKNOWN)
+    most = 5 * bits_of(max(problem.expected.values())) + (
+        0 if np.isfinite(predicted).all() else 5 * UNKNOWN
+    )
     _announce(a, problem)
     found, used = trusted(a, problem, bits, most, progress)
     lost = [t for t in several if found[t].error > PROVED]
-    values: dict[str, Any] = {
-        "steps": np.array(several),
-        "log_singular_values": np.array([_padded(found[t], columns) for t in several]),
-        "error": np.array([found[t].error for t in several]),
-        "predicted": predicted,
-        "rank": np.array([found[t].rank for t in several]),
-    }
-    logs = values["log_singular_values"]
-    with np.errstate(invalid="ignore"):  # where all are zero
-        values["log_kappa"] = np.where(values["rank"] < columns, np.inf, logs[:, 0] - logs[:, -1])
+    values = _numbers([found[t] for t in several], columns)
+    values |= {"steps": np.array(several), "predicted": predicted}
     if not np.iterable(steps):
-        values = {name: value[0] if value.ndim > 1 else value.item() for name, value in values.items()}
+        values = {
+            name: value[0] if value.ndim > 1 else value.item() for name, value in values.items()
+        }
     return ConditionNumber(
         **values,
         exponents=exponents,
         bits=used,
         proved=a.proves,
         exact_jacobians=known(cell),
-        reason=f"{used} bits do not show all singular values from step {min(lost)} on" if lost else None,
+        reason=f"{used} bits do not show all singular values from step {min(lost)} on"
+        if lost
+        else None,
     )
 
 
+def _numbers(found: list[Found], columns: int) -> dict[str, np.ndarray]:
+    """What was found for each number of steps, as arrays that lead with them."""
+    logs = np.array([_padded(one, columns) for one in found])
+    rank = np.array([one.rank for one in found])
+    with np.errstate(invalid="ignore"):  # where all are zero
+        log_kappa = np.where(rank < columns, np.inf, logs[:, 0] - logs[:, -1])
+    error = np.array([one.error for one in found])
+    return {"log_singular_values": logs, "log_kappa": log_kappa, "rank": rank, "error": error}
+
+
 def _problem(
-    cell: Cell, x: np.ndarray, start: np.ndarray, Q: np.ndarray, expected: dict[int, float], float64_states: bool
+    cell: Cell,
+    x: np.ndarray,
+    start: np.ndarray,
+    Q: np.ndarray,
+    expected: dict[int, float],
+    float64_states: bool,
 ) -> Problem:
     """What to multiply: by the cell's equations or, where it has none, the Jacobians of float64 arithmetic."""
     if known(cell) and not float64_states:
@@ -215,7 +236,9 @@ def _problem(
     if known(cell):
         return Problem(cell, x, Q, states, expected)
     jacobians = [jacobian(cell, h, driven).ravel() for h, driven in zip(states, x)]
-    return Problem(GivenJacobians(), np.array(jacobians).reshape(len(x), start.size**2), Q, states, expected)
+    return Problem(
+        GivenJacobians(), np.array(jacobians).reshape(len(x), start.size**2), Q, states, expected
+    )
 
 
 def _predicted(
@@ -223,7 +246,8 @@ def _predicted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exponents (columns,), and the condition number that they predict after each number of steps."""
     try:
-        with collected_warnings(), np.errstate(invalid="ignore"):  # of no concern here, as error bars are not
+        # of no concern here, as error bars are not
+        with collected_warnings(), np.errstate(invalid="ignore"):
             exponents = lyapunov_spectrum(cell, x, columns, h0=start).exponents
     except Diverged:  # in float64
         exponents = np.full(columns, np.nan)

@@ -44,7 +44,9 @@ def _rounded(a: Arithmetic, T: Matrix, bits: int) -> Matrix:
         return [[+v for v in row] for row in T]
 
 
-def _log_singular_values(a: Arithmetic, T: Matrix, full: int, bits: int, expected: float, tell: Tell) -> Found:
+def _log_singular_values(
+    a: Arithmetic, T: Matrix, full: int, bits: int, expected: float, tell: Tell
+) -> Found:
     """Of a product, rounded to so many bits, with no more of them than it takes, since most need far fewer."""
     if full == 0:
         return Found([], 0.0, 0)
@@ -65,7 +67,8 @@ class Problem(NamedTuple):
     x: np.ndarray
     Q: np.ndarray
     states: np.ndarray  # (1, n_state): h0 alone, or (T, n_state)
-    expected: dict[int, float]  # logarithm of the condition number after each number of steps that is wanted
+    # logarithm of the condition number after each number of steps that is wanted
+    expected: dict[int, float]
 
     def exactly(self, a: Any) -> tuple[Any, Matrix, Matrix, Matrix]:
         """Cell, input, states (the first, or all that are known) and Q in an arithmetic."""
@@ -75,11 +78,12 @@ class Problem(NamedTuple):
     def products(self, a: Arithmetic, bits: int, growth: int) -> Iterator[tuple[int, Matrix, int]]:
         """(t, T_t Q, a bound on its rank) for each t, where a step widens balls by so many bits at most.
 
-        So fewer and fewer bits are carried: what the first steps round is what grows. The bound is that of
-        `expected` steps; of others it is the number of columns.
-        """
+        So fewer and fewer bits are carried: what the first steps round is what grows. The bound is
+        that of `expected` steps; of others it is the number of columns."""
         residues = Residues(a)
-        (cell, x, states, T), (same_cell, same_x, same_states, same_T) = map(self.exactly, (a, residues))
+        (cell, x, states, T), (same_cell, same_x, same_states, same_T) = map(
+            self.exactly, (a, residues)
+        )
         zero, last = a.number(0.0), max(self.expected)
         h, same_h = states[0], same_states[0]
         for t in range(last + 1):
@@ -96,7 +100,9 @@ class Problem(NamedTuple):
             h = [v if same else zero for v, same in zip(h, same_h)]
             T = [[v if same else zero for v, same in zip(*rows)] for rows in zip(T, same_T)]
 
-    def solve(self, a: Arithmetic, bits: int, tell: Callable[[float, int], None], known: Known, last: bool) -> Known:
+    def solve(
+        self, a: Arithmetic, bits: int, tell: Callable[[float, int], None], known: Known, last: bool
+    ) -> Known:
         """Singular values of the products, rounded to so many bits, that are not known.
 
         Unless this is the last try, it ends where bits do not suffice.

@@ -1,11 +1,12 @@
 """Which numbers are zero, and which products lose rank: the same equations modulo a prime.
 
-A float64 number is an integer times a power of 2, so it has a residue, and so have sums, products and quotients. For
-exp(v) stands a random residue, one for each v, which keeps exp(0) = 1 and exp(v) exp(-v) = 1; tanh and sech follow.
-What holds for residues that are drawn at random holds, but for an accident, whatever is drawn, and so for the true
-exponentials: where a residue is zero the number is zero, and no matrix has a higher rank than its residues. A minor
-of r rows after t steps of n units is a polynomial of degree 4 n r t at most; a random argument makes such a one zero
-by accident with that chance over PRIME (Schwartz and Zippel), 10^-10 for r = n = 200 and a thousand steps.
+A float64 number is an integer times a power of 2, so it has a residue, and so have sums, products
+and quotients. For exp(v) stands a random residue, one for each v, which keeps exp(0) = 1 and exp(v)
+exp(-v) = 1; tanh and sech follow. What holds for residues that are drawn at random holds, but for
+an accident, whatever is drawn, and so for the true exponentials: where a residue is zero the number
+is zero, and no matrix has a higher rank than its residues. A minor of r rows after t steps of n
+units is a polynomial of degree 4 n r t at most; a random argument makes such a one zero by accident
+with that chance over PRIME (Schwartz and Zippel), 10^-10 for r = n = 200 and a thousand steps.
 
 Exponentials that are related in other ways can make the true rank lower than this bound.
 """
@@ -91,13 +92,18 @@ class Residues:
 
     def product(self, A: Matrix, B: Matrix) -> Matrix:
         # a row of B as one long integer: Python multiplies it ten times faster than its entries
-        rows = [int.from_bytes(b"".join(v.to_bytes(WIDTH, "little") for v in row), "little") for row in B]
+        rows = [
+            int.from_bytes(b"".join(v.to_bytes(WIDTH, "little") for v in row), "little")
+            for row in B
+        ]
         columns = range(0, WIDTH * len(B[0]) if B else 0, WIDTH)
         product = []
         for row in A:
             total = sum(int(v) * long for v, long in zip(row, rows) if v)
             entries = total.to_bytes(WIDTH * len(columns), "little")
-            product.append([Residue(int.from_bytes(entries[i : i + WIDTH], "little") % PRIME) for i in columns])
+            product.append(
+                [Residue(int.from_bytes(entries[i : i + WIDTH], "little") % PRIME) for i in columns]
+            )
         return product
 
     def dot(self, u: Iterable[Any], v: Iterable[Any]) -> Residue:

@@ -1,22 +1,24 @@
 """Singular values of a matrix whose condition number is far beyond float64, each with a bound on its relative error.
 
-Right singular vectors V are found first, in whatever way. The proof asks V alone: with ``C = T V``, the lengths d of
-its columns and
+Right singular vectors V are found first, in whatever way. The proof asks V alone: with ``C = T V``,
+the lengths d of its columns and
 
     E = diag(1/d) C^T C diag(1/d) - 1,    F = V^T V - 1,
 
-Ostrowski's theorem puts every singular value of C between ``d sqrt(1 - |E|)`` and ``d sqrt(1 + |E|)``, taken in order,
-and those of T, where V is square, between theirs over ``sqrt(1 + |F|)`` and ``sqrt(1 - |F|)``. In balls this encloses
-the singular values of every matrix that the balls of T hold, provided that its precision covers its condition number.
+Ostrowski's theorem puts every singular value of C between ``d sqrt(1 - |E|)`` and ``d sqrt(1 +
+|E|)``, taken in order, and those of T, where V is square, between theirs over ``sqrt(1 + |F|)`` and
+``sqrt(1 - |F|)``. In balls this encloses the singular values of every matrix that the balls of T
+hold, provided that its precision covers its condition number.
 
-Where T is known to have rank r < m, V has r columns, and what that leaves of T, ``T - C V^T``, adds by Weyl's theorem.
+Where T is known to have rank r < m, V has r columns, and what that leaves of T, ``T - C V^T``, adds
+by Weyl's theorem.
 
-The way to V: ``T P = Q R`` with a pivoting P, and ``R^T = Q2 R2``, separate what grows at different rates. Jacobi's
-one-sided method does the rest in float64: it turns the rows of R2, each as a direction and the logarithm of its length,
-into orthogonal directions U. They are left singular vectors of ``R2^T`` to some 14 digits, too few for the shortest,
-which the share of the others would drown. But ``R2 U = Q3 R3``, the longest first, makes each share as small as the
-column that it is in, and V = P Q2 Q3.
-"""
+The way to V: ``T P = Q R`` with a pivoting P, and ``R^T = Q2 R2``, separate what grows at different
+rates. Jacobi's one-sided method does the rest in float64: it turns the rows of R2, each as a
+direction and the logarithm of its length, into orthogonal directions U. They are left singular
+vectors of ``R2^T`` to some 14 digits, too few for the shortest, which the share of the others would
+drown. But ``R2 U = Q3 R3``, the longest first, makes each share as small as the column that it is
+in, and V = P Q2 Q3."""
 
 import math
 from collections.abc import Callable
@@ -42,8 +44,8 @@ def orthonormalised(
 ) -> tuple[list[Vector], Matrix, list[int]]:
     """Gram-Schmidt: `rank` orthonormal columns Q, as many rows of R, and the order in which columns were taken.
 
-    If pivot, the next column is at least half as long as the longest. Raises Undecided where nothing is left.
-    """
+    If pivot, the next column is at least half as long as the longest. Raises Undecided where
+    nothing is left."""
     Q: list[Vector] = []
     order: list[int] = []
     R: list[dict[int, Any]] = []
@@ -52,7 +54,10 @@ def orthonormalised(
         new: list[Vector] = []
         panel, enough = _panel(a, rest, pivot)
         while panel and len(Q) + len(new) < rank:
-            squares = {k: a.middle(a.dot(panel[k], panel[k])) for k in (panel if pivot else list(panel)[:1])}
+            squares = {
+                k: a.middle(a.dot(panel[k], panel[k]))
+                for k in (panel if pivot else list(panel)[:1])
+            }
             k = max(squares, key=squares.__getitem__)
             if new and squares[k] < enough:
                 break
@@ -72,7 +77,9 @@ def orthonormalised(
             taken = a.product(_transposed(shares), new)
             for row, share in zip(R[len(Q) :], shares):
                 row.update(zip(rest, share))
-            rest = {k: [a.middle(v - w) for v, w in zip(c, t)] for (k, c), t in zip(rest.items(), taken)}
+            rest = {
+                k: [a.middle(v - w) for v, w in zip(c, t)] for (k, c), t in zip(rest.items(), taken)
+            }
         rest = panel | rest
         Q += new
     order += rest
@@ -103,7 +110,8 @@ def _jacobi(directions: np.ndarray, logs: np.ndarray) -> None:
                 u, v = directions[long], directions[short]
                 ratio = math.exp(logs[short] - logs[long])
                 gap = 1 - ratio * ratio
-                slope = 2 * cosine / (gap + math.hypot(gap, 2 * ratio * cosine))  # tangent of the angle over the ratio
+                # tangent of the angle over the ratio
+                slope = 2 * cosine / (gap + math.hypot(gap, 2 * ratio * cosine))
                 for at, turned in ((long, u + slope * ratio * ratio * v), (short, v - slope * u)):
                     length = math.sqrt(turned @ turned)
                     if length == 0:
@@ -123,11 +131,15 @@ def _right_vectors(a: Arithmetic, T: Matrix, rank: int, tell: Tell) -> list[Vect
     tell(0.5)
     lengths = [a.sqrt(a.dot(row, row)) for row in R2]
     logs = np.array([a.to_float(a.log(length)) for length in lengths])
-    directions = np.array([[a.to_float(v / length) for v in row] for row, length in zip(R2, lengths)])
+    directions = np.array(
+        [[a.to_float(v / length) for v in row] for row, length in zip(R2, lengths)]
+    )
     _jacobi(directions, logs)
     tell(0.6)
     longest_first = directions[np.argsort(-logs, kind="stable")]
-    powers = [[a.middle(v) for v in row] for row in a.product(exact(a, longest_first), _transposed(R2))]
+    powers = [
+        [a.middle(v) for v in row] for row in a.product(exact(a, longest_first), _transposed(R2))
+    ]
     Q3, _, _ = orthonormalised(a, powers, rank)
     tell(0.8)
     vectors = []
@@ -156,14 +168,17 @@ def log_singular_values(
 ) -> tuple[list[float], float]:
     """Logarithms of the `rank` largest singular values of T (n, m), n >= m, descending, and a bound on their errors.
 
-    The others are zero: T must be known to have no higher rank. The bound is on the relative error of each singular
-    value, and infinite where the precision is too low. tell(share) hears how much of the work is done.
-    """
+    The others are zero: T must be known to have no higher rank. The bound is on the relative error
+    of each singular value, and infinite where the precision is too low. tell(share) hears how much
+    of the work is done."""
     try:
         V = _right_vectors(a, T, rank, tell)
         C = a.product(T, _transposed(V))
         columns = _transposed(C)
-        lengths = [a.middle(a.sqrt(a.dot(c, c))) for c in ([a.middle(v) for v in column] for column in columns)]
+        lengths = [
+            a.middle(a.sqrt(a.dot(c, c)))
+            for c in ([a.middle(v) for v in column] for column in columns)
+        ]
         unit = [[v / length for v in column] for column, length in zip(columns, lengths)]
         E, F = _off_identity(a, unit), _off_identity(a, V)
         left = 0.0
@@ -177,4 +192,6 @@ def log_singular_values(
         return [], math.inf
     logs = sorted((a.to_float(a.log(d)) for d in lengths), reverse=True)
     rounding = max(map(math.ulp, logs))  # of a logarithm to float64
-    return logs, math.expm1(max(math.log1p(E) - math.log1p(-F), math.log1p(F) - math.log1p(-E)) / 2) + left + rounding
+    return logs, math.expm1(
+        max(math.log1p(E) - math.log1p(-F), math.log1p(F) - math.log1p(-E)) / 2
+    ) + left + rounding

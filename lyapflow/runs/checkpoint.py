@@ -50,7 +50,9 @@ def columns(history: History) -> dict[str, np.ndarray]:
     }
 
 
-def read(path: str | os.PathLike, cell: type | None = None, training: Training | None = None) -> tuple[State, History]:
+def read(
+    path: str | os.PathLike, cell: type | None = None, training: Training | None = None
+) -> tuple[State, History]:
     """What `write` wrote, of a cell of this class if it is not the package's.
 
     Without the run's settings the states of its optimisers stay arrays by name.
@@ -60,19 +62,25 @@ def read(path: str | os.PathLike, cell: type | None = None, training: Training |
     content, metadata = files.read_arrays(path, follow=False)
     if metadata.get("lyapflow") != "checkpoint":
         raise LyapflowError(f"{path} is no checkpoint of a run, its metadata is {metadata!s:.200}")
-    model = restored(_within("model.", content), {**metadata, "lyapflow": metadata.get("of", "")}, path, cell)
+    model = restored(
+        _within("model.", content), {**metadata, "lyapflow": metadata.get("of", "")}, path, cell
+    )
     try:
         place = json.loads(metadata["place"])
         epoch, flossed = (_checks.integer(name, place[name], 0) for name in ("epoch", "flossed"))
         if isinstance(model, Ensemble):
-            reasons = [None if reason is None else printable(str(reason)) for reason in place["reasons"]]
+            reasons = [
+                None if reason is None else printable(str(reason)) for reason in place["reasons"]
+            ]
             model = Ensemble(model, reasons)
             if len(model.reasons) != len(model):
                 raise LyapflowError(f"{len(model.reasons)} reasons for {len(model)} members")
         moments: Any = _within("adam.", content)
         flossing: Any = _within("flossing adam.", content)
         if bool(flossing) != (flossed > 0):
-            raise LyapflowError(f"{flossed} flossing epochs are done, and moments of flossing are {sorted(flossing)}")
+            raise LyapflowError(
+                f"{flossed} flossing epochs are done, and moments of flossing are {sorted(flossing)}"
+            )
         if training is not None:
             moments = _moments(moments, model, "model", training.optimizer)
             if flossing and training.flossing is not None:
@@ -80,21 +88,30 @@ def read(path: str | os.PathLike, cell: type | None = None, training: Training |
         state = State(model, moments, epoch, flossed, flossing or None, bool(place["measured"]))
         history = _history(content)
         if len(history.training) != epoch:
-            raise LyapflowError(f"it has {len(history.training)} records of {epoch} training epochs")
+            raise LyapflowError(
+                f"it has {len(history.training)} records of {epoch} training epochs"
+            )
         return state, history
     except (LyapflowError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise LyapflowError(f"cannot read {path} as a checkpoint: {error}") from None
 
 
 def _within(prefix: str, content: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in content.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in content.items()
+        if name.startswith(prefix)
+    }
 
 
 def _moments(found: Mapping[str, np.ndarray], model: Any, of: str, optimizer: Optimizer) -> Any:
     """The state of an optimiser of a Model, or of its cell; one for each member."""
     if isinstance(model, Ensemble):
         parts = [{name: array[r] for name, array in found.items()} for r in range(len(model))]
-        return Ensemble((_moments(part, member, of, optimizer) for part, member in zip(parts, model)), model.reasons)
+        return Ensemble(
+            (_moments(part, member, of, optimizer) for part, member in zip(parts, model)),
+            model.reasons,
+        )
     fresh = optimizer.init(model if of == "model" else model.cell)
     wanted = dict(named_arrays(fresh))
     if found.keys() != wanted.keys():
@@ -110,10 +127,16 @@ def _moments(found: Mapping[str, np.ndarray], model: Any, of: str, optimizer: Op
 def _leaf(name: str, found: np.ndarray, was: Any) -> Any:
     """An array or a number of an optimiser's state, of the kind that it was at the start."""
     if isinstance(was, np.ndarray):
-        return _checks.array(name, found, was.shape, like=was) if was.dtype in _checks.DTYPES else found
+        return (
+            _checks.array(name, found, was.shape, like=was)
+            if was.dtype in _checks.DTYPES
+            else found
+        )
     if found.shape != ():
         raise LyapflowError(f"{name} must be one number, got shape {found.shape}")
-    return _checks.integer(name, found[()], -(2**63)) if isinstance(was, int) else type(was)(found[()])
+    return (
+        _checks.integer(name, found[()], -(2**63)) if isinstance(was, int) else type(was)(found[()])
+    )
 
 
 def _history(content: Mapping[str, np.ndarray]) -> History:

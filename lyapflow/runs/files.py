@@ -37,7 +37,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
     try:
         folder = os.open(path.parent, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders: if the machine crashes now, the old file may be back
+    # Windows opens no folders: if the machine crashes now, the old file may be back
+    except PermissionError:
         return
     try:
         os.fsync(folder)
@@ -46,7 +47,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def opened(path: str | os.PathLike, mode: str, *, create: bool = False, follow: bool = True) -> Iterator[IO[Any]]:
+def opened(
+    path: str | os.PathLike, mode: str, *, create: bool = False, follow: bool = True
+) -> Iterator[IO[Any]]:
     """A regular file, open; whatever else is there is refused before that, for to open it may block or do something.
 
     Parameters
@@ -121,7 +124,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     write_atomically(path, safetensors.numpy.save(whole, {**metadata, "digest": found}))
 
 
-def read_arrays(path: str | os.PathLike, *, follow: bool = True) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_arrays(
+    path: str | os.PathLike, *, follow: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a safetensors file; if it has a digest, this is right.
 
     Raises LyapflowError if not, or if the file is missing, too large, damaged, or something else.
@@ -129,12 +134,16 @@ def read_arrays(path: str | os.PathLike, *, follow: bool = True) -> tuple[dict[s
     try:
         data = read_whole(path, follow=follow)
         arrays = {name: np.array(array) for name, array in safetensors.numpy.load(data).items()}
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get(
+            "__metadata__", {}
+        )
     except Exception as error:  # whatever a parser makes of a file that somebody else wrote
         raise LyapflowError(f"cannot read {path} as weights: {_line(error)}") from None
     expected = metadata.pop("digest", None)
     if expected is not None and expected != digest(arrays, _text(metadata)):
-        raise LyapflowError(f"cannot read {path}: it is damaged, its digest does not fit what it holds")
+        raise LyapflowError(
+            f"cannot read {path}: it is damaged, its digest does not fit what it holds"
+        )
     return arrays, metadata
 
 

@@ -53,8 +53,8 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Keep other processes and threads from running here; the lock goes with the process, however it ends.
 
-        Raises LyapflowError if somebody is, and warns with a LyapflowWarning where files cannot be locked.
-        """
+        Raises LyapflowError if somebody is, and warns with a LyapflowWarning where files cannot be
+        locked."""
         self.path = self.path.absolute()  # a callback may change the working directory
         with ExitStack() as inside:
             try:
@@ -65,7 +65,9 @@ class RunFolder:
                 part.unlink(missing_ok=True)
             yield
 
-    def create(self, training: Training, model: Any, about: Mapping[str, Any], *, force: bool = False) -> None:
+    def create(
+        self, training: Training, model: Any, about: Mapping[str, Any], *, force: bool = False
+    ) -> None:
         """Write settings and the Model that a run starts from; whatever an earlier run left goes first.
 
         Raises
@@ -73,7 +75,12 @@ class RunFolder:
         LyapflowError
             If they cannot be written, or the folder holds something already and force is not given.
         """
-        settings = {"format": FORMAT, "training": written(training), "about": dict(about), "versions": versions()}
+        settings = {
+            "format": FORMAT,
+            "training": written(training),
+            "about": dict(about),
+            "versions": versions(),
+        }
         try:
             text = json.dumps(settings, indent=2, allow_nan=False)
             if not force:
@@ -81,7 +88,8 @@ class RunFolder:
             for name in (SETTINGS, CHECKPOINT, *MADE):
                 (self.path / name).unlink(missing_ok=True)
             save(self.path / START, model)
-            files.write_atomically(self.path / SETTINGS, text.encode() + b"\n")  # last: it makes this a run
+            # last: it makes this a run
+            files.write_atomically(self.path / SETTINGS, text.encode() + b"\n")
         except (OSError, TypeError, ValueError) as error:
             raise self._unwritten(error) from None
 
@@ -109,7 +117,9 @@ class RunFolder:
     def _unwritten(self, error: Exception) -> LyapflowError:
         if isinstance(error, LyapflowError):
             return error
-        return LyapflowError(f"cannot write the run folder {self.path}: {getattr(error, 'strerror', None) or error}")
+        return LyapflowError(
+            f"cannot write the run folder {self.path}: {getattr(error, 'strerror', None) or error}"
+        )
 
     def settings(self) -> dict[str, Any]:
         """What settings.json says."""
@@ -117,17 +127,31 @@ class RunFolder:
         try:
             settings = json.loads(files.read_whole(path, MAX_SETTINGS_BYTES, follow=False))
         except (OSError, ValueError, RecursionError) as error:
-            raise LyapflowError(f"{self.path} is no run folder: cannot read {SETTINGS} ({error})") from None
-        if not isinstance(settings, dict) or not {"format", "training", "about", "versions"} <= settings.keys():
-            raise LyapflowError(f"{self.path} is no run folder: {SETTINGS} holds no settings of a run")
+            raise LyapflowError(
+                f"{self.path} is no run folder: cannot read {SETTINGS} ({error})"
+            ) from None
+        if (
+            not isinstance(settings, dict)
+            or not {"format", "training", "about", "versions"} <= settings.keys()
+        ):
+            raise LyapflowError(
+                f"{self.path} is no run folder: {SETTINGS} holds no settings of a run"
+            )
         if settings["format"] != FORMAT:
-            raise LyapflowError(f"{path} has format {settings['format']!r:.20}, this lyapflow reads {FORMAT}")
+            raise LyapflowError(
+                f"{path} has format {settings['format']!r:.20}, this lyapflow reads {FORMAT}"
+            )
         if not isinstance(settings["versions"], dict):
-            raise LyapflowError(f"the versions in {path} must be named, got {settings['versions']!r:.80}")
+            raise LyapflowError(
+                f"the versions in {path} must be named, got {settings['versions']!r:.80}"
+            )
         return settings
 
     def training(
-        self, task: Task | None = None, optimizer: Optimizer | None = None, flossing: Flossing | None = None
+        self,
+        task: Task | None = None,
+        optimizer: Optimizer | None = None,
+        flossing: Flossing | None = None,
     ) -> Training:
         """The settings as they were given to `lyapflow.train`; what was the user's own has to be given again."""
         try:
@@ -147,7 +171,9 @@ class RunFolder:
 
     def start(self) -> Any:
         """The Model that the run started from."""
-        return restored(*files.read_arrays(self.path / START, follow=False), self.path / START, self.cell)
+        return restored(
+            *files.read_arrays(self.path / START, follow=False), self.path / START, self.cell
+        )
 
     def model(self) -> Any:
         """The Model of the last checkpoint; that at the start before the first."""

@@ -16,16 +16,17 @@ LOCK = "lock"
 LONGEST = 300  # bytes of a signature
 SIGNATURE = re.compile(r"\n([0-9]+) ([\w.-]+)\n")
 _taken: set[IO[Any]] = set()
-in_a_child(lambda: [file.close() for file in _taken])  # a child would keep the lock when its parent is gone
+# a child would keep the lock when its parent is gone
+in_a_child(lambda: [file.close() for file in _taken])
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes and threads from a folder; the lock goes with the process, however it ends.
 
-    The file is opened here and locked by filelock, by whatever the system has for that. filelock's own locks would do
-    all of it, but they are silent about a file with a second name, and where a file system has no locks they make a
-    file that stays behind when a process is killed.
+    The file is opened here and locked by filelock, by whatever the system has for that. filelock's
+    own locks would do all of it, but they are silent about a file with a second name, and where a
+    file system has no locks they make a file that stays behind when a process is killed.
 
     Raises
     ------
@@ -41,7 +42,9 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with files.opened(folder / LOCK, "rb+", create=True, follow=False) as file:
         if os.fstat(file.fileno()).st_nlink > 1:
-            raise LyapflowError(f"cannot use {folder} as a run folder: its {LOCK} is a link to another file")
+            raise LyapflowError(
+                f"cannot use {folder} as a run folder: its {LOCK} is a link to another file"
+            )
         _taken.add(file)
         try:
             if not _take(file.fileno(), folder):
@@ -61,14 +64,16 @@ def left_behind(folder: Path) -> bool:
         content = files.read_whole(folder / LOCK, LONGEST, follow=False)
     except OSError:
         return False
-    if content.strip().isdigit() or not content.strip():  # by a version that did not name the host, or by a full disk
+    # by a version that did not name the host, or by a full disk
+    if content.strip().isdigit() or not content.strip():
         return True
     return SIGNATURE.fullmatch(content.decode(errors="replace")) is not None
 
 
 def _take(descriptor: int, folder: Path) -> bool:
     """Lock a file, and say whether it was free."""
-    from filelock import lock_descriptor  # here, since it takes longer than what most users import lyapflow for
+    # here, since it takes longer than what most users import lyapflow for
+    from filelock import lock_descriptor
 
     try:
         return lock_descriptor(descriptor, blocking=False)

@@ -20,7 +20,8 @@ from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.tasks import CLASSES, Task
 from lyapflow.learning.training import Training
 
-INSTRUCTIONS = ("sse4.2", "avx", "avx2", "fma", "avx512f")  # that change the order or rounding of sums
+# that change the order or rounding of sums
+INSTRUCTIONS = ("sse4.2", "avx", "avx2", "fma", "avx512f")
 
 
 def written(training: Training) -> dict[str, Any]:
@@ -66,14 +67,19 @@ def _plain(value: Any) -> Any:
 
 
 def read(
-    plain: Any, task: Task | None = None, optimizer: Optimizer | None = None, flossing: Flossing | None = None
+    plain: Any,
+    task: Task | None = None,
+    optimizer: Optimizer | None = None,
+    flossing: Flossing | None = None,
 ) -> Training:
     """The settings that `written` wrote; what was the user's own has to be given.
 
     Raises LyapflowError if they are no settings of a run, or something is another than it was.
     """
     values = _fields("training", plain, Training)
-    values["task"] = _same("task", task, _task, values["task"]) if task else _read_task(values["task"])
+    values["task"] = (
+        _same("task", task, _task, values["task"]) if task else _read_task(values["task"])
+    )
     if flossing is not None:
         values["flossing"] = _same("flossing", flossing, _flossing, values["flossing"])
     elif values["flossing"] is not None:
@@ -99,7 +105,9 @@ def _read_task(plain: Any) -> Task:
             f"the run's task must be one of lyapflow.tasks, got {name!r:.80}; give your own as task=, "
             f"or, to spectrum and condition, an --input"
         )
-    return CLASSES[name](**_fields("task", {k: v for k, v in plain.items() if k != "name"}, CLASSES[name]))
+    return CLASSES[name](
+        **_fields("task", {k: v for k, v in plain.items() if k != "name"}, CLASSES[name])
+    )
 
 
 def _read_flossing(plain: Any) -> Flossing:
@@ -118,22 +126,34 @@ def _fields(name: str, value: Any, cls: Any) -> dict[str, Any]:
     """A dictionary with the fields of a class, all of them and no others."""
     wanted = [field.name for field in fields(cls)]
     if not isinstance(value, dict) or sorted(value) != sorted(wanted):
-        raise LyapflowError(f"the settings of {name} must be {', '.join(wanted)}, got {value!s:.80}")
+        raise LyapflowError(
+            f"the settings of {name} must be {', '.join(wanted)}, got {value!s:.80}"
+        )
     return dict(value)
 
 
 def versions() -> dict[str, str]:
     """What may change the bits of a result: versions of the libraries, and the processor that code is compiled for."""
-    found = {"python": platform.python_version(), "lyapflow": __version__, "C library": " ".join(platform.libc_ver())}
+    found = {
+        "python": platform.python_version(),
+        "lyapflow": __version__,
+        "C library": " ".join(platform.libc_ver()),
+    }
     found |= {name: version(name) for name in ("numpy", "numba", "scipy")}
-    for library in sorted(threadpool_info(), key=lambda library: Path(library["filepath"]).parts[-2:]):
+    for library in sorted(
+        threadpool_info(), key=lambda library: Path(library["filepath"]).parts[-2:]
+    ):
         if library["user_api"] == "blas":
             owner = Path(library["filepath"]).parent.name.removesuffix(".libs")
-            found[f"BLAS of {owner}"] = f"{library['internal_api']} {library['version']} {library.get('architecture')}"
+            found[f"BLAS of {owner}"] = (
+                f"{library['internal_api']} {library['version']} {library.get('architecture')}"
+            )
     found["processor"] = config.CPU_NAME or binding.get_host_cpu_name()  # type: ignore[attr-defined]
     given = config.CPU_FEATURES  # type: ignore[attr-defined]
     features = (
-        dict(binding.get_host_cpu_features()) if given is None else dict.fromkeys(given.replace("+", "").split(","))
+        dict(binding.get_host_cpu_features())
+        if given is None
+        else dict.fromkeys(given.replace("+", "").split(","))
     )
     found["instructions"] = " ".join(
         name for name in INSTRUCTIONS if features.get(name, given is not None and name in features)

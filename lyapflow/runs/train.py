@@ -41,15 +41,17 @@ def train(
 ) -> tuple[Any, History]:
     """Train a Model on a task, flossing its cell by a schedule.
 
-    All arrays of the Model are trained on the task; an episode of flossing changes the cell's alone. Every epoch
-    draws fresh inputs, from a random stream of its own that seed and epoch determine.
+    All arrays of the Model are trained on the task; an episode of flossing changes the cell's
+    alone. Every epoch draws fresh inputs, from a random stream of its own that seed and epoch
+    determine.
 
     Parameters
     ----------
     model : Model
         It stays as it is; the trained Model is returned.
     task : Task
-        One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from several threads.
+        One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from
+        several threads.
     epochs : int
         Training epochs, one update each.
     seed : int
@@ -60,18 +62,21 @@ def train(
         Steps and sequences of a training epoch.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     measure_every : int, optional
-        Epochs between `Measurement` records, which cost about as much as ten training epochs; none by default.
+        Epochs between `Measurement` records, which cost about as much as ten training epochs; none
+        by default.
     callbacks : iterable of callables, or one
-        Each receives every record as it comes; one that returns True ends the run after that epoch, as the rules of
-        `lyapflow.learning.stopping` do.
+        Each receives every record as it comes; one that returns True ends the run after that epoch,
+        as the rules of `lyapflow.learning.stopping` do.
     folder : path, optional
-        Where to keep the run, for `resume`: a new or empty folder. Whatever ends the run, its last whole epoch is kept.
+        Where to keep the run, for `resume`: a new or empty folder. Whatever ends the run, its last
+        whole epoch is kept.
     force : bool
         Overwrite what the folder holds.
     about : mapping, optional
         Words and numbers of your own to keep with the settings.
     checkpoint_seconds : float
-        Time between checkpoints, at least; it is stretched where they would take more than 1 % of the run.
+        Time between checkpoints, at least; it is stretched where they would take more than 1 % of
+        the run.
     checkpoint_epochs : int, optional
         Write one after every so many flossing or training epochs instead.
 
@@ -85,16 +90,17 @@ def train(
     LyapflowError
         If arguments do not fit, or the folder cannot be written, holds something, or is in use.
     Diverged
-        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step and history.
-        A member of an ensemble is left behind instead, as the last good epoch made it: its records are NaN from there
-        on, and ``reasons`` of the trained ensemble says why.
+        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step
+        and history. A member of an ensemble is left behind instead, as the last good epoch made it:
+        its records are NaN from there on, and ``reasons`` of the trained ensemble says why.
 
     Warns
     -----
     RuntimeWarning
         If a checkpoint cannot be written; the run goes on, and the next one may be.
     LyapflowWarning
-        If an episode of flossing leaves nearly all units saturated, so that the readout does not see what it does.
+        If an episode of flossing leaves nearly all units saturated, so that the readout does not
+        see what it does.
 
     Examples
     --------
@@ -113,7 +119,10 @@ def train(
                  callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
     """
     training = Training(task, epochs, seed, flossing, T, batch, optimizer, measure_every)
-    record, interval = Recorder(callbacks, History()), _interval(checkpoint_seconds, checkpoint_epochs)
+    record, interval = (
+        Recorder(callbacks, History()),
+        _interval(checkpoint_seconds, checkpoint_epochs),
+    )
     start = training.begin(model)
     if folder is None:
         state = start
@@ -146,8 +155,9 @@ def resume(
     folder : path
         Where `train` keeps the run.
     task, optimizer, flossing : optional
-        Those of the run, needed where they are your own: a task that is none of `lyapflow.tasks`, an optimiser that
-        is no `Adam`, or one whose rate is a function. They must be of the class or function that they were of.
+        Those of the run, needed where they are your own: a task that is none of `lyapflow.tasks`,
+        an optimiser that is no `Adam`, or one whose rate is a function. They must be of the class
+        or function that they were of.
     cell : class, optional
         That of the run's cell, needed where it is none of lyapflow's.
     callbacks, checkpoint_seconds, checkpoint_epochs
@@ -169,11 +179,15 @@ def resume(
     Warns
     -----
     RuntimeWarning
-        If the run began with other versions, or on another kind of processor: its bits may differ then.
+        If the run began with other versions, or on another kind of processor: its bits may differ
+        then.
     """
     run = RunFolder(folder, cell=cell)
     training = run.training(task, optimizer, flossing)
-    record, interval = Recorder(callbacks, History()), _interval(checkpoint_seconds, checkpoint_epochs)
+    record, interval = (
+        Recorder(callbacks, History()),
+        _interval(checkpoint_seconds, checkpoint_epochs),
+    )
     with run.alone(), one_blas_thread():
         state, record.history = run.state(training)
         start = run.start()
@@ -181,14 +195,27 @@ def resume(
         if state is None:
             state = begun
         elif layout(state.model) != layout(start):
-            raise LyapflowError(f"the checkpoint in {run.path} is of another network than its start")
+            raise LyapflowError(
+                f"the checkpoint in {run.path} is of another network than its start"
+            )
         _checks.integer("epochs that are done", state.epoch, 0, training.epochs)
-        _checks.integer("flossing epochs that are done", state.flossed, 0, getattr(training.flossing, "epochs", 0))
+        _checks.integer(
+            "flossing epochs that are done",
+            state.flossed,
+            0,
+            getattr(training.flossing, "epochs", 0),
+        )
         began, now = run.settings()["versions"], versions()
         if began != now:
             was = {name: printable(str(began.get(name))[:40]) for name in now}
-            changed = (f"{name} {was[name]} -> {now[name]}" for name in now if began.get(name) != now[name])
-            warnings.warn(f"the bits of this run may differ from here on: {', '.join(changed)}", RuntimeWarning, 2)
+            changed = (
+                f"{name} {was[name]} -> {now[name]}" for name in now if began.get(name) != now[name]
+            )
+            warnings.warn(
+                f"the bits of this run may differ from here on: {', '.join(changed)}",
+                RuntimeWarning,
+                2,
+            )
         return _go(run, training, state, record, *interval)
 
 
@@ -212,19 +239,28 @@ def _go(
         for state in training.go(start, record):
             now = time.monotonic()
             since += not state.measured  # an update
-            if now - last < max(seconds, cost / CHECKPOINT_SHARE) if epochs is None else since < epochs:
+            late = now - last >= max(seconds, cost / CHECKPOINT_SHARE)
+            if not (late if epochs is None else since >= epochs):
                 continue
             try:
                 run.write_checkpoint(state, history)
             except OSError as error:
-                warnings.warn(f"cannot write a checkpoint: {error.strerror}; the run goes on", RuntimeWarning, 3)
+                warnings.warn(
+                    f"cannot write a checkpoint: {error.strerror}; the run goes on",
+                    RuntimeWarning,
+                    3,
+                )
             last, since = time.monotonic(), 0
             cost = last - now
     except BaseException:
         try:
             run.write_checkpoint(state, history)
         except OSError as error:
-            warnings.warn(f"cannot write a checkpoint: {error.strerror}; an earlier one stays", RuntimeWarning, 3)
+            warnings.warn(
+                f"cannot write a checkpoint: {error.strerror}; an earlier one stays",
+                RuntimeWarning,
+                3,
+            )
         raise
     try:
         run.write_checkpoint(state, history)

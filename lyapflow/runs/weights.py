@@ -30,7 +30,8 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     Raises
     ------
     LyapflowError
-        If obj is neither a sound cell nor a Model of one nor a stack of such, or the file cannot be written.
+        If obj is neither a sound cell nor a Model of one nor a stack of such, or the file cannot be
+        written.
 
     Examples
     --------
@@ -45,7 +46,9 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     try:
         files.write_arrays(Path(path), arrays, metadata)
     except (OSError, TypeError, ValueError) as error:
-        raise LyapflowError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise LyapflowError(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def load(path: str | os.PathLike, *, cell: type | None = None) -> Any:
@@ -55,7 +58,8 @@ def load(path: str | os.PathLike, *, cell: type | None = None) -> Any:
     ----------
     path : path
     cell : class, optional
-        That of the cell, needed where it is none of lyapflow's: a file holds arrays and names, and no code.
+        That of the cell, needed where it is none of lyapflow's: a file holds arrays and names, and
+        no code.
 
     Returns
     -------
@@ -74,7 +78,9 @@ def load(path: str | os.PathLike, *, cell: type | None = None) -> Any:
     'TanhRNN'
     """
     if isinstance(path, (str, os.PathLike)) and os.path.isdir(path):
-        raise LyapflowError(f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors")
+        raise LyapflowError(
+            f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors"
+        )
     return restored(*files.read_arrays(path), path, cell)
 
 
@@ -107,7 +113,10 @@ def digest(obj: Any) -> str:
 def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A cell, a Model or an ensemble of them as arrays, and what these are."""
     ensemble = obj if isinstance(obj, Ensemble) else Ensemble([obj])
-    members = [checked_model(member) if isinstance(member, Model) else checked(member) for member in ensemble]
+    members = [
+        checked_model(member) if isinstance(member, Model) else checked(member)
+        for member in ensemble
+    ]
     first = members[0]
     cell = first.cell if isinstance(first, Model) else first
     metadata = {
@@ -141,11 +150,18 @@ def flat(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
     return {name: np.stack([member[name] for member in every]) for name in every[0]}
 
 
-def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path: Any, cell: type | None = None) -> Any:
+def restored(
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    path: Any,
+    cell: type | None = None,
+) -> Any:
     """What `stored` took apart, checked; `path` is where it was found, `cell` a class that is not the package's."""
     name, kind, members = (metadata.get(key, "") for key in ("cell", "lyapflow", "members"))
     if not (name in CLASSES or name.startswith(OUTSIDE)) or kind not in ("Model", "cell"):
-        raise LyapflowError(f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}")
+        raise LyapflowError(
+            f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}"
+        )
     if metadata.get("format", str(FORMAT)) != str(FORMAT):
         raise LyapflowError(
             f"{path} has format {metadata['format']!r:.20}, this lyapflow reads {FORMAT}; read it with a newer one"
@@ -153,8 +169,12 @@ def restored(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], path
     cell_class = _class(name, path, cell)
     if not members:
         return _built(dict(arrays), cell_class, kind, path)
-    if not arrays or not all(array.ndim and str(len(array)) == members for array in arrays.values()):
-        raise LyapflowError(f"{path} must hold arrays of {members!r:.20} members each, as its metadata says")
+    if not arrays or not all(
+        array.ndim and str(len(array)) == members for array in arrays.values()
+    ):
+        raise LyapflowError(
+            f"{path} must hold arrays of {members!r:.20} members each, as its metadata says"
+        )
     parts = ({name: array[r] for name, array in arrays.items()} for r in range(int(members)))
     return stack(_built(part, cell_class, kind, path) for part in parts)
 
@@ -184,7 +204,9 @@ def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any)
     except KeyError as error:
         raise LyapflowError(f"{path} lacks the array {error}") from None
     if arrays:
-        raise LyapflowError(f"{path} has arrays that are no part of a {kind}: {', '.join(map(repr, arrays)):.200}")
+        raise LyapflowError(
+            f"{path} has arrays that are no part of a {kind}: {', '.join(map(repr, arrays)):.200}"
+        )
     try:
         return checked_model(obj) if isinstance(obj, Model) else checked(obj)
     except LyapflowError as error:

@@ -21,16 +21,18 @@ from lyapflow.testing.findings import Findings, Report
 from lyapflow.testing.kernels import WRITES, forward, places
 from lyapflow.testing.outputs import Arrays, arrays, outputs
 
-ROUNDING = 16 * float(np.finfo(np.float32).eps)  # of float32 against float64, relative to the terms of a sum
+# of float32 against float64, relative to the terms of a sum
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
 
 
 def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None) -> Report:
     """Compare the kernels of a cell with each other, at its parameters.
 
-    `step` is taken to be right. `tangent`, `jacobian` and `step_pullback` are compared with its differences,
-    `tangent_pullback` and `accumulate` with differences of `step` and `tangent`, in float64 and in every parameter.
-    A float32 cell is checked as float64 numbers, and in float32 against these. Kernels must not write beyond the
-    arrays that `sizes` asks for, change what they are given, or leave out what they are to write.
+    `step` is taken to be right. `tangent`, `jacobian` and `step_pullback` are compared with its
+    differences, `tangent_pullback` and `accumulate` with differences of `step` and `tangent`, in
+    float64 and in every parameter. A float32 cell is checked as float64 numbers, and in float32
+    against these. Kernels must not write beyond the arrays that `sizes` asks for, change what they
+    are given, or leave out what they are to write.
 
     Parameters
     ----------
@@ -76,7 +78,9 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
         along = directions((size.state,), rng)
         for s in range(len(at.h)):
             _check_first_derivatives(findings, exact, exact_at, found, s, *along)
-        findings.stop_at_faults([g.__name__ for g in (tangent_pullback, accumulate) if has(cell, g)])
+        findings.stop_at_faults(
+            [g.__name__ for g in (tangent_pullback, accumulate) if has(cell, g)]
+        )
         for s in range(len(at.h)) if "Q_bar" in found else ():
             _check_second_derivatives(findings, exact, exact_at, found, s, *along)
         findings.stop_at_faults([accumulate.__name__] if has(cell, accumulate) else [])
@@ -93,7 +97,11 @@ def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
     """Sizes are counts, and know every field."""
     counts = [name for name in size._fields[:-1] if not getattr(size, name) >= 0]
     if counts or size.units > size.state:
-        findings.fault("sizes", "sizes", f"{size} must have no negative number, and no more units than the state")
+        findings.fault(
+            "sizes",
+            "sizes",
+            f"{size} must have no negative number, and no more units than the state",
+        )
     if set(size.shapes) != set(cell._fields):
         fields = f"{', '.join(size.shapes)} in place of {', '.join(cell._fields)}"
         findings.fault("sizes", "shapes", f"shapes must have the fields of the class, got {fields}")
@@ -110,21 +118,37 @@ def _check_rows(findings: Findings, cell: Any, at: Arrays, h_next: np.ndarray) -
     none = at.Q[:0]
     again = forward(cell, h[::-1].copy(), x[::-1], none)[0][::-1]
     findings.compare(
-        "step", "h_next of the same state in another row", again, h_next, "h_next[{}][{}] in another row".format
+        "step",
+        "h_next of the same state in another row",
+        again,
+        h_next,
+        "h_next[{}][{}] in another row".format,
     )
     alone = [forward(cell, h[i : i + 1], x[i : i + 1], none)[0][0] for i in range(len(h))]
-    findings.compare("step", "h_next of a row alone", alone, h_next, "h_next[{}][{}] of a row alone".format)
+    findings.compare(
+        "step", "h_next of a row alone", alone, h_next, "h_next[{}][{}] of a row alone".format
+    )
 
 
 def _check_first_derivatives(
-    findings: Findings, cell: Any, at: Arrays, found: dict[str, Any], s: int, names: list[str], along: np.ndarray
+    findings: Findings,
+    cell: Any,
+    at: Arrays,
+    found: dict[str, Any],
+    s: int,
+    names: list[str],
+    along: np.ndarray,
 ) -> None:
     """`tangent`, `jacobian` and `step_pullback` at state s against differences of `step`."""
     h, x, bar = at.h[s, 0], at.x[s, :1], at.h_next_bar[s, 0]
     together = np.repeat(x, len(along), axis=0)
-    D, doubt = derivative(lambda distance: forward(cell, h + distance * along, together, at.Q[:0])[0], h)
+    D, doubt = derivative(
+        lambda distance: forward(cell, h + distance * along, together, at.Q[:0])[0], h
+    )
     if not np.isfinite(D).all():
-        findings.fault("step", "step", f"is not finite around the state {h.tolist()}; give other h and x")
+        findings.fault(
+            "step", "step", f"is not finite around the state {h.tolist()}; give other h and x"
+        )
         return
 
     def entry(j: int, i: int) -> str:
@@ -138,17 +162,27 @@ def _check_first_derivatives(
         findings.compare("jacobian", "D", along @ found["D"][s].T, D, entry, doubt)
     if "h_bar" in found:
         got = along @ found["h_bar"][2 * s]
-        findings.compare("step_pullback", "h_bar", got, D @ bar, lambda j: f"h_bar{names[j]} at state {s}", doubt)
+        findings.compare(
+            "step_pullback", "h_bar", got, D @ bar, lambda j: f"h_bar{names[j]} at state {s}", doubt
+        )
 
 
 def _check_second_derivatives(
-    findings: Findings, cell: Any, at: Arrays, found: dict[str, Any], s: int, names: list[str], along: np.ndarray
+    findings: Findings,
+    cell: Any,
+    at: Arrays,
+    found: dict[str, Any],
+    s: int,
+    names: list[str],
+    along: np.ndarray,
 ) -> None:
     """`tangent_pullback` at state s against `tangent` and its differences."""
     h, x, Q, bar = at.h[s, 0], at.x[s, :1], at.Q[s], at.Q_next_bar[s]
     expected = bar @ forward(cell, h[None], x, along[None])[1][0].T
     got, kernel = found["Q_bar"][s] @ along.T, "tangent_pullback"
-    findings.compare(kernel, "Q_bar", got, expected, lambda j, i: f"Q_bar[{j}]{names[i]} at state {s}")
+    findings.compare(
+        kernel, "Q_bar", got, expected, lambda j, i: f"Q_bar[{j}]{names[i]} at state {s}"
+    )
     together, blocks = np.repeat(x, len(along), axis=0), np.repeat(Q[None], len(along), axis=0)
 
     def weighed(distance: float) -> np.ndarray:
@@ -161,7 +195,12 @@ def _check_second_derivatives(
 
 
 def _check_gradient(
-    findings: Findings, cell: Any, at: Arrays, found: dict[str, Any], field: str, rng: np.random.Generator
+    findings: Findings,
+    cell: Any,
+    at: Arrays,
+    found: dict[str, Any],
+    field: str,
+    rng: np.random.Generator,
 ) -> None:
     """What `accumulate` adds for a field, against differences of `step` and `tangent`.
 
@@ -177,16 +216,24 @@ def _check_gradient(
         sums = []
         for one in along:
             h_next, Q_next = forward(cell._replace(**{field: value + distance * one}), h, x, at.Q)
-            through_states = (h_next.reshape(2, steps, n) * at.h_next_bar.swapaxes(0, 1)).sum(axis=(1, 2))
+            through_states = (h_next.reshape(2, steps, n) * at.h_next_bar.swapaxes(0, 1)).sum(
+                axis=(1, 2)
+            )
             sums.append([*through_states, (Q_next * at.Q_next_bar).sum()])
         return np.array(sums).reshape(len(along), 3)
 
     parts, doubt = derivative(weighed, value)
     size = sizes(cell)
     by_states = ", or what step_pullback leaves in work" if size.step_work else ""
-    by_blocks = ", or what tangent_pullback leaves in work" if size.step_work + size.tangent_work else ""
+    by_blocks = (
+        ", or what tangent_pullback leaves in work" if size.step_work + size.tangent_work else ""
+    )
     # where each part is right alone, and not both together, step_work was set instead of added to
-    adds, what_adds = ("tangent_pullback", ", for it must add to step_work") if size.step_work else ("accumulate", "")
+    adds, what_adds = (
+        ("tangent_pullback", ", for it must add to step_work")
+        if size.step_work
+        else ("accumulate", "")
+    )
     for kernel, what, weights, hint in (
         ("accumulate", "step", (1, 1, 0), by_states),
         ("accumulate", "tangent", (0, 0, 1), by_blocks),
@@ -213,14 +260,20 @@ KERNELS = {
 }
 
 
-def _check_float32(findings: Findings, cell: Any, at: Arrays, exact: dict[str, Any], rng: np.random.Generator) -> None:
+def _check_float32(
+    findings: Findings, cell: Any, at: Arrays, exact: dict[str, Any], rng: np.random.Generator
+) -> None:
     """Results in float32 against those in float64, relative to themselves and to what rounded arguments change."""
     eps = float(np.finfo(np.float32).eps)
     found = outputs(findings, cell, at)
-    blurred = map_arrays(lambda a: a * (1 + eps * rng.choice([-1, 1], a.shape)), as_float((cell, at)))
+    blurred = map_arrays(
+        lambda a: a * (1 + eps * rng.choice([-1, 1], a.shape)), as_float((cell, at))
+    )
     others = outputs(Findings(type(cell)), *blurred)
     for name in KERNELS.keys() & exact.keys():
-        triples = zip(places(name, found[name]), places(name, exact[name]), places(name, others[name]))
+        triples = zip(
+            places(name, found[name]), places(name, exact[name]), places(name, others[name])
+        )
         for (place, got), (_, expected), (_, other) in triples:
             spread = np.abs(other - expected).max(initial=0.0) / eps
             findings.compare(

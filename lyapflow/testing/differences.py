@@ -18,13 +18,14 @@ def central(f: Callable[[float], Any], distance: float = 1e-3) -> Any:
 def derivative(f: Callable[[float], np.ndarray], around: np.ndarray) -> tuple[np.ndarray, float]:
     """Derivative at 0 of what f makes of a displacement of the array `around`, and its uncertainty.
 
-    Of several distances the one that agrees best with the next shorter one: long ones meet curvature and kinks, short
-    ones rounding.
-    """
+    Of several distances the one that agrees best with the next shorter one: long ones meet
+    curvature and kinks, short ones rounding."""
     distances = DISTANCES * max(1e-3, np.abs(around).max(initial=0.0) or 1.0)
     rounding = 8 * np.finfo(float).eps * np.abs(f(0.0)).max() / distances
     estimates = [central(f, distance) for distance in distances]
-    doubts = [max(np.abs(a - b).max(), r) for a, b, r in zip(estimates, estimates[1:], rounding[1:])]
+    doubts = [
+        max(np.abs(a - b).max(), r) for a, b, r in zip(estimates, estimates[1:], rounding[1:])
+    ]
     best = int(np.argmin(np.nan_to_num(doubts, nan=np.inf)))
     return estimates[best + 1], doubts[best]
 
@@ -32,8 +33,14 @@ def derivative(f: Callable[[float], np.ndarray], around: np.ndarray) -> tuple[np
 def directions(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
     """Displacements of an array with their names: of each entry, or of some of many and of all at random."""
     size = int(np.prod(shape))
-    some = np.arange(size) if size <= MOST_ENTRIES else np.sort(rng.choice(size, MOST_ENTRIES, replace=False))
+    some = (
+        np.arange(size)
+        if size <= MOST_ENTRIES
+        else np.sort(rng.choice(size, MOST_ENTRIES, replace=False))
+    )
     at_random = rng.uniform(-1, 1, (0 if size <= MOST_ENTRIES else 4, size))
     places = [[int(i) for i in np.unravel_index(e, shape)] for e in some]
-    names = [str(place) if place else "" for place in places] + [" along a random direction"] * len(at_random)
+    names = [str(place) if place else "" for place in places] + [" along a random direction"] * len(
+        at_random
+    )
     return names, np.concatenate([np.eye(size)[some], at_random]).reshape(-1, *shape)

@@ -69,17 +69,22 @@ class Findings:
         check = f"{kernel}: {what}"
         self.checks[check] = max(error, self.checks.get(check, 0.0))
         if not error <= tolerance:
-            numbers = (
-                f"expected {expected[worst]:.8g}, got {got[worst]:.8g} (relative error {off[worst] / largest:.1e})"
-            )
-            self.fault(kernel, check, f"{entry(*worst)}: {numbers}", error)
+            numbers = f"expected {expected[worst]:.8g}, got {got[worst]:.8g}"
+            relative = f"(relative error {off[worst] / largest:.1e})"
+            self.fault(kernel, check, f"{entry(*worst)}: {numbers} {relative}", error)
 
     def stop_at_faults(self, later: Sequence[str] = ()) -> None:
         """Raise where there are any; `later` are the kernels whose checks take those before to be right."""
         if self.faults:
             lines = [
-                f"  {fault.kernel}: {fault.text}" for fault in sorted(self.faults.values(), key=lambda f: -f.error)
+                f"  {fault.kernel}: {fault.text}"
+                for fault in sorted(self.faults.values(), key=lambda f: -f.error)
             ]
             if later:
-                lines.append(f"  not checked, for that takes those above to be right: {', '.join(later)}")
-            raise CellError(f"the kernels of {self.name} do not fit together, the worst first:\n" + "\n".join(lines))
+                lines.append(
+                    f"  not checked, for that takes those above to be right: {', '.join(later)}"
+                )
+            raise CellError(
+                f"the kernels of {self.name} do not fit together, the worst first:\n"
+                + "\n".join(lines)
+            )

@@ -64,12 +64,18 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient)
 
 
-COMPILED = dict(zip(WRITES, (_step, _tangent, _jacobian, _step_pullback, _tangent_pullback, _accumulate)))
+COMPILED = dict(
+    zip(WRITES, (_step, _tangent, _jacobian, _step_pullback, _tangent_pullback, _accumulate))
+)
 
 
 def places(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
     """An array, or every array of a cell, by name."""
-    yield from ((f"{name}.{f}", a) for f, a in zip(value._fields, value)) if is_tree(value) else [(name, value)]
+    yield from (
+        ((f"{name}.{f}", a) for f, a in zip(value._fields, value))
+        if is_tree(value)
+        else [(name, value)]
+    )
 
 
 def _guarded(value: Any) -> Any:
@@ -93,17 +99,29 @@ def run(findings: Findings, generic: Callable, cell: Any, **arrays: Any) -> dict
     for name, value in passed.items():
         for (place, array), (_, before) in zip(places(name, value), places(name, given[name])):
             around: Any = array.base
-            if not (np.isnan(around[:GUARD]).all() and np.isnan(around[len(around) - GUARD :]).all()):
-                findings.fault(kernel, f"{kernel} {place}", f"writes beyond {place}, whose shape is {array.shape}")
+            if not (
+                np.isnan(around[:GUARD]).all() and np.isnan(around[len(around) - GUARD :]).all()
+            ):
+                findings.fault(
+                    kernel,
+                    f"{kernel} {place}",
+                    f"writes beyond {place}, whose shape is {array.shape}",
+                )
             if name not in WRITES[generic] and not np.array_equal(array, before, equal_nan=True):
-                findings.fault(kernel, f"{kernel} {place}", f"changes {place}, which it is only to read")
+                findings.fault(
+                    kernel, f"{kernel} {place}", f"changes {place}, which it is only to read"
+                )
             if name in RESULTS and name in WRITES[generic] and not np.isfinite(array).all():
                 where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-                findings.fault(kernel, f"{kernel} {place}", f"{place}{where} is not written, or not finite")
+                findings.fault(
+                    kernel, f"{kernel} {place}", f"{place}{where} is not written, or not finite"
+                )
     return {name: passed[name] for name in WRITES[generic]}
 
 
-def forward(cell: Any, h: np.ndarray, x: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forward(
+    cell: Any, h: np.ndarray, x: np.ndarray, Q: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Next states of rows h, and D Q at the first len(Q) of them."""
     size, turned = sizes(cell), transposed(cell)
     h_next, record = np.empty_like(h), np.empty((len(h), size.record))

@@ -49,9 +49,13 @@ def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> 
     def rows(name: str, value: Any, width: int) -> np.ndarray:
         if value is None:
             value = normal(count, width)
-        value = _checks.array(name, value, (width,) if _checks.ndim(value) == 1 else ("S", width), like=cell[0])
+        value = _checks.array(
+            name, value, (width,) if _checks.ndim(value) == 1 else ("S", width), like=cell[0]
+        )
         if value.ndim == 2 and len(value) != count:
-            raise LyapflowError(f"h and x must have as many rows, got {name} with {len(value)} beside {count}")
+            raise LyapflowError(
+                f"h and x must have as many rows, got {name} with {len(value)} beside {count}"
+            )
         value = np.broadcast_to(value, (count, width))
         return np.stack([value, np.roll(value, 1, axis=0)], axis=1)
 
@@ -75,22 +79,40 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
     record = found["record"]
     alone = range(0, 2 * steps, 2)  # rows of the sequence that has a block
     blocks = [
-        run(findings, tangent, cell, record=record[2 * s], Q=at.Q[s], Q_next=(k, n), work=(k, size.tangent_work))
+        run(
+            findings,
+            tangent,
+            cell,
+            record=record[2 * s],
+            Q=at.Q[s],
+            Q_next=(k, n),
+            work=(k, size.tangent_work),
+        )
         for s in range(steps)
     ]
     found["Q_next"] = np.array([block["Q_next"] for block in blocks])
     if has(cell, jacobian):
-        found["D"] = np.array([run(findings, jacobian, cell, h=h[s], x=x[s], D=(n, n))["D"] for s in alone])
+        found["D"] = np.array(
+            [run(findings, jacobian, cell, h=h[s], x=x[s], D=(n, n))["D"] for s in alone]
+        )
     if not has(cell, step_pullback):
         return found
     bars = at.h_next_bar.reshape(2 * steps, n)
     pulled = run(
-        findings, step_pullback, cell, record=record, h_next_bar=bars, h_bar=h.shape, work=(len(h), size.step_work)
+        findings,
+        step_pullback,
+        cell,
+        record=record,
+        h_next_bar=bars,
+        h_bar=h.shape,
+        work=(len(h), size.step_work),
     )
     found["h_bar"] = pulled["h_bar"]
     if has(cell, accumulate):
         empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
-        found["gradient of step"] = _gradient(findings, cell, at, (record, bars, pulled["work"]), empty)
+        found["gradient of step"] = _gradient(
+            findings, cell, at, (record, bars, pulled["work"]), empty
+        )
     if has(cell, tangent_pullback):
         for name, weight in (("tangent", 0), ("both", 1)):
             found |= _pull_blocks_back(findings, cell, at, record[::2], weight * bars[::2], name)
@@ -103,7 +125,13 @@ def _pull_blocks_back(
     """Results of `tangent_pullback` at each step, and of `accumulate` for all, behind cotangents of the states."""
     size, (steps, k, n) = sizes(cell), at.Q.shape
     states = run(
-        findings, step_pullback, cell, record=record, h_next_bar=bars, h_bar=(steps, n), work=(steps, size.step_work)
+        findings,
+        step_pullback,
+        cell,
+        record=record,
+        h_next_bar=bars,
+        h_bar=(steps, n),
+        work=(steps, size.step_work),
     )
     pulled = [
         run(
@@ -120,16 +148,24 @@ def _pull_blocks_back(
         )
         for s in range(steps)
     ]
-    found = {each: np.array([block[each] for block in pulled]) for each in ("Q_bar", "step_work", "work")}
+    found = {
+        each: np.array([block[each] for block in pulled]) for each in ("Q_bar", "step_work", "work")
+    }
     found["h_bar of tangent"] = np.array([block["h_bar"] for block in pulled])
     if has(cell, accumulate):
         blocks = at.Q, at.Q_next_bar, found["work"]
-        found[f"gradient of {name}"] = _gradient(findings, cell, at, (record, bars, found["step_work"]), blocks)
+        found[f"gradient of {name}"] = _gradient(
+            findings, cell, at, (record, bars, found["step_work"]), blocks
+        )
     return found
 
 
 def _gradient(
-    findings: Findings, cell: Any, at: Arrays, states: Sequence[np.ndarray], blocks: Sequence[np.ndarray]
+    findings: Findings,
+    cell: Any,
+    at: Arrays,
+    states: Sequence[np.ndarray],
+    blocks: Sequence[np.ndarray],
 ) -> Any:
     """What `accumulate` makes of `at.gradient`, from rows of one sequence or of two."""
     steps, both = len(at.h), len(states[0]) // len(at.h)

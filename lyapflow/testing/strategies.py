@@ -76,11 +76,17 @@ def cells(
         if make is not None:
             return map_arrays(lambda a: a.astype(dtype), make(n, m, rng, g))
         cell = cell_class.random(n, m, rng=rng, g=g)
-        return map_arrays(lambda a: np.where(a == 0, 0.5 * rng.standard_normal(a.shape), a).astype(dtype), cell)
+        return map_arrays(
+            lambda a: np.where(a == 0, 0.5 * rng.standard_normal(a.shape), a).astype(dtype), cell
+        )
 
     gain = strategies.sampled_from(list(gains))
     return strategies.builds(
-        draw, strategies.integers(1, units), strategies.integers(0, inputs), strategies.integers(0, 2**32 - 1), gain
+        draw,
+        strategies.integers(1, units),
+        strategies.integers(0, inputs),
+        strategies.integers(0, 2**32 - 1),
+        gain,
     )
 
 

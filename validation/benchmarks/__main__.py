@@ -2,10 +2,9 @@
 
     python -m pip install ".[validation]" && python -m validation.benchmarks
 
-Prints one table and writes it, with a picture, to benchmarks.csv and benchmarks.png. All sides may use every core; ours
-uses NUMBA_NUM_THREADS. The ratio is the best peer's median time over ours. Exit code 1 where a ratio is below its
-bar. Ten minutes on two cores.
-"""
+Prints one table and writes it, with a picture, to benchmarks.csv and benchmarks.png. All sides may
+use every core; ours uses NUMBA_NUM_THREADS. The ratio is the best peer's median time over ours.
+Exit code 1 where a ratio is below its bar. Ten minutes on two cores."""
 
 import csv
 import os
@@ -78,7 +77,10 @@ def rows(dtype):
     def training(cell):
         model = lf.Model.random(cell, 1, rng=rng)
         sides = {"lyapflow": ours, "JAX": jax_peer, "PyTorch": torch_peer}
-        return {name: side.training(model, task, T, BATCH, rng=rng, **LEARNING) for name, side in sides.items()}
+        return {
+            name: side.training(model, task, T, BATCH, rng=rng, **LEARNING)
+            for name, side in sides.items()
+        }
 
     yield "flossing epoch", {**flossing(cell, K, Q), "floor": ours.products(N, K, dtype)[0]}
     yield (
@@ -107,7 +109,9 @@ def whole_run(dtype):
     rng = np.random.default_rng(0)
     model = lf.Model.random(lf.TanhRNN.random(N, 1, rng=rng, dtype=dtype), 1, rng=rng)
     start = time.perf_counter()
-    lf.train(model, lf.tasks.BinaryTemporalXOR(40), epochs=10_000, seed=0, flossing=lf.Flossing(at=(0,)))
+    lf.train(
+        model, lf.tasks.BinaryTemporalXOR(40), epochs=10_000, seed=0, flossing=lf.Flossing(at=(0,))
+    )
     return time.perf_counter() - start
 
 
@@ -117,7 +121,11 @@ def cold_and_warm():
         environment = os.environ | {"NUMBA_CACHE_DIR": folder}
         command = [sys.executable, "-c", FIRST_GRADIENT]
         return [
-            float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+            float(
+                subprocess.run(
+                    command, env=environment, capture_output=True, text=True, check=True
+                ).stdout
+            )
             for _ in range(2)
         ]
 
@@ -136,7 +144,9 @@ def main(
         f"PyTorch {torch.get_num_threads()}, JAX its own pool; Python {platform.python_version()}, "
         + ", ".join(f"{name} {module.__version__}" for name, module in versions.items())
     )
-    table = Table("", "dtype", "lyapflow", "JAX", "PyTorch", "ratio", "bar", "of the floor", title=title)
+    table = Table(
+        "", "dtype", "lyapflow", "JAX", "PyTorch", "ratio", "bar", "of the floor", title=title
+    )
     found, failed = [], []
     for column, dtype in enumerate((np.float64, np.float32)):
         for name, calls in rows(dtype):
@@ -146,7 +156,9 @@ def main(
             floor = ""
             if "floor" in seconds:
                 flops = ours.products(N, K, dtype)[1]
-                over = seconds["lyapflow"] / (seconds["floor"] * ours.flossing_flops(N, K, T) / flops)
+                over = seconds["lyapflow"] / (
+                    seconds["floor"] * ours.flossing_flops(N, K, T) / flops
+                )
                 floor = f"{over:.2f} x"
                 if dtype == np.float64 and over > FLOOR_BAR:
                     failed.append(f"{name}: {over:.2f} times the floor")
@@ -155,7 +167,10 @@ def main(
             row = [
                 name,
                 dtype.__name__,
-                *(f"{1e3 * seconds[s]:.1f}" if s in seconds else "" for s in ("lyapflow", "JAX", "PyTorch")),
+                *(
+                    f"{1e3 * seconds[s]:.1f}" if s in seconds else ""
+                    for s in ("lyapflow", "JAX", "PyTorch")
+                ),
             ]
             row += [f"{ratio:.2f}", f"{bar}", floor]
             table.add_row(*row)
@@ -165,7 +180,9 @@ def main(
     if runs:
         for dtype, bar in ((np.float64, 60), (np.float32, 35)):
             seconds = whole_run(dtype)
-            console.print(f"preflossing and 10 000 training epochs, {dtype.__name__}: {seconds:.1f} s (bar {bar} s)")
+            console.print(
+                f"preflossing and 10 000 training epochs, {dtype.__name__}: {seconds:.1f} s (bar {bar} s)"
+            )
             found.append(["whole run", dtype.__name__, f"{1e3 * seconds:.0f}", "", "", "", "", ""])
             if seconds > bar:
                 failed.append(f"whole run {dtype.__name__}: {seconds:.0f} s")
@@ -173,13 +190,19 @@ def main(
         console.print(
             f"import and first flossing gradient: {cold:.1f} s cold (bar 20 s), {warm:.2f} s warm (bar 1.5 s)"
         )
-        found += [["cold start", "float64", f"{1e3 * cold:.0f}"], ["warm start", "float64", f"{1e3 * warm:.0f}"]]
+        found += [
+            ["cold start", "float64", f"{1e3 * cold:.0f}"],
+            ["warm start", "float64", f"{1e3 * warm:.0f}"],
+        ]
         if cold > 20 or warm > 1.5:
             failed.append(f"start: {cold:.1f} s cold, {warm:.2f} s warm")
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "benchmarks.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
-            [["row", "dtype", "lyapflow ms", "JAX ms", "PyTorch ms", "ratio", "bar", "floor"], *found]
+            [
+                ["row", "dtype", "lyapflow ms", "JAX ms", "PyTorch ms", "ratio", "bar", "floor"],
+                *found,
+            ]
         )
     draw(found, out / "benchmarks.png")
     for line in failed:
@@ -194,7 +217,9 @@ def draw(found, path):
     for axis, dtype in zip(axes, ("float64", "float32")):
         of_dtype = [row for row in measured if row[1] == dtype]
         for shift, (side, column) in enumerate((("lyapflow", 2), ("JAX", 3), ("PyTorch", 4))):
-            values = [float(row[column]) / float(row[2]) if row[column] else np.nan for row in of_dtype]
+            values = [
+                float(row[column]) / float(row[2]) if row[column] else np.nan for row in of_dtype
+            ]
             axis.barh(np.arange(len(of_dtype)) + 0.27 * (shift - 1), values, 0.25, label=side)
         axis.set_yticks(range(len(of_dtype)), [row[0] for row in of_dtype])
         axis.set(title=dtype, xlabel="time / time of lyapflow")

@@ -2,10 +2,10 @@
 
     python -m validation.benchmarks.intervals
 
-Systems whose intervals are soon too long (the standard map, all exponents of a network, a quiet start, a superstable
-orbit) and some whose are not, with t_ons = 2, 5, 10, 20 and "auto", in turns with t_ons = 1. Exit code 1 where one
-takes more than 1.5 times as long, or an exponent differs by more than 1e-8. One minute.
-"""
+Systems whose intervals are soon too long (the standard map, all exponents of a network, a quiet
+start, a superstable orbit) and some whose are not, with t_ons = 2, 5, 10, 20 and "auto", in turns
+with t_ons = 1. Exit code 1 where one takes more than 1.5 times as long, or an exponent differs by
+more than 1e-8. One minute."""
 
 import sys
 import warnings
@@ -28,10 +28,16 @@ def systems() -> dict[str, tuple]:
     x = rng.standard_normal((2000, 1))
     quiet_then_loud = np.concatenate([np.zeros((400, 1)), 3 * rng.standard_normal((2600, 1))])
     return {
-        "standard map, K = 6": (StandardMap(np.array([6.0])), {"steps": 20_000, "h0": np.array([1.0, 0.5])}),
+        "standard map, K = 6": (
+            StandardMap(np.array([6.0])),
+            {"steps": 20_000, "h0": np.array([1.0, 0.5])},
+        ),
         "64 units, k = 64": (ordinary, {"x": x}),
         "400 quiet, 2600 loud steps, k = 5": (loud, {"x": quiet_then_loud, "k": 5}),
-        "logistic map, r = 2": (LogisticMap(np.array([2.0])), {"steps": 20_000, "h0": np.array([0.3])}),
+        "logistic map, r = 2": (
+            LogisticMap(np.array([2.0])),
+            {"steps": 20_000, "h0": np.array([0.3])},
+        ),
         "64 units, small weights, k = 5": (quiet._replace(W=0.5 * quiet.W), {"x": x, "k": 5}),
         "80 units, k = 75": (large, {"x": x[:600], "k": 75}),
         "LSTM, 40 units, k = 10": (lf.LSTM.random(40, 1, rng=rng), {"x": x, "k": 10}),
@@ -53,7 +59,9 @@ def main() -> int:
         off = max(np.abs(found[t] - found[1])[finite].max(initial=0.0) for t in T_ONS)
         ratios = [seconds[t] / seconds[1] for t in T_ONS[1:]]
         good &= max(ratios) <= 1.5 and bool(off <= 1e-8)
-        table.add_row(name, f"{1e3 * seconds[1]:.1f} ms", *(f"{ratio:.2f}" for ratio in ratios), f"{off:.0e}")
+        table.add_row(
+            name, f"{1e3 * seconds[1]:.1f} ms", *(f"{ratio:.2f}" for ratio in ratios), f"{off:.0e}"
+        )
     Console(width=120).print(table)
     return not good
 

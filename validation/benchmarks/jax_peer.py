@@ -58,12 +58,19 @@ def flossing(cell, x, Q):
     value_and_grad = jax.value_and_grad(loss)
     if np.ndim(x) == 3:
         value_and_grad = jax.vmap(value_and_grad, (0, 0, None))
-    return _ready(jax.jit(value_and_grad), jax.tree.map(jnp.asarray, _arrays(cell)), jnp.asarray(x), jnp.asarray(Q))
+    return _ready(
+        jax.jit(value_and_grad),
+        jax.tree.map(jnp.asarray, _arrays(cell)),
+        jnp.asarray(x),
+        jnp.asarray(Q),
+    )
 
 
 def spectrum(cell, x, Q):
     exponents = partial(_exponents, STEPS[_class(cell)][1])
-    return _ready(jax.jit(exponents), jax.tree.map(jnp.asarray, cell), jnp.asarray(x), jnp.asarray(Q))
+    return _ready(
+        jax.jit(exponents), jax.tree.map(jnp.asarray, cell), jnp.asarray(x), jnp.asarray(Q)
+    )
 
 
 def training(model, task, T, batch, lr, clip_norm, rng):

@@ -2,10 +2,9 @@
 
     python -m validation.benchmarks.memory
 
-Runs the epoch in a process of its own for each budget, and prints time and the peak of the process's memory above what
-it takes after a small epoch. Exit code 1 if gradients differ in a bit or the default budget takes more than 400 MB.
-Eight minutes.
-"""
+Runs the epoch in a process of its own for each budget, and prints time and the peak of the
+process's memory above what it takes after a small epoch. Exit code 1 if gradients differ in a bit
+or the default budget takes more than 400 MB. Eight minutes."""
 
 import subprocess
 import sys
@@ -33,9 +32,13 @@ def main() -> int:
     table, found = Table("budget", "seconds", "MB above the interpreter", "gradient"), []
     for budget in (1e10, 256e6, 0.0):
         command = [sys.executable, "-c", EPOCH, str(budget)]
-        seconds, megabytes, digest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        seconds, megabytes, digest = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.split()
         found.append((float(megabytes), digest))
-        table.add_row(f"{budget / 1e6:.0f} MB", f"{float(seconds):.1f}", f"{float(megabytes):.0f}", digest)
+        table.add_row(
+            f"{budget / 1e6:.0f} MB", f"{float(seconds):.1f}", f"{float(megabytes):.0f}", digest
+        )
     Console().print(table)
     return len({digest for _, digest in found}) > 1 or found[1][0] > 400
 

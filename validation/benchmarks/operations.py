@@ -2,9 +2,9 @@
 
     python -m validation.benchmarks.operations
 
-N = 80, k = 75 (LSTM: k = 40), one thread. For each operation of a time step: microseconds, and those that its floating-
-point operations take at the rate of the product of a block (k, n) with a matrix (n, n). One minute.
-"""
+N = 80, k = 75 (LSTM: k = 40), one thread. For each operation of a time step: microseconds, and
+those that its floating- point operations take at the rate of the product of a block (k, n) with a
+matrix (n, n). One minute."""
 
 import numpy as np
 from rich.console import Console
@@ -55,13 +55,17 @@ def _step_pullback(cell, record, h_next_bar, h_bar, work):
 @jit
 def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     for _ in range(TIMES):
-        interface.tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)
+        interface.tangent_pullback(
+            cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work
+        )
 
 
 @jit
 def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
     for _ in range(TIMES):
-        interface.accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient)
+        interface.accumulate(
+            cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
+        )
 
 
 def operations(cell, k, steps):
@@ -81,20 +85,34 @@ def operations(cell, k, steps):
     _step(cell, turned, h, x, h_next, record)
     _orthonormalise(block, Q, F, work)
     many = (draw(steps, 1, 1), draw(steps, 1, n), draw(steps, 1, size.record), draw(steps, 1, n))
-    many += (draw(steps, 1, size.step_work), draw(steps, k, n), draw(steps, k, n), draw(steps, k, size.tangent_work))
+    many += (
+        draw(steps, 1, size.step_work),
+        draw(steps, k, n),
+        draw(steps, k, n),
+        draw(steps, k, size.tangent_work),
+    )
     gradient = interface.zeros_like(cell)
     back = (cell, turned, record[0], Q, block, Q_bar, h[0].copy(), step_work[0], tangent_work)
     return {
         "step": (lambda: _step(cell, turned, h, x, h_next, record), 2 * weights),
-        "tangent": (lambda: _tangent(cell, turned, record[0], Q, Q_bar, tangent_work), 2 * weights * k),
+        "tangent": (
+            lambda: _tangent(cell, turned, record[0], Q, Q_bar, tangent_work),
+            2 * weights * k,
+        ),
         "QR": (lambda: _orthonormalise(block, Q, F, work), 2 * n * k * k + k**3 / 3),
-        "QR pullback": (lambda: _pull_back_log(Q, F, np.ones(k, dtype), Q_bar, M, A_bar), 4 * n * k * k),
+        "QR pullback": (
+            lambda: _pull_back_log(Q, F, np.ones(k, dtype), Q_bar, M, A_bar),
+            4 * n * k * k,
+        ),
         "step pullback": (lambda: _step_pullback(cell, record, h, h_next, step_work), 2 * weights),
         "tangent pullback": (
             lambda: _tangent_pullback(*back),
             2 * weights * k * (1 if isinstance(cell, lf.TanhRNN) else 2),  # gates recompute W q
         ),
-        f"accumulate, of {steps} steps": (lambda: _accumulate(cell, *many, gradient), 2 * weights * k * steps),
+        f"accumulate, of {steps} steps": (
+            lambda: _accumulate(cell, *many, gradient),
+            2 * weights * k * steps,
+        ),
     }
 
 
@@ -106,16 +124,28 @@ def main() -> None:
             found = operations(cell, k, steps)
             run, flops = ours.products(N, k, dtype)
             with one_blas_thread():
-                seconds = side_by_side({"product": run, **{name: call for name, (call, _) in found.items()}}, 9)
+                seconds = side_by_side(
+                    {"product": run, **{name: call for name, (call, _) in found.items()}}, 9
+                )
             rate = flops / seconds["product"]
             title = f"{cell_class.__name__}, {dtype.__name__}, k = {k}; products at {rate / 1e9:.0f} GFLOP/s"
             table = Table("operation", "µs", "µs at that rate", "ratio", title=title)
             total = np.zeros(2)
             for name, (_, work) in found.items():
-                share = np.array([seconds[name] / TIMES, work / rate]) / (steps if "steps" in name else 1)
+                share = np.array([seconds[name] / TIMES, work / rate]) / (
+                    steps if "steps" in name else 1
+                )
                 total += share
-                table.add_row(name.split(",")[0], *(f"{1e6 * s:.1f}" for s in share), f"{share[0] / share[1]:.2f}")
-            table.add_row("a step, forward and back", *(f"{1e6 * s:.1f}" for s in total), f"{total[0] / total[1]:.2f}")
+                table.add_row(
+                    name.split(",")[0],
+                    *(f"{1e6 * s:.1f}" for s in share),
+                    f"{share[0] / share[1]:.2f}",
+                )
+            table.add_row(
+                "a step, forward and back",
+                *(f"{1e6 * s:.1f}" for s in total),
+                f"{total[0] / total[1]:.2f}",
+            )
             console.print(table)
 
 

@@ -44,7 +44,7 @@ def products(n, k, dtype, times=200):
 def flossing_flops(n, k, T):
     """What a flossing epoch of a tanh network cannot do without, at t_ons = 1.
 
-    Three products with n x n matrices (D Q, its adjoint, the gradient of W), and 6 n k² + k³ / 3 for CholeskyQR and its
-    pullback: Gram matrix, Cholesky factor and triangular product; ``Q^T Q_bar`` where it counts, ``Q M``, solve.
-    """
+    Three products with n x n matrices (D Q, its adjoint, the gradient of W), and 6 n k² + k³ / 3
+    for CholeskyQR and its pullback: Gram matrix, Cholesky factor and triangular product; ``Q^T
+    Q_bar`` where it counts, ``Q M``, solve."""
     return T * (6.0 * n * n * k + 6.0 * n * k * k + k**3 / 3)

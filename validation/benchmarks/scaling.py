@@ -2,11 +2,11 @@
 
     python -m pip install ".[validation]" && python -m validation.benchmarks.scaling
 
-Times flossing epochs over N, k, T and t_ons and training epochs over N, batch and T, one varied at a time, and prints
-the exponent of a power law through the larger half of each beside the paper's. Then flossing epochs for N from 16 to
-1024 beside JAX and PyTorch. Writes scaling.csv and scaling.png. Exit code 1 where an exponent exceeds the paper's by
-more than 0.3, or a peer is faster. Fifteen minutes on two cores.
-"""
+Times flossing epochs over N, k, T and t_ons and training epochs over N, batch and T, one varied at
+a time, and prints the exponent of a power law through the larger half of each beside the paper's.
+Then flossing epochs for N from 16 to 1024 beside JAX and PyTorch. Writes scaling.csv and
+scaling.png. Exit code 1 where an exponent exceeds the paper's by more than 0.3, or a peer is
+faster. Fifteen minutes on two cores."""
 
 import csv
 import sys
@@ -67,7 +67,11 @@ def slope(values, seconds) -> float:
 def beside_peers(n: int, share: float) -> dict[str, float]:
     """Seconds per flossing epoch of n units and share * n exponents, about the same work for every n."""
     k, T = max(1, round(share * n)), max(8, min(300, round(2e8 / (n * n * share * n))))
-    cell, x, Q = network(n), drive(T), np.linalg.qr(np.random.default_rng(n).standard_normal((n, k)))[0]
+    cell, x, Q = (
+        network(n),
+        drive(T),
+        np.linalg.qr(np.random.default_rng(n).standard_normal((n, k)))[0],
+    )
     calls = {
         "lyapflow": lambda: lf.flossing_value_and_grad(cell, x, k, q0=Q),
         "JAX": jax_peer.flossing(cell, x, Q),
@@ -86,7 +90,10 @@ def main() -> int:
         found = slope(values, seconds)
         axis = axes[1 if make is training else 0]
         axis.loglog(
-            np.array(values) / values[0], seconds / seconds[0], "o-", label=f"{name}: {found:.2f} ({paper:.0f})"
+            np.array(values) / values[0],
+            seconds / seconds[0],
+            "o-",
+            label=f"{name}: {found:.2f} ({paper:.0f})",
         )
         table.add_row(
             make.__name__,
@@ -105,7 +112,13 @@ def main() -> int:
         axis.legend(title="exponent (paper)", frameon=False, fontsize=8)
     for share, style in ((0.25, "-"), (0.9375, "--")):
         table = Table(
-            "N", "k", "lyapflow", "JAX", "PyTorch", "ratio", title="milliseconds per step of a flossing epoch"
+            "N",
+            "k",
+            "lyapflow",
+            "JAX",
+            "PyTorch",
+            "ratio",
+            title="milliseconds per step of a flossing epoch",
         )
         times = {n: beside_peers(n, share) for n in SIZES}
         for n, seconds in times.items():
@@ -117,7 +130,9 @@ def main() -> int:
                 failed.append(f"N = {n}, k = {k}: a peer is faster ({ratio:.2f})")
         for colour, side in enumerate(("lyapflow", "JAX", "PyTorch")):
             label = f"{side}, k = {share:g} N"
-            axes[2].loglog(SIZES, [1e3 * times[n][side] for n in SIZES], f"C{colour}o{style}", label=label)
+            axes[2].loglog(
+                SIZES, [1e3 * times[n][side] for n in SIZES], f"C{colour}o{style}", label=label
+            )
         console.print(table)
     axes[2].set(title="flossing step beside peers", xlabel="N", ylabel="ms")
     axes[2].legend(frameon=False, fontsize=7)

@@ -49,7 +49,12 @@ def _exponents(tangent, cell, x, Q):
 
 
 def flossing(cell, x, Q):
-    tangent, cell, x, Q = TANGENTS[type(cell)], _tensors(cell), torch.from_numpy(x), torch.from_numpy(Q)
+    tangent, cell, x, Q = (
+        TANGENTS[type(cell)],
+        _tensors(cell),
+        torch.from_numpy(x),
+        torch.from_numpy(Q),
+    )
 
     def run():
         loss = (_exponents(tangent, cell, x, Q) ** 2).sum()
@@ -59,7 +64,12 @@ def flossing(cell, x, Q):
 
 
 def spectrum(cell, x, Q):
-    tangent, cell, x, Q = TANGENTS[type(cell)], _tensors(cell), torch.from_numpy(x), torch.from_numpy(Q)
+    tangent, cell, x, Q = (
+        TANGENTS[type(cell)],
+        _tensors(cell),
+        torch.from_numpy(x),
+        torch.from_numpy(Q),
+    )
 
     @torch.no_grad
     def run():
