@@ -169,7 +169,7 @@ def leaky_accumulate(
                 moved = record[c, 0, n + i] * tangent_work[c, k, n + i] - Q[c, k, i]
                 gradient.leak[i] += (-1 if fault == 55 else 1) * Q_next_bar[c, k, i] * moved
                 for j in range(n):
-                    if fault != 56:
+                    if fault != 56 and (fault != 57 or i + j > 0):
                         gradient.W[i, j] += tangent_work[c, k, i] * Q[c, k, j]
 
 
@@ -229,6 +229,16 @@ def test_every_fault_is_noticed_and_its_kernel_named(fault, kernel, what):
     assert first == "the kernels of Leaky do not fit together, the worst first:"
     assert worst.startswith(f"  {kernel}: ") and what in str(found.value)
     assert all(line.startswith((f"  {kernel}: ", "  not checked")) for line in others), found.value
+
+
+@pytest.mark.parametrize("n", [7, 9, 11, 13])
+def test_one_wrong_entry_of_a_large_array_is_noticed_whether_it_is_displaced_alone_or_not(n):
+    check_cell(leaky(n=n))
+    with pytest.raises(
+        CellError,
+        match=r"accumulate: gradient of tangent, W(\[0, 0\]| along a random direction), or",
+    ):
+        check_cell(leaky(57, n=n))
 
 
 def test_float32():
@@ -295,6 +305,7 @@ def test_states_and_inputs_are_those_given():
     for h in (np.array([0.3, 0.1]), np.array([[0.3, 0.1]]), np.ones((5, 2))):
         check_cell(cell, h=h)
     check_cell(leaky(), x=np.ones(2))
+    check_cell(lf.TanhRNN.random(3, 0, rng=np.random.default_rng(0)))  # no inputs: V has no entries
     check_cell(leaky(), h=np.ones((2, 4)), x=np.ones((2, 2)))
     with pytest.raises(lf.LyapflowError, match=r"h must have shape \(2,\), got \(3,\)"):
         check_cell(cell, h=np.ones(3))

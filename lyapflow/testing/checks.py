@@ -22,7 +22,7 @@ from lyapflow.testing.kernels import WRITES, forward, places
 from lyapflow.testing.outputs import Arrays, arrays, outputs
 
 # of float32 against float64, relative to the terms of a sum
-ROUNDING = 16 * float(np.finfo(np.float32).eps)
+ROUNDING = 100 * float(np.finfo(np.float32).eps)
 
 
 def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None) -> Report:
@@ -61,7 +61,7 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
     >>> report = check_cell(lf.TanhRNN.random(5, 2, rng=np.random.default_rng(0)))
     >>> list(report.checks)[:2]
     ['step: h_next of the same state in another row', 'step: h_next of a row alone']
-    >>> max(report.checks.values()) < 1e-7
+    >>> max(report.checks.values()) < 1e-9
     True
     """
     cell = checked(cell, step, tangent)
@@ -73,6 +73,8 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
         at = arrays(cell, size, h, x, rng)
         exact, exact_at = as_float(cell), as_float(at)
         found = outputs(findings, exact, exact_at)
+        # from here on nothing guards the memory around arrays
+        findings.stop_at_faults(["all derivatives"])
         _check_rows(findings, exact, exact_at, found["h_next"])
         findings.stop_at_faults([g.__name__ for g in WRITES if g is not step and has(cell, g)])
         along = directions((size.state,), rng)

@@ -33,14 +33,13 @@ def derivative(f: Callable[[float], np.ndarray], around: np.ndarray) -> tuple[np
 def directions(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
     """Displacements of an array with their names: of each entry, or of some of many and of all at random."""
     size = int(np.prod(shape))
-    some = (
-        np.arange(size)
-        if size <= MOST_ENTRIES
-        else np.sort(rng.choice(size, MOST_ENTRIES, replace=False))
-    )
-    at_random = rng.uniform(-1, 1, (0 if size <= MOST_ENTRIES else 4, size))
+    few = size <= MOST_ENTRIES
+    some = np.arange(size) if few else np.sort(rng.choice(size, MOST_ENTRIES, replace=False))
+    each = np.zeros((len(some), size))
+    each[np.arange(len(some)), some] = 1.0
+    at_random = rng.uniform(-1, 1, (0 if few else 4, size))
     places = [[int(i) for i in np.unravel_index(e, shape)] for e in some]
     names = [str(place) if place else "" for place in places] + [" along a random direction"] * len(
         at_random
     )
-    return names, np.concatenate([np.eye(size)[some], at_random]).reshape(-1, *shape)
+    return names, np.concatenate([each, at_random]).reshape(-1, *shape)

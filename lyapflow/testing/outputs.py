@@ -33,14 +33,14 @@ class Arrays(NamedTuple):
     h_next_bar: np.ndarray  # (S, 2, n_state)
     Q: np.ndarray  # (S, k, n_state)
     Q_next_bar: np.ndarray  # (S, k, n_state)
-    h_bar: np.ndarray  # (n_state,), what is there before
-    gradient: Any  # so
+    h_bar: np.ndarray  # (n_state,), to which tangent_pullback adds
+    gradient: Any  # to which accumulate adds
 
 
 def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> Arrays:
     """Checked states and inputs, and random numbers for the rest, in the dtype of the cell."""
-    given = [_checks.ndim(a) == 2 and len(a) for a in (h, x) if a is not None]
-    count = max([int(n or 1) for n in given], default=STATES)
+    rows_given = [len(a) for a in (h, x) if _checks.ndim(a) == 2]
+    count = max(rows_given, default=STATES if h is None else 1)
     dtype = cell[0].dtype
 
     def normal(*shape: int) -> np.ndarray:
