@@ -5,9 +5,9 @@
 Copies package and tests aside, applies one change, runs the numerical tests until the first failure, and prints
 whether there was one: for a cell its own tests, for arbitrary precision and runs theirs, for all else those of the tanh network
 and of what is about no cell.
-With words, only mutations whose file or text contains one of them. With a record, each result is written to that file at
-once, and a second call goes on where the first was stopped, as long as package and tests are what they were. Exit code 1 if
-a change goes unnoticed. All of them take some five hours on two cores.
+With words, only mutations whose file or text contains one of them. Each result is written to a record at once, so that a
+second call goes on where the first was stopped; a mutation is run again where its file, or the test that noticed it, has
+changed since. Exit code 1 if a change goes unnoticed. All of them take some five hours on two cores.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+RECORD = Path(__file__).with_suffix(".jsonl")
 TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape ensemble tasks training jit".split()
 # tests that are about a file, and come first
 NEAREST = {
@@ -504,23 +505,22 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
     return failed[1] if failed else None if done.returncode == 0 else "the suite does not start"
 
 
-def sources() -> str:
-    """Digest of package and tests: what a recorded result is about."""
-    digest = hashlib.sha256()
-    for folder in ("lyapflow", "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
+def about(file: str, test: str | None) -> str:
+    """Digest of a broken file and of the tests that noticed: what a recorded result is about."""
+    paths = [ROOT / "lyapflow" / file]
+    if test and "::" in test:
+        paths.append(ROOT / "tests" / test.split("::")[0])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def recorded(path: Path | None) -> dict[tuple, str | None]:
-    """The test that noticed each mutation of a record, None where none did."""
-    if path is None or not path.exists():
-        return {}
-    first, *lines = path.read_text().splitlines()
-    if json.loads(first) != sources():
-        raise SystemExit(f"{path} is a record of other code; give another name")
-    return {tuple(mutation): test for mutation, test in map(json.loads, lines)}
+def recorded(path: Path) -> dict[tuple[str, str, str], str]:
+    """The test that noticed each mutation of a record, as far as file and test are what they were."""
+    found = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        mutation, test, digest = json.loads(line)
+        if test and digest == about(mutation[0], test):
+            found[tuple(mutation)] = test
+    return found
 
 
 def report(mutation: tuple[str, str, str], test: str | None) -> None:
@@ -535,7 +535,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("word", nargs="*")
-    parser.add_argument("--record", type=Path, metavar="FILE")
+    parser.add_argument("--record", type=Path, metavar="FILE", default=RECORD)
     options = parser.parse_args()
     chosen = [
         m
@@ -547,11 +547,9 @@ def main() -> int:
     for file, old, _ in chosen:
         if (count := (ROOT / "lyapflow" / file).read_text().count(old)) != 1:
             raise SystemExit(f"{file} must contain {old!r} once, it stands there {count} times")
-    found = recorded(options.record)
+    found: dict[tuple[str, str, str], str | None] = dict(recorded(options.record))
     if not found and (test := notices(None)):
         raise SystemExit(f"the tests must pass before the code is broken: {test}")
-    if options.record and not options.record.exists():
-        options.record.write_text(json.dumps(sources()) + "\n")
     with ThreadPoolExecutor(2) as pool:
         results = {
             pool.submit(notices, mutation): mutation for mutation in chosen if mutation not in found
@@ -560,9 +558,9 @@ def main() -> int:
             mutation = results[result]
             found[mutation] = result.result()
             report(mutation, found[mutation])
-            if options.record:
-                with options.record.open("a") as record:
-                    record.write(json.dumps([mutation, found[mutation]]) + "\n")
+            with options.record.open("a") as record:
+                digest = about(mutation[0], found[mutation])
+                record.write(json.dumps([mutation, found[mutation], digest]) + "\n")
     unnoticed = [mutation for mutation in chosen if not found[mutation]]
     for mutation in unnoticed:
         report(mutation, None)
