@@ -16,6 +16,7 @@ import lyapflow as lf
 from lyapflow import cli
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli.progress import Progress, long_product
+from lyapflow.learning.tasks import TASKS
 from lyapflow.plotting import Shown, smooth, training_figure
 from lyapflow.runs.folder import RunFolder
 
@@ -112,7 +113,7 @@ def test_train_is_the_library(command):
     np.testing.assert_array_equal(found.cell.W, trained.cell.W)
 
 
-@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_what_is_left_out_is_as_recommended(command, cell):
     words = [
         "train",
@@ -165,7 +166,7 @@ def test_what_is_left_out_is_as_recommended(command, cell):
     )
 
 
-@pytest.mark.parametrize("task", ["copy", "temporal-xor", "binary-xor", "spatial-xor"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("floss", ["none", "before", "during", "throughout"])
 def test_every_task_and_schedule(command, task, floss):
     code, _, err = command("train", "run", *SMALL, "--task", task, "--floss", floss)
@@ -173,7 +174,7 @@ def test_every_task_and_schedule(command, task, floss):
 
 
 @pytest.mark.filterwarnings("ignore:growth rates stay")  # of short runs
-@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_cell(command, cell):
     code, _, err = command("train", "run", *SMALL, "--cell", cell, "--gain", "0.5", "--k", "2")
     assert (code, err) == (0, "")
@@ -319,7 +320,7 @@ def test_spectrum_of_a_random_network(command, source):
     assert os.listdir() == ["lyapflow-spectrum.png"]
 
 
-@pytest.mark.parametrize("cell", ["tanh", "relu", "linear", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_condition_of_a_random_network(command, cell):
     words = f"condition --units 3 --cell {cell} --steps 60,2 --transient 5 --bits 128"
     code, out, err = command(*words.split())

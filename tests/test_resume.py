@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow.learning import tasks
 from lyapflow.learning.history import History, Recorder
 from lyapflow.learning.training import Training
 from lyapflow.runs import files
@@ -397,3 +399,19 @@ def test_a_run_killed_before_it_began_can_begin(tmp_path, lock):
     (tmp_path / f".settings.json.x{files.PART}").write_bytes(b"{")
     lf.train(model(), **SETTINGS, folder=tmp_path)
     assert time.time() - os.stat(tmp_path / "settings.json").st_mtime < 600
+
+
+@dataclass(frozen=True)
+class Lagged(lf.tasks.DelayedCopy):
+    """A task of the package with a field more."""
+
+    lag: int = 0
+
+
+def test_a_task_with_more_than_a_delay_keeps_all_its_settings(tmp_path, monkeypatch):
+    monkeypatch.setitem(tasks.CLASSES, "Lagged", Lagged)
+    network = lf.Model.random(
+        lf.TanhRNN.random(3, 1, rng=np.random.default_rng(0)), 1, rng=np.random.default_rng(0)
+    )
+    lf.train(network, Lagged(4, lag=2), epochs=1, seed=0, T=10, batch=2, folder=tmp_path)
+    assert lf.RunFolder(tmp_path).training().task == Lagged(4, lag=2)

@@ -5,8 +5,9 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.learning.streams import stream
+from lyapflow.learning.tasks import TASKS
 
-ALL = [lf.tasks.DelayedCopy, lf.tasks.TemporalXOR, lf.tasks.BinaryTemporalXOR, lf.tasks.SpatialXOR]
+ALL = list(TASKS.values())
 
 
 @pytest.mark.parametrize("task", [cls(6) for cls in ALL])

@@ -97,7 +97,7 @@ KINDS = {
 
 def problem(number: int) -> Problem:
     rng = np.random.default_rng([7, number])
-    cell_class, kind = CELLS[number % 5], list(KINDS)[number // 5 % len(KINDS)]
+    cell_class, kind = CELLS[number % len(CELLS)], list(KINDS)[number // len(CELLS) % len(KINDS)]
     gates = {lf.LSTM: 4, lf.GRU: 3}.get(cell_class)
     n = int(rng.integers(1, 4 if gates else 7))
     m = int(rng.integers(0, 2))

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 import lyapflow as lf
-
-CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
+from lyapflow.cells.registry import CLASSES
 
 
 def numbers(value: Any) -> bytes:
@@ -123,7 +122,7 @@ def of_saturated_networks() -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore", lf.LyapflowWarning)
-    for cell_class, dtype in itertools.product(CELLS, (np.float64, np.float32)):
+    for cell_class, dtype in itertools.product(CLASSES.values(), (np.float64, np.float32)):
         rng = np.random.default_rng(7)
         for units in (3, 20):
             gain = 0.9 if cell_class in (lf.ReluRNN, lf.LinearRNN) else 1.2

@@ -29,9 +29,9 @@ from rich.table import Table
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
+from lyapflow.cells.registry import CLASSES
 from lyapflow.lyapunov.problem import default_block
 
-CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 BITS = 3000
 T_ONS = (1, 2, 3, 5, 10, "auto")
 
@@ -101,7 +101,7 @@ def drive(rng, steps):
 
 def network(seed):
     rng = np.random.default_rng([1, seed])
-    cell_class = CELLS[seed % 5]
+    cell_class = list(CLASSES.values())[seed % len(CLASSES)]
     n = int(rng.integers(2, 5 if cell_class is lf.LSTM else 9))
     gain = float(np.exp(rng.uniform(np.log(0.5), np.log(20))))
     cell = cell_class.random(n, 1, rng=rng, g=gain)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 import lyapflow as lf
 from lyapflow.cells.interface import sizes
+from lyapflow.cells.registry import CLASSES
 from lyapflow.precision.arithmetic import Arithmetic, arithmetic, exact
 from lyapflow.precision.cells import step
 from lyapflow.precision.spectrum import exponents
@@ -25,7 +26,6 @@ from tests.gradcheck import random_cell
 BITS, STEP = 500, 2.0**-150
 EPSILON = 2.0**-52
 WORST, MEDIAN = 1e4, 100.0
-CELLS = (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
 QUANTITIES = ("trajectory", "exponents", "gradient")
 # steps, t_ons, transient, q_transient
 SCHEDULES = [(12, 1, 0, 0), (20, 1, 3, 4), (30, 3, 0, 5), (40, 4, 2, 7)]
@@ -139,7 +139,7 @@ def main() -> int:
     a = arithmetic(None)
     rows = [
         row
-        for cell_class in CELLS
+        for cell_class in CLASSES.values()
         for seed, (n, k, schedule) in enumerate(
             (n, k, s) for n, k in ((3, 1), (3, 2), (5, 3)) for s in SCHEDULES
         )
@@ -151,7 +151,7 @@ def main() -> int:
         title=f"Errors in float64, in ε: worst (median); {len(rows) // 15} networks each",
     )
     medians = []
-    for cell in CELLS:
+    for cell in CLASSES.values():
         errors = [
             [r.error for r in rows if (r.cell, r.quantity) == (cell.__name__, q)]
             for q in QUANTITIES

@@ -112,8 +112,10 @@ def step_pullback(cell, record, h_next_bar, h_bar, work):
 def tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
     """Adjoint of `tangent`: sets Q_bar, *adds* the part through the second derivatives to h_bar (n_state,).
 
-    work (k, tangent_work) is left for `accumulate`. What the second derivatives give the parameters
-    is *added* to step_work (step_work,), which `step_pullback` has set for the same state."""
+    work (k, tangent_work) is left for `accumulate`. Whatever the tangent gives the
+    parameters and is not there is *added* to step_work (step_work,), which `step_pullback` has set
+    for the same state.
+    """
 
 
 def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):

@@ -9,6 +9,7 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell, sizes
 from lyapflow.cells.registry import CELLS
+from lyapflow.cli.options import TAKE_WEIGHTS, WITH_WEIGHTS
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.streams import stream
@@ -31,10 +32,10 @@ class RandomNetwork:
 
     def draw(self, inputs: int, rng: np.random.Generator) -> Any:
         """A cell that takes so many inputs."""
-        options = {"weights": self.weights} if self.cell in ("tanh", "linear") else {}
+        options = {"weights": self.weights} if self.cell in WITH_WEIGHTS else {}
         if self.weights != "gaussian" and not options:
             raise LyapflowError(
-                f"--weights {self.weights} is for tanh and linear networks, got --cell {self.cell}"
+                f"--weights {self.weights} is for {TAKE_WEIGHTS} networks, got --cell {self.cell}"
             )
         return CELLS[self.cell].random(
             self.units, inputs, rng=rng, g=self.gain, dtype=self.dtype, **options

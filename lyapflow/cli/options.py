@@ -1,5 +1,6 @@
 """Arguments and options of the commands: what they are called, what they take, and their help."""
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,12 @@ DtypeName = Literal["float64", "float32"]
 FlossName = Literal["none", "before", "during", "throughout"]
 
 
+WITH_WEIGHTS = [
+    name for name, cell in CELLS.items() if "weights" in inspect.signature(cell.random).parameters
+]
+TAKE_WEIGHTS = f"{', '.join(WITH_WEIGHTS[:-1])} and {WITH_WEIGHTS[-1]}"
+
+
 def _picture(place: str) -> Any:
     return typer.Option(
         help="Picture to write (PNG); an old one is replaced.",
@@ -44,7 +51,7 @@ Gain = Annotated[
 Weights = Annotated[
     WeightsName,
     typer.Option(
-        help="Recurrent weights: gaussian or, for tanh and linear, g times a random orthogonal matrix.",
+        help=f"Recurrent weights: gaussian or, for {TAKE_WEIGHTS}, g times a random orthogonal matrix.",
     ),
 ]
 Dtype = Annotated[DtypeName, typer.Option(help="Floating-point numbers of the whole computation.")]

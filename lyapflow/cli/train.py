@@ -27,6 +27,7 @@ from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.stopping import AccuracyReached, StopRule, TimeLimit
 from lyapflow.learning.streams import stream
+from lyapflow.learning.tasks import TASKS
 from lyapflow.learning.training import Training
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.signals import EndOnSignal
@@ -166,9 +167,8 @@ def _stop_rules(run: Run, stop_at: float | None, time_limit: float | None) -> li
     if stop_at is not None:
         goal = _checks.number("--stop-at", stop_at, 0.0, 1.0)
         if run.training.task.loss != "cross_entropy":
-            raise LyapflowError(
-                "--stop-at needs a task with an accuracy, binary-xor or spatial-xor"
-            )
+            graded = [name for name, kind in TASKS.items() if kind(2).loss == "cross_entropy"]
+            raise LyapflowError(f"--stop-at needs a task with an accuracy, {' or '.join(graded)}")
         rules.append(AccuracyReached(goal, before=run.recorded.training))
     return rules
 

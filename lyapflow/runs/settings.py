@@ -36,7 +36,7 @@ def written(training: Training) -> dict[str, Any]:
 def _task(task: Task) -> dict[str, Any]:
     name = type(task).__name__
     if CLASSES.get(name) is type(task):
-        return {"name": name, "delay": task.delay}  # type: ignore[attr-defined]
+        return {"name": name, **asdict(task)}  # type: ignore[call-overload]
     return {"name": _name(type(task))}
 
 
