@@ -1,7 +1,7 @@
 """Trees of arrays: a cell, a Model or an optimiser's state as its list of leaves, and back.
 
-A branch is a NamedTuple, a tuple, a list or a dict; whatever else stands in one is a leaf, an array
-or a number."""
+A branch is a NamedTuple, a tuple, a list or a dict, or None, which has no leaves; whatever else
+stands in one is a leaf, an array or a number."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,9 @@ def _branches(tree: Any) -> Iterator[tuple[str, Any]] | None:
     if is_tree(tree):
         return zip(tree._fields, tree)
     if isinstance(tree, dict):
-        return iter(tree.items())
+        return ((str(key), part) for key, part in tree.items())
+    if tree is None:
+        return iter(())
     if isinstance(tree, (tuple, list)):
         return ((str(i), part) for i, part in enumerate(tree))
     return None
@@ -25,7 +27,10 @@ def _branches(tree: Any) -> Iterator[tuple[str, Any]] | None:
 
 def named_arrays(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf with its dotted name, in the order of the fields."""
-    for name, part in _branches(tree) or ():
+    branches = _branches(tree)
+    if branches is None:  # all of it is one leaf
+        yield prefix, tree
+    for name, part in branches or ():
         if _branches(part) is None:
             yield prefix + name, part
         else:
@@ -41,10 +46,12 @@ def like(tree: Any, values: Iterator[Any]) -> Any:
     branches = _branches(tree)
     if branches is None:
         return next(values)
-    parts = {name: like(part, values) for name, part in branches}
+    if tree is None:
+        return None
+    parts = [like(part, values) for _, part in branches]
     if is_tree(tree):
-        return type(tree)(*parts.values())
-    return parts if isinstance(tree, dict) else type(tree)(parts.values())
+        return type(tree)(*parts)
+    return dict(zip(tree, parts)) if isinstance(tree, dict) else type(tree)(parts)
 
 
 def map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -197,6 +197,10 @@ class Members:
             return tuple(self.join(part) for part in zip(*results))
         return np.array(results)
 
+    def together(self, values: Sequence[Any]) -> Any:
+        """What each member has, of any kind: an ensemble, or that of a member alone as it is."""
+        return values[0] if self.alone else Ensemble(values, self.reasons)
+
 
 def over_members(*names: str, check: Callable[..., Any], lost: Callable[[Any], Any]) -> Callable:
     """Let a public function take an ensemble as its first argument.

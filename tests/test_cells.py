@@ -26,6 +26,7 @@ from tests.exact_systems import (
     TentMap,
 )
 from tests.gradcheck import CELLS, DTYPES, next_state
+from tests.test_jit import MAP as SCALING_MAP
 
 each_cell = pytest.mark.parametrize("cell_class", CELLS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -274,3 +275,12 @@ def test_the_docstring_makes_a_cell_of_a_layer_of_torch(cell_class, theirs, dtyp
         from_h = torch["weight_hh_l0"] @ h + torch["bias_hh_l0"]
         h, c = theirs(h, c, from_x.reshape(gates, n), from_h.reshape(gates, n))
         np.testing.assert_allclose(found[t, :n], h, atol=100 * np.finfo(dtype).eps)
+
+
+def test_a_class_that_is_defined_again_has_its_new_kernels():
+    """As in a notebook: of the same name, with fields of the same types."""
+    for slope in (2.0, 3.0):
+        exec(SCALING_MAP.replace("SLOPE", str(slope)), space := {"__name__": __name__})
+        cell = space["Scaling"](np.array([1.0]))
+        found = lf.lyapunov_spectrum(cell, np.empty((3, 0)), h0=np.ones(1))
+        assert found.exponents[0] == pytest.approx(np.log(slope))

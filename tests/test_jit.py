@@ -169,6 +169,47 @@ def test_what_the_kernels_of_an_outside_cell_call_and_read_may_change(sandbox):
         assert found == pytest.approx(np.log(2 * factor * slope * read))
 
 
+def test_a_file_that_is_edited_while_a_process_runs(sandbox):
+    """The process compiles what it has read, not what the file says now."""
+    module = sandbox.folder / "outside.py"
+    module.write_text(MAP.replace("SLOPE", "1.0"))
+    edit = f"open('outside.py', 'w').write({MAP.replace('SLOPE', '3.0')!r})\n"
+    assert sandbox.run(IMPORTED.replace("import lyapflow", edit + "import lyapflow")) == (
+        pytest.approx(np.log(2))
+    )
+    assert sandbox.run(IMPORTED) == pytest.approx(np.log(6))
+
+
+FACTORY = """
+import numpy as np
+from numba import njit
+
+def make(slope):
+    @njit
+    def scaled(a):  # too long to be copied to where it is called
+        total = 0.0
+        for i in range(300):
+            total += slope * a * np.sin(i) ** 2 + slope * a * np.cos(i) ** 2
+            for j in range(300):
+                total += np.exp(-i - j - 1e3) * np.tanh(total)
+        return total / 300
+    return scaled
+"""
+
+
+def test_classes_and_functions_of_one_name_that_were_stored_by_two_processes(sandbox):
+    (sandbox.folder / "factory.py").write_text(FACTORY)
+    for name, slope in (("one", 1.0), ("two", 3.0)):
+        made = f"import numpy as np\nfrom factory import make\nscaled = make({slope})"
+        kernels = MAP.replace("SLOPE * cell.factor", "scaled(cell.factor[0])")
+        (sandbox.folder / f"{name}.py").write_text(kernels.replace("import numpy as np", made))
+        assert sandbox.run(IMPORTED.replace("outside", name)) == pytest.approx(np.log(2 * slope))
+    both = "from one import Scaling as One\n" + IMPORTED.replace("outside", "two")
+    both += USE.replace("Scaling", "One").replace("exponents[0]", "exponents[0] - np.log(2)")
+    assert sandbox.run(both) == pytest.approx(0.0, abs=1e-12)
+    assert sandbox.run(both.replace("One(", "Scaling(")) == pytest.approx(np.log(3))
+
+
 def test_a_cell_that_is_made_in_a_function_is_never_stored(sandbox):
     """It may be made again, with another closure."""
     made = (

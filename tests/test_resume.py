@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow._trees import arrays, like
 from lyapflow.learning import tasks
 from lyapflow.learning.history import History, Recorder
 from lyapflow.learning.training import Training
@@ -415,3 +416,64 @@ def test_a_task_with_more_than_a_delay_keeps_all_its_settings(tmp_path, monkeypa
     )
     lf.train(network, Lagged(4, lag=2), epochs=1, seed=0, T=10, batch=2, folder=tmp_path)
     assert lf.RunFolder(tmp_path).training().task == Lagged(4, lag=2)
+
+
+class Downhill:
+    """Gradient descent with a state of any form."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def init(self, params):
+        return self.state
+
+    def update(self, state, params, grads):
+        pairs = zip(arrays(params), arrays(grads))
+        return like(params, (p - 0.01 * g for p, g in pairs)), state
+
+
+STATES = (
+    None,
+    (),
+    3,
+    np.array(0.5),
+    {1: [True, (2.0, {"a": np.array([np.inf, np.nan])}, None)], "none": [], "b": np.zeros((0, 2))},
+)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize("stop", [("flossing", 1), ("training", 0)])
+def test_an_optimizer_of_ones_own_may_have_a_state_of_any_form(tmp_path, state, ensemble, stop):
+    optimizer = Downhill(state)
+    flossing = lf.Flossing(
+        k=1, epochs=3, steps=6, q_transient=1, at=(0, 2), optimizer=Downhill(state)
+    )
+    start = lf.stack([model(seed=0), model(seed=1)]) if ensemble else model()
+    settings = {
+        "epochs": 4,
+        "seed": (0, 1) if ensemble else 0,
+        "T": 8,
+        "batch": 2,
+        "optimizer": optimizer,
+        "flossing": flossing,
+    }
+    whole, _ = lf.train(start, TASK, **settings)
+    lf.train(
+        start,
+        TASK,
+        folder=tmp_path,
+        callbacks=lambda record: (record.kind, record.epoch) == stop,
+        **settings,
+    )
+    found, _ = lf.resume(tmp_path, optimizer=optimizer, flossing=flossing)
+    assert lf.digest(found) == lf.digest(whole)
+
+
+@pytest.mark.parametrize("state", ["words", 2**70, 1j, {"a.b": 1, "a": {"b": 2}}])
+def test_a_state_that_cannot_be_kept_is_refused_before_the_run(tmp_path, state):
+    with pytest.raises(lf.LyapflowError, match="state of an optimizer must be a tree of arrays"):
+        lf.train(
+            model(), TASK, epochs=1, seed=0, folder=tmp_path / "run", optimizer=Downhill(state)
+        )
+    assert not (tmp_path / "run").exists()

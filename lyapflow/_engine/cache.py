@@ -9,11 +9,17 @@ arguments into it. Both are wrong for a package whose kernels are generic over c
   import it would fail on every kernel. Kernels for such cells have files of their own, stamped with
   the source that the cell is made of (`lyapflow._engine.outside`), in which its class is a name:
   whoever asks for them has the class.
+
+It names compiled functions by class, arguments and a number, counted from one in each process.
+Functions of one name and number from two processes, such as those of two classes of one name, would
+be taken for the same where both are loaded. So the count starts anywhere.
 """
 
 import functools
 import hashlib
 import io
+import itertools
+import os
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,10 +27,20 @@ from pathlib import Path
 from typing import Any
 
 from numba.core import types
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import NumbaPickler
 
+from lyapflow._engine.forks import in_a_child
 from lyapflow._engine.outside import PACKAGE, place, source_stamp
+
+
+def _count_from_anywhere() -> None:
+    FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(7)))
+
+
+_count_from_anywhere()
+in_a_child(_count_from_anywhere)
 
 
 @functools.cache

@@ -19,6 +19,7 @@ of `tangent` where a cell has none."""
 
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -159,6 +160,8 @@ def implement(generic: Callable, cell_class: type) -> Callable:
                 f"define the class again, then its functions"
             )
 
+        _name_apart(cell_class)
+
         def dispatch(cell, *arguments):
             if isinstance(cell, types.BaseNamedTuple) and cell.instance_class is cell_class:
                 return function
@@ -170,6 +173,17 @@ def implement(generic: Callable, cell_class: type) -> Callable:
         return function
 
     return register
+
+
+def _name_apart(cell_class: type) -> None:
+    """Give a class a name that no other class of cells has, such as one that it takes the place of.
+
+    Numba finds compiled code by the name of a NamedTuple's class and the types of its fields: the
+    second class of a name would be run with the kernels of the first."""
+    others = {c.__name__ for of in _IMPLEMENTED.values() for c in of if c is not cell_class}
+    name, count = cell_class.__name__, itertools.count(2)
+    while cell_class.__name__ in others:
+        cell_class.__name__ = f"{name}_{next(count)}"
 
 
 def kernels(cell_class: type) -> dict[Callable, Callable]:

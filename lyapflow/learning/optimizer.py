@@ -9,8 +9,9 @@ from lyapflow.errors import LyapflowError
 class Optimizer(Protocol):
     """Any object with these will do, such as `lyapflow.Adam`; those with settings are best frozen dataclasses.
 
-    A state is a tree of arrays and numbers: NamedTuples, tuples, lists and dicts. A run folder
-    keeps it as arrays by name, and takes its form from `init`."""
+    A state is a tree of arrays and numbers: NamedTuples, tuples, lists and dicts, or None. A run
+    folder keeps it as arrays by name, and takes its form, shapes and dtypes from `init`. Members of
+    an ensemble are updated one by one."""
 
     def init(self, params: Any) -> Any:
         """The state before the first update of params, a cell or a Model."""

@@ -111,7 +111,7 @@ class Training:
             self._sample(member, size, stream(seed, "test"))
         return State(
             models.join(models.now),
-            models.join([self.optimizer.init(member) for member in models.now]),
+            models.together([self.optimizer.init(member) for member in models.now]),
         )
 
     def go(self, state: State, record: Recorder) -> Iterator[State]:
@@ -165,7 +165,7 @@ class Training:
             except Diverged as error:
                 raise error.at(where, epoch, record.history) from None
             record(TrainingRecord(epoch, *models.join(found)))
-            state = State(models.join(models.now), models.join(moments), epoch + 1)
+            state = State(models.join(models.now), models.together(moments), epoch + 1)
             yield state
             if record.stopped:
                 return
@@ -212,7 +212,7 @@ class Training:
             yield state._replace(
                 model=models.join(models.now),
                 flossed=done,
-                flossing_moments=models.join(list(moments)),
+                flossing_moments=models.together(list(moments)),
             )
 
     def _flossing_inputs(

@@ -20,6 +20,7 @@ from lyapflow.learning.training import State, Training
 from lyapflow.runs import files
 from lyapflow.runs.weights import flat, restored, stored
 
+STORED = "?bhilqBHILQefd"  # kinds of numbers
 RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement)}
 
 
@@ -27,9 +28,8 @@ def write(path: Path, state: State, history: History) -> None:
     """Write a state, and the history up to it."""
     model, metadata = stored(state.model)
     content = {f"model.{name}": array for name, array in model.items()}
-    content |= flat(state.moments, "adam.")
-    if state.flossing_moments is not None:
-        content |= flat(state.flossing_moments, "flossing adam.")
+    content |= _flat(state.moments, "adam.")
+    content |= _flat(state.flossing_moments, "flossing adam.")
     content |= columns(history.until(state.epoch, state.flossed, state.measured))
     place = {"epoch": state.epoch, "flossed": state.flossed, "measured": state.measured}
     reasons = state.model.reasons if isinstance(state.model, Ensemble) else None
@@ -39,6 +39,29 @@ def write(path: Path, state: State, history: History) -> None:
         "place": json.dumps(place | {"reasons": reasons}),
     }
     files.write_arrays(path, content, metadata)
+
+
+def check_storable(training: Training, start: State) -> None:
+    """Raise LyapflowError unless the states of a run's optimisers can be written."""
+    _flat(start.moments, "adam.")
+    if training.flossing is not None:
+        first = start.model[0] if isinstance(start.model, Ensemble) else start.model
+        _flat(training.flossing.optimizer.init(first.cell), "flossing adam.")
+
+
+def _flat(moments: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The state of an optimiser, or of one for each member, as arrays by name."""
+    one = moments[0] if isinstance(moments, Ensemble) else moments
+    names = [name for name, _ in named_arrays(one)]
+    found = flat(moments, prefix)
+    kinds = {array.dtype for array in found.values()} - {np.dtype(kind) for kind in STORED}
+    if kinds or len(set(names)) < len(names):
+        got = f"{kinds.pop()}" if kinds else f"one name twice in {', '.join(names)}"
+        raise LyapflowError(
+            f"the state of an optimizer must be a tree of arrays and numbers, real and by different names, "
+            f"for a run folder to keep it, got {got:.100}"
+        )
+    return found
 
 
 def columns(history: History) -> dict[str, np.ndarray]:
@@ -77,15 +100,22 @@ def read(
                 raise LyapflowError(f"{len(model.reasons)} reasons for {len(model)} members")
         moments: Any = _within("adam.", content)
         flossing: Any = _within("flossing adam.", content)
-        if bool(flossing) != (flossed > 0):
+        if flossing and flossed == 0:
             raise LyapflowError(
-                f"{flossed} flossing epochs are done, and moments of flossing are {sorted(flossing)}"
+                f"no flossing epochs are done, and moments of flossing are {sorted(flossing)}"
             )
         if training is not None:
             moments = _moments(moments, model, "model", training.optimizer)
-            if flossing and training.flossing is not None:
+            if flossed > 0 and training.flossing is not None:
                 flossing = _moments(flossing, model, "cell", training.flossing.optimizer)
-        state = State(model, moments, epoch, flossed, flossing or None, bool(place["measured"]))
+        state = State(
+            model,
+            moments,
+            epoch,
+            flossed,
+            flossing if flossed > 0 else None,
+            bool(place["measured"]),
+        )
         history = _history(content)
         if len(history.training) != epoch:
             raise LyapflowError(
@@ -119,6 +149,8 @@ def _moments(found: Mapping[str, np.ndarray], model: Any, of: str, optimizer: Op
     state = like(fresh, (_leaf(name, found[name], was) for name, was in wanted.items()))
     if isinstance(state, AdamState):
         _checks.integer("step of Adam", state.step, 0)
+        for name, array in named_arrays((state.mean, state.square)):
+            _checks.array(name, array, array.shape)
         if any((array < 0).any() for array in arrays(state.square)):
             raise LyapflowError("a moment that is a square is negative")
     return state
@@ -127,16 +159,15 @@ def _moments(found: Mapping[str, np.ndarray], model: Any, of: str, optimizer: Op
 def _leaf(name: str, found: np.ndarray, was: Any) -> Any:
     """An array or a number of an optimiser's state, of the kind that it was at the start."""
     if isinstance(was, np.ndarray):
-        return (
-            _checks.array(name, found, was.shape, like=was)
-            if was.dtype in _checks.DTYPES
-            else found
-        )
+        if (found.dtype, found.shape) != (was.dtype, was.shape):
+            got = f"{found.dtype} {found.shape}"
+            raise LyapflowError(f"{name} must be {was.dtype} {was.shape}, got {got}")
+        return found
     if found.shape != ():
         raise LyapflowError(f"{name} must be one number, got shape {found.shape}")
-    return (
-        _checks.integer(name, found[()], -(2**63)) if isinstance(was, int) else type(was)(found[()])
-    )
+    if isinstance(was, int) and not isinstance(was, bool):
+        return _checks.integer(name, found[()], -(2**63))
+    return type(was)(found[()])
 
 
 def _history(content: Mapping[str, np.ndarray]) -> History:

@@ -14,6 +14,7 @@ from lyapflow.learning.history import Callbacks, History, Recorder
 from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
+from lyapflow.runs import checkpoint
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.settings import versions
 from lyapflow.runs.weights import layout
@@ -130,6 +131,7 @@ def train(
             for reached in training.go(start, record):
                 state = reached
         return state.model, record.history
+    checkpoint.check_storable(training, start)
     run = RunFolder(folder)
     run.make(force=force)
     with run.alone(), one_blas_thread():
