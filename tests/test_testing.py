@@ -426,3 +426,11 @@ def test_strategies_of_outside_cells(cell):
 def test_a_strategy_needs_a_way_to_make_a_cell():
     with pytest.raises(lf.LyapflowError, match=r"HenonMap has no random.*give make="):
         testing.cells(HenonMap)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-14])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_cells_that_add_little_to_what_is_there_are_sound(scale, seed):
+    """What they add is known to rounding errors of the sum only."""
+    rng = np.random.default_rng(seed)
+    check_cell(lf.TanhRNN(*(scale * rng.standard_normal(s) for s in ((5, 5), (5, 2), (5,)))))

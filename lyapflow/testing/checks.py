@@ -21,6 +21,8 @@ from lyapflow.testing.findings import Findings, Report
 from lyapflow.testing.kernels import WRITES, forward, places
 from lyapflow.testing.outputs import Arrays, arrays, outputs
 
+# what is added to a number is known to this part of that number
+EPS = float(np.finfo(float).eps)
 # of float32 against float64, relative to the terms of a sum
 ROUNDING = 100 * float(np.finfo(np.float32).eps)
 
@@ -197,6 +199,7 @@ def _check_second_derivatives(
 
     expected, doubt = derivative(weighed, h)
     got = along @ (found["h_bar of tangent"][s] - at.h_bar)
+    doubt += EPS * np.abs(at.h_bar).max()
     name = "what is added to h_bar"
     findings.compare(kernel, name, got, expected, lambda j: f"{name}{names[j]} at state {s}", doubt)
 
@@ -250,9 +253,10 @@ def _check_gradient(
             continue
         added = getattr(found[f"gradient of {what}"], field) - getattr(at.gradient, field)
         got = [(one * added).sum() for one in along]
+        lost = EPS * max(np.abs(one * getattr(at.gradient, field)).sum() for one in along)
         name = f"gradient of {what}, {field}"
         entries = [f"{name}{place}{hint}" for place in names]
-        findings.compare(kernel, name, got, parts @ weights, entries.__getitem__, doubt)
+        findings.compare(kernel, name, got, parts @ weights, entries.__getitem__, doubt + lost)
 
 
 KERNELS = {
