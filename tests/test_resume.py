@@ -477,3 +477,24 @@ def test_a_state_that_cannot_be_kept_is_refused_before_the_run(tmp_path, state):
             model(), TASK, epochs=1, seed=0, folder=tmp_path / "run", optimizer=Downhill(state)
         )
     assert not (tmp_path / "run").exists()
+
+
+class Growing(Downhill):
+    """Remembers every gradient."""
+
+    def init(self, params):
+        return [np.zeros(1)]
+
+    def update(self, state, params, grads):
+        return params, [*state, np.ones(1)]
+
+
+def test_a_state_that_changes_its_form_is_refused_at_the_first_update():
+    form = "must keep the names and shapes that init gives it, but 1 of Growing changed"
+    settings = {"epochs": 2, "seed": 0, "T": 10, "batch": 2}
+    with pytest.raises(lf.LyapflowError, match=form):
+        lf.train(model(), TASK, optimizer=Growing(None), **settings)
+    with pytest.raises(lf.LyapflowError, match=form):
+        lf.floss(
+            model().cell, lambda epoch: np.ones((10, 1)), k=1, epochs=2, optimizer=Growing(None)
+        )

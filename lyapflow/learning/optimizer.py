@@ -2,6 +2,9 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+from lyapflow._trees import named_arrays
 from lyapflow.errors import LyapflowError
 
 
@@ -28,3 +31,18 @@ def checked_optimizer(optimizer: Any) -> None:
         raise LyapflowError(
             f"optimizer must be a lyapflow.Adam, or have init and update as it does, got {optimizer!r:.80}"
         )
+
+
+def updated(optimizer: Optimizer, state: Any, params: Any, grads: Any) -> tuple[Any, Any]:
+    """An update; raises LyapflowError where the state does not keep its form, which could not be resumed."""
+    new_params, new_state = optimizer.update(state, params, grads)
+    before, after = (
+        [(n, np.shape(a)) for n, a in named_arrays(tree)] for tree in (state, new_state)
+    )
+    if before != after:
+        odd = next(iter(set(before) ^ set(after)))[0] or "all of it"
+        raise LyapflowError(
+            f"the state of an optimizer must keep the names and shapes that init gives it, "
+            f"but {odd} of {type(optimizer).__name__} changed in an update; let init make all of it"
+        )
+    return new_params, new_state

@@ -17,7 +17,7 @@ from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Measurement, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.learning.optimizer import Optimizer, checked_optimizer
+from lyapflow.learning.optimizer import Optimizer, checked_optimizer, updated
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
@@ -138,7 +138,7 @@ class Training:
             member = models.now[r]
             x, y, first = next(data[r])
             loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
-            models.now[r], moments[r] = self.optimizer.update(moments[r], member, gradient)
+            models.now[r], moments[r] = updated(self.optimizer, moments[r], member, gradient)
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
             return loss, accuracy(outputs, y[first:], self.task.loss), norm
 
