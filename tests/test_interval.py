@@ -70,3 +70,16 @@ def test_automatic_intervals_belong_to_each_member():
     assert spectra.exponents[0] == pytest.approx(0)
     assert np.isnan(spectra.exponents[1])
     assert "finite" in spectra.reasons[1]
+
+
+@each_dtype
+def test_automatic_intervals_are_as_long_as_the_bound_lets_them(dtype):
+    """R is diag(1, e^-t) after t steps: ε^(-1/6) is e^6.007 in float64, e^2.657 in float32."""
+    W = np.diag(np.exp([0.0, -1.0])).astype(dtype)
+    cell = lf.LinearRNN(W, np.empty((2, 0), dtype), np.zeros(2, dtype))
+    options = {"steps": 500, "h0": np.ones(2, dtype), "q_transient": 60, "t_ons": "auto"}
+    found = lf.lyapunov_spectrum(cell, **options)
+    assert found.t_ons == {np.float64: 6, np.float32: 2}[dtype]
+    assert (
+        lf.lyapunov_spectrum(cell, k=1, **options).t_ons == 48
+    )  # one direction alone has no ratio
