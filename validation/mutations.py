@@ -344,7 +344,7 @@ MUTATIONS = [
     ("lyapunov/rounding.py", "min(plan.steps - plan.transient, LAST) // 2", "min(plan.steps - plan.transient, LAST)"),
     # ensembles
     ("ensemble.py", "if self.reasons[r] is not None:", "if False:"),
-    ("learning/flossing.py", "updated(optimizer, moments[r]", "updated(optimizer, moments[0]"),
+    ("learning/flossing.py", "before = moments[r]", "before = moments[0]"),
     ("learning/training.py", "self._data(member, size, seed, state.epoch)", "self._data(member, size, seeds[0], state.epoch)"),
     ("learning/training.py", "cells = Members(models.join([member.cell for member in members]), models.reasons)", "cells = Members(models.join([member.cell for member in members]))"),
     # task loss
@@ -380,8 +380,8 @@ MUTATIONS = [
     ("learning/adam.py", "correction1 = 1.0 - beta1**step", "correction1 = 1.0"),
     ("learning/adam.py", "correction2 = 1.0 - beta2**step", "correction2 = 1.0"),
     ("learning/adam.py", "if norm > clip_norm", "if False"),
-    ("learning/flossing.py", "cells.now[r], moments[r] = updated(", "cells.now[r], _ = updated("),
-    ("learning/optimizer.py", "if before != after:", "if False:"),
+    ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
+    ("learning/optimizer.py", "if forms[0] != forms[1]:", "if False:"),
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = fma(-n, ln2_low, fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
     ("linalg/elementary.py", "1.0 / math.factorial(p)) for", "(p < 12) / math.factorial(p)) for"),

@@ -16,7 +16,7 @@ from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.history import Callbacks, FlossingRecord, History, Log, Recorder
-from lyapflow.learning.optimizer import Optimizer, checked_optimizer, updated
+from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
 from lyapflow.learning.stillness import keeps_still, warn_of_still_units
 from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
 from lyapflow.lyapunov.problem import doubt_layout
@@ -172,7 +172,10 @@ def _descend(
         loss, gradient, exponents = one_value_and_grad(
             cell=cell, x=x[r], h0=h0[r], q0=q0[r], **options
         )
-        cells.now[r], moments[r] = updated(optimizer, moments[r], cell, gradient)
+        before = moments[r]
+        cells.now[r], moments[r] = optimizer.update(before, cell, gradient)
+        if epoch == epochs.start:
+            check_form(optimizer, before, moments[r])
         return loss, exponents
 
     def lost(r: int) -> tuple[float, np.ndarray]:

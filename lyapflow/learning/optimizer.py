@@ -33,16 +33,12 @@ def checked_optimizer(optimizer: Any) -> None:
         )
 
 
-def updated(optimizer: Optimizer, state: Any, params: Any, grads: Any) -> tuple[Any, Any]:
-    """An update; raises LyapflowError where the state does not keep its form, which could not be resumed."""
-    new_params, new_state = optimizer.update(state, params, grads)
-    before, after = (
-        [(n, np.shape(a)) for n, a in named_arrays(tree)] for tree in (state, new_state)
-    )
-    if before != after:
-        odd = next(iter(set(before) ^ set(after)))[0] or "all of it"
+def check_form(optimizer: Optimizer, before: Any, after: Any) -> None:
+    """Raise LyapflowError where an update has changed the form of a state, which could not be resumed."""
+    forms = [[(n, np.shape(a)) for n, a in named_arrays(tree)] for tree in (before, after)]
+    if forms[0] != forms[1]:
+        odd = next(iter(set(forms[0]) ^ set(forms[1])))[0] or "all of it"
         raise LyapflowError(
             f"the state of an optimizer must keep the names and shapes that init gives it, "
             f"but {odd} of {type(optimizer).__name__} changed in an update; let init make all of it"
         )
-    return new_params, new_state

@@ -17,7 +17,7 @@ from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Measurement, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.learning.optimizer import Optimizer, checked_optimizer, updated
+from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
@@ -138,11 +138,15 @@ class Training:
             member = models.now[r]
             x, y, first = next(data[r])
             loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
-            models.now[r], moments[r] = updated(self.optimizer, moments[r], member, gradient)
+            before = moments[r]
+            models.now[r], moments[r] = self.optimizer.update(before, member, gradient)
+            if epoch == begun:
+                check_form(self.optimizer, before, moments[r])
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
             return loss, accuracy(outputs, y[first:], self.task.loss), norm
 
-        for epoch in range(state.epoch, self.epochs + 1):
+        begun = state.epoch
+        for epoch in range(begun, self.epochs + 1):
             where = f"epoch {epoch}: "
             try:
                 if self.flossing is not None and epoch in self.flossing.at and epoch < self.epochs:
