@@ -558,6 +558,7 @@ CALLS = {
     ),
     "DelayedCopy": (lf.tasks.DelayedCopy, {"delay": 2}),
     "SpatialXOR": (lf.tasks.SpatialXOR, {"delay": 2}),
+    "ItemCopy": (lf.tasks.ItemCopy, {"delay": 2, "items": 2}),
     "load": (lf.load, {"path": "absent"}),
     "digest": (lf.digest, {"obj": CELL}),
     "resume": (

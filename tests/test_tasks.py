@@ -1,4 +1,4 @@
-"""The four tasks."""
+"""The tasks."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lyapflow.learning.tasks import TASKS
 ALL = list(TASKS.values())
 
 
-@pytest.mark.parametrize("task", [cls(6) for cls in ALL])
+@pytest.mark.parametrize("task", [*(cls(6) for cls in ALL), lf.tasks.ItemCopy(6, 3)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_targets_step_by_step(task, dtype):
     x, y, first = task.sample(np.random.default_rng(0), 40, 3, dtype)
@@ -24,6 +24,7 @@ def test_targets_step_by_step(task, dtype):
         for b in range(3):
             expected = {
                 lf.tasks.DelayedCopy: lambda t, b: x[t - 6, b, 0],
+                lf.tasks.ItemCopy: lambda t, b: x[t - 6, b, 0],
                 lf.tasks.TemporalXOR: lambda t, b: abs(x[t - 3, b, 0] - x[t - 6, b, 0]),
                 lf.tasks.BinaryTemporalXOR: lambda t, b: float(
                     bits[t - 3, b, 0] != bits[t - 6, b, 0]
@@ -46,7 +47,31 @@ def test_values_of_the_inputs():
 
 @pytest.mark.parametrize("cls", ALL)
 def test_losses(cls):
-    assert cls(2).loss == ("mse" if cls in ALL[:2] else "cross_entropy")
+    binary = cls in (lf.tasks.BinaryTemporalXOR, lf.tasks.SpatialXOR)
+    assert cls(2).loss == ("cross_entropy" if binary else "mse")
+
+
+def test_items_come_at_their_steps_and_are_as_many_as_asked_for():
+    x, _y, _ = lf.tasks.ItemCopy(12, 3).sample(np.random.default_rng(0), 60, 2)
+    assert (np.flatnonzero(x[:, 0, 0]) == np.arange(0, 60, 4)).all()
+    kept = [np.count_nonzero(x[t - 12 : t, 1, 0]) for t in range(12, 60)]
+    assert set(kept) == {3}
+    # what is reached without memory: the mean number when one is due, zero between
+    _, many, first = lf.tasks.ItemCopy(12, 3).sample(np.random.default_rng(1), 10_000, 16)
+    scored = many[first:]
+    blind = np.where(scored != 0, 0.5, 0.0)
+    assert np.mean((scored - blind) ** 2) == pytest.approx(3 / 12 / 12, rel=0.01)
+    full, copy = lf.tasks.ItemCopy(6, 6), lf.tasks.DelayedCopy(6)
+    samples = (task.sample(np.random.default_rng(2), 20, 2) for task in (full, copy))
+    for of_items, of_copy in zip(*samples):
+        np.testing.assert_array_equal(of_items, of_copy)
+
+
+def test_bad_items():
+    with pytest.raises(lf.LyapflowError, match=r"items must be an integer .* = delay, got 7"):
+        lf.tasks.ItemCopy(6, 7)
+    with pytest.raises(lf.LyapflowError, match="delay must be a multiple of items"):
+        lf.tasks.ItemCopy(6, 4)
 
 
 def test_bad_delays():

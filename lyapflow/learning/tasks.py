@@ -1,4 +1,4 @@
-"""The four delayed tasks of the paper (App. H)."""
+"""The four delayed tasks of the paper (App. H), and a copy task whose memory load does not grow with its delay."""
 
 import abc
 from dataclasses import dataclass
@@ -129,6 +129,37 @@ class DelayedCopy(_DelayedTask):
         return self._lagged(streams, self.delay)
 
 
+@dataclass(frozen=True)
+class ItemCopy(_DelayedTask):
+    """Target x_{t-d} of a stream of numbers uniform on (0, 1) with zeros between them; mean squared error.
+
+    A number comes every d/items steps, the first one in the first step, so that `items` of them
+    have to be kept at any time, whatever the delay d. With as many items as the delay it is
+    `DelayedCopy`. Paper, Sect. 7.1, which asks for such a task.
+
+    A network that knows when numbers come but keeps none reaches a squared error of 1/12 times
+    items/d.
+    """
+
+    items: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.integer("items", self.items, 1, self.delay, why=" = delay")
+        if self.delay % self.items:
+            raise LyapflowError(
+                f"delay must be a multiple of items, got delay={self.delay} with items={self.items}"
+            )
+
+    def _draw(self, rng: np.random.Generator, T: int, batch: int) -> np.ndarray:
+        numbers = super()._draw(rng, T, batch)
+        numbers[np.arange(T) % (self.delay // self.items) > 0] = 0.0
+        return numbers
+
+    def _target(self, streams: np.ndarray) -> np.ndarray:
+        return self._lagged(streams, self.delay)
+
+
 class TemporalXOR(_DelayedTask):
     """Target abs(x_{t-d/2} - x_{t-d}) of a stream uniform on (0, 1); mean squared error. d even. Paper, App. H."""
 
@@ -164,6 +195,7 @@ class SpatialXOR(_DelayedTask):
 # by the word that names a task on the command line
 TASKS: dict[str, type[_DelayedTask]] = {
     "copy": DelayedCopy,
+    "item-copy": ItemCopy,
     "temporal-xor": TemporalXOR,
     "binary-xor": BinaryTemporalXOR,
     "spatial-xor": SpatialXOR,
