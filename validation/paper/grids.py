@@ -1,0 +1,181 @@
+"""The training runs behind the figures, group by group: grids as `lyapflow.sweep` takes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lyapflow.runs.recipe import Recipe
+
+from validation.paper.sizes import Size
+
+NONE: dict[str, Any] = {"floss": "none"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that belong together.
+
+    Attributes
+    ----------
+    grids : tuple of mappings
+    window : int, optional
+        Epochs of a window of the curves that are kept of each run; none are kept by default.
+    measured : bool
+        Whether what was measured on held-out inputs is kept, too.
+    """
+
+    grids: tuple[Mapping[str, Any], ...]
+    window: int | None = None
+    measured: bool = False
+
+
+def conditions(size: Size) -> dict[str, dict[str, Any]]:
+    """Schedules of flossing by name."""
+    return {
+        "none": NONE,
+        "before": {"floss_at": (0,)},
+        "twice": {"floss_at": (0, size.again)},
+        "five": {"floss_at": size.episodes},
+        "throughout": {"floss_at": tuple(range(0, size.throughout, size.episodes[1]))},
+    }
+
+
+def condition(size: Size, recipe: Recipe) -> str:
+    """The name of a run's schedule."""
+    at = () if recipe.floss == "none" else recipe.floss_at
+    names = {schedule.get("floss_at", ()): name for name, schedule in conditions(size).items()}
+    return names[at]
+
+
+def groups(size: Size) -> dict[str, Group]:
+    """All groups of a size."""
+    protocol = {
+        "units": size.units,
+        "steps": size.T,
+        "epochs": size.epochs,
+        "dtype": "float32",
+        "measure_every": max(10, size.epochs // 10),
+        "seed": list(range(size.seeds)),
+    }
+    flossed = {"k": size.k, "floss_epochs": size.floss_epochs}
+    schedules = conditions(size)
+    # a network that has learnt its task, and will not be flossed again, learns nothing new
+    solved = {"stop_at": 0.99, "stop_window": 300}
+
+    def grid(condition: str, **settings: Any) -> dict[str, Any]:
+        """The runs of a condition; a setting overrides the protocol's."""
+        chosen = protocol | schedules[condition]
+        chosen |= {} if condition == "none" else flossed
+        chosen |= settings
+        if "stop_at" in chosen:
+            # a run is not over before what its last episode did has been seen
+            chosen["stop_after"] = max(chosen.get("floss_at", (0,))) + chosen["stop_window"]
+        return chosen
+
+    def grids(names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
+        return tuple(grid(name, **settings) for name in names.split())
+
+    copy, temporal, binary, spatial = (
+        {"task": name} for name in ("copy", "temporal-xor", "binary-xor", "spatial-xor")
+    )
+    copy = {"delay": list(size.copy_delays), **copy}
+    temporal = {"delay": list(size.copy_delays), **temporal}
+    binary = {"delay": list(size.delays), **binary, **solved}
+    spatial = {"delay": list(size.delays), **spatial, **solved, "epochs": size.short}
+    numbers = binary | {"delay": list(size.grid), "k": list(size.ks)}
+    hardest = {"task": "binary-xor", "delay": size.hard}
+    middle = binary | {"delay": size.middle}
+    rank = hardest | {"epochs": size.short // 5, "measure_every": 10, "seed": [0, 1]}
+    controls = [
+        {"floss_penalty": penalty, **middle} for penalty in ("spectral-radius", "one-step-jacobian")
+    ]
+    return {
+        "copy": Group(grids("none before", **copy), window=100),
+        "temporal": Group(grids("none before", **temporal), window=100),
+        "binary": Group(grids("none before twice", **binary), window=100),
+        "spatial": Group(grids("none before twice", **spatial), window=100),
+        "number": Group(grids("five", **numbers)),
+        "number-before": Group(grids("before", **numbers)),
+        "gradient": Group(
+            grids(
+                "none five",
+                **hardest,
+                seed=list(range(size.many)),
+                measure_every=max(10, size.epochs // 200),
+                measure_vectors=5,
+            ),
+            window=20,
+            measured=True,
+        ),
+        "rank": Group(grids("none five", **rank), window=10, measured=True),
+        "throughout": Group(
+            grids("none five throughout", **hardest, epochs=size.throughout), window=10
+        ),
+        "orthogonal-binary": Group(
+            grids("none before twice", **binary, weights="orthogonal"), window=100
+        ),
+        "orthogonal-spatial": Group(
+            grids("none before twice", **spatial, weights="orthogonal"), window=100
+        ),
+        "linear": Group(
+            (
+                *grids("none before", **copy | {"delay": size.copy_delays[-2]}, cell="linear"),
+                *grids("before", **middle, cell="linear"),
+            )
+        ),
+        "controls": Group(
+            tuple(grid(name, **control) for control in controls for name in ("before", "five"))
+        ),
+        "rate": Group(
+            grids("before", **binary | {"delay": [size.middle, size.hard]}, floss_lr=0.01)
+        ),
+        "larger": Group(
+            tuple(
+                grid("none", **middle | {"units": units, "seed": list(range(seeds))})
+                for units, seeds in size.larger
+            )
+        ),
+        "items": Group(
+            tuple(
+                grid(name, task="item-copy", delay=delay, items=list(items))
+                for delay, items in size.items
+                for name in ("none", "before")
+            )
+        ),
+        "gated": Group(gated(size)),
+    }
+
+
+def gated(size: Size) -> tuple[dict[str, Any], ...]:
+    """LSTM and GRU with their recommended optimiser: not flossed, and flossed by three schedules.
+
+    Few: a twentieth of the units, once before training. Five: an eighth, in five episodes. As
+    tanh: as many exponents as units, in five episodes."""
+    units = size.units // 2
+    common = {
+        "units": units,
+        "steps": size.T // 3,
+        "epochs": size.epochs * 3 // 10,
+        "dtype": "float32",
+        "measure_every": size.epochs // 10,
+        "seed": list(range(size.seeds)),
+        "floss_epochs": size.floss_epochs * 2 // 5,
+    }
+    tasks = [
+        {"task": "copy", "delay": size.delays[0]},
+        {"task": "copy", "delay": size.middle},
+        {"task": "binary-xor", "delay": size.delays[0]},
+    ]
+    episodes = {"floss_at": size.episodes}
+    schedules = (
+        NONE,
+        {"floss_at": (0,), "k": max(1, units // 20)},
+        {**episodes, "k": max(1, units // 8)},
+        {**episodes, "k": units},
+    )
+    return tuple(
+        common | {"cell": cell} | task | schedule
+        for cell in ("lstm", "gru")
+        for task in tasks
+        for schedule in schedules
+    )
