@@ -11,37 +11,15 @@ hold, 75 if a time limit ended the runs."""
 
 import argparse
 import sys
-from importlib import import_module
 from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
 
+from validation.paper.figures import TITLES, figure
 from validation.paper.sizes import SIZES, Size
 from validation.paper.tables import Tables
 
-FIGURES = {
-    "figure1": "Figures 1B-D, 6",
-    "figure2": "Figure 2",
-    "figure3": "Figure 3",
-    "figure4": "Figure 4",
-    "figure5": "Figures 5, 7",
-    "figure8": "Figures 8, 9",
-    "figure10": "Figures 10, 11",
-    "figure12": "Figure 12",
-    "figure13": "Figure 13",
-    "figure14": "Figure 14",
-    "figure15": "Figure 15",
-    "figure16": "Figure 16",
-    "cost": "Table 1, App. F",
-    "overlap": "App. D",
-    "linear": "App. E",
-    "controls": "Sect. 7",
-    "rate": "flossing rate",
-    "larger": "larger networks",
-    "items": "items and delays",
-    "gated": "gated cells",
-}
 STOPPED = 75  # as lyapflow sweep: EX_TEMPFAIL, to be called again
 
 
@@ -51,14 +29,14 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("figure", nargs="*", choices=[[], *FIGURES], help="all by default")
+    parser.add_argument("figure", nargs="*", choices=[[], *TITLES], help="all by default")
     parser.add_argument("--size", choices=list(SIZES), default="smoke")
     parser.add_argument("--workers", type=int, help="processes; as many as processors by default")
     parser.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster")
     parser.add_argument("--time-limit", type=float, metavar="MINUTES", help="for the training runs")
     options = parser.parse_args()
-    names = options.figure or list(FIGURES)
-    figures = {name: import_module(f"validation.paper.{name}") for name in names}
+    names = options.figure or list(TITLES)
+    figures = {name: figure(name) for name in names}
     size = SIZES[options.size]
     tables = Tables(options.size)
     needed = dict.fromkeys(group for of in figures.values() for group in getattr(of, "GROUPS", ()))
@@ -73,7 +51,7 @@ def main() -> int:
     }
     held = [show(name, of, tables, size, options.size) for name, of in complete.items()]
     for name in figures.keys() - complete.keys():
-        print(f"{FIGURES[name]}: runs are missing")
+        print(f"{TITLES[name]}: runs are missing")
     return STOPPED if not finished else int(not all(held))
 
 
@@ -89,7 +67,7 @@ def show(name: str, of: ModuleType, tables: Tables, size: Size, size_name: str) 
         for claim in of.judge(tables, size)
     ]
     tables.write_verdicts(name, rows)
-    table = Table("verdict", "claim", "found", title=FIGURES[name], expand=True)
+    table = Table("verdict", "claim", "found", title=TITLES[name], expand=True)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""Flossing an LSTM and a GRU: where it helps, and where it harms."""
+"""Gated cells: flossing an LSTM and a GRU, where it helps and where it harms."""
 
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """The training runs behind the figures, group by group: grids as `lyapflow.sweep` takes them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,20 +31,24 @@ class Group:
 
 def conditions(size: Size) -> dict[str, dict[str, Any]]:
     """Schedules of flossing by name."""
-    return {
-        "none": NONE,
-        "before": {"floss_at": (0,)},
-        "twice": {"floss_at": (0, size.again)},
-        "five": {"floss_at": size.episodes},
-        "throughout": {"floss_at": tuple(range(0, size.throughout, size.episodes[1]))},
+    episodes = {
+        "before": (0,),
+        "twice": (0, size.again),
+        "five": size.episodes,
+        "throughout": range(0, size.throughout, size.episodes[1]),
     }
+    return {"none": NONE} | {name: {"floss_at": text(at)} for name, at in episodes.items()}
+
+
+def text(epochs: Iterable[int]) -> str:
+    """Epochs as one value of a grid, in which a list is several."""
+    return ",".join(map(str, epochs))
 
 
 def condition(size: Size, recipe: Recipe) -> str:
     """The name of a run's schedule."""
-    at = () if recipe.floss == "none" else recipe.floss_at
-    names = {schedule.get("floss_at", ()): name for name, schedule in conditions(size).items()}
-    return names[at]
+    names = {schedule.get("floss_at"): name for name, schedule in conditions(size).items()}
+    return names[None if recipe.floss == "none" else text(recipe.floss_at)]
 
 
 def groups(size: Size) -> dict[str, Group]:
@@ -69,7 +73,8 @@ def groups(size: Size) -> dict[str, Group]:
         chosen |= settings
         if "stop_at" in chosen:
             # a run is not over before what its last episode did has been seen
-            chosen["stop_after"] = max(chosen.get("floss_at", (0,))) + chosen["stop_window"]
+            last = int(chosen.get("floss_at", "0").split(",")[-1])
+            chosen["stop_after"] = last + chosen["stop_window"]
         return chosen
 
     def grids(names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
@@ -166,10 +171,10 @@ def gated(size: Size) -> tuple[dict[str, Any], ...]:
         {"task": "copy", "delay": size.middle},
         {"task": "binary-xor", "delay": size.delays[0]},
     ]
-    episodes = {"floss_at": size.episodes}
+    episodes = {"floss_at": text(size.episodes)}
     schedules = (
         NONE,
-        {"floss_at": (0,), "k": max(1, units // 20)},
+        {"floss_at": "0", "k": max(1, units // 20)},
         {**episodes, "k": max(1, units // 8)},
         {**episodes, "k": units},
     )

@@ -5,13 +5,20 @@ to be kept of a night; what has begun goes on from its run folder."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import lyapflow as lf
 from lyapflow.learning.history import History
-from validation.paper.grids import groups
+from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.grid import recipes
+from lyapflow.runs.recipe import Recipe
+from lyapflow.runs.sweep_folder import SweepFolder
+from validation.paper.grids import condition, groups, text
 from validation.paper.sizes import SIZES, Size
 from validation.paper.verdicts import SOLVED
 
@@ -19,7 +26,18 @@ HERE = Path(__file__).parent
 LAST = 100  # epochs whose mean is what a run has reached
 DIGITS = 5  # significant, in the files
 EXPONENTS = (1, 10, 75)  # that are kept
-REACHED = ("accuracy", "loss", "epochs_done", "epoch_solved", "seconds")
+SETTINGS = (
+    "task",
+    "delay",
+    "items",
+    "cell",
+    "units",
+    "weights",
+    "k",
+    "floss_lr",
+    "floss_penalty",
+    "seed",
+)
 
 
 class Tables:
@@ -45,6 +63,22 @@ class Tables:
         else:
             self.folder = HERE / "results" / size_name
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def work(self, names: Iterable[str], **how: Any) -> bool:
+        """Work the runs of these groups that are not in their tables; whether all are.
+
+        Further arguments are those of `lyapflow.sweep`.
+        """
+        for name in names:
+            folder = SweepFolder(self.runs_folder / name)
+            if missing := self._missing(name):
+                # a sweep that has begun goes on as it was
+                grid = None if folder.holds_a_sweep() else [_as_grid(recipe) for recipe in missing]
+                result = lf.sweep(folder.path, grid, **how)
+                self._take_in(name, folder)
+                if result.stopped:
+                    return False
+        return True
 
     def runs(self, group: str) -> pd.DataFrame:
         """One row a run: its settings, and what it has reached."""
@@ -80,6 +114,39 @@ class Tables:
         old = pd.read_csv(path) if path.exists() else new[:0]
         pd.concat([old[old["figure"] != figure], new]).to_csv(path, index=False)
 
+    def _missing(self, group: str) -> list[Recipe]:
+        """The runs of a group that are not in its table."""
+        path = self.folder / f"{group}-runs.csv"
+        done = set(pd.read_csv(path)["run"]) if path.exists() else set()
+        return [r for r in recipes(self.groups[group].grids) if name_of(r) not in done]
+
+    def _take_in(self, group: str, folder: SweepFolder) -> None:
+        """Put the runs that a sweep has finished into the tables of their group."""
+        of = self.groups[group]
+        wanted = {name_of(recipe) for recipe in self._missing(group)}
+        rows, curves, measured = [], [], []
+        for name, recipe in folder.runs().items():
+            status, run = folder.status(name), name_of(recipe)
+            if run not in wanted or status is None or status.kind != "done":
+                continue
+            history = RunFolder(folder.path / name).history()
+            settings = {"run": run, "condition": condition(self.size, recipe), **_shown(recipe)}
+            rows.append(settings | reached(history) | {"seconds": status.seconds})
+            if of.window is not None:
+                curves.append(windows(history, of.window).assign(run=run))
+            if of.measured:
+                measured.append(measurements(history, recipe.units).assign(run=run))
+        for kind, tables in (("curves", curves), ("measured", measured)):
+            self._append(group, kind, tables)
+        # last: it says that the others are complete
+        self._append(group, "runs", [pd.DataFrame([row]) for row in rows])
+
+    def _append(self, group: str, kind: str, tables: list[pd.DataFrame]) -> None:
+        path = self.folder / f"{group}-{kind}.csv"
+        there = [pd.read_csv(path)] if path.exists() else []
+        if tables:
+            self._write(group, kind, pd.concat([*there, *tables], ignore_index=True))
+
     def _read(self, *names: str) -> pd.DataFrame:
         return pd.read_csv(self.folder / f"{'-'.join(names)}.csv")
 
@@ -89,7 +156,29 @@ class Tables:
     def _settings(self, group: str) -> pd.DataFrame:
         """The columns of a group's runs that say what they are."""
         runs = self.runs(group)
-        return runs[[name for name in runs if name not in REACHED]]
+        return runs[["run", "condition", *SETTINGS]]
+
+
+def name_of(recipe: Recipe) -> str:
+    """What a run is called in the tables: by all its settings."""
+    return f"{recipe.digest()}-{recipe.epochs}"
+
+
+def _as_grid(recipe: Recipe) -> dict[str, Any]:
+    """A grid of one run."""
+    settings = {
+        field.name: getattr(recipe, field.name)
+        for field in fields(recipe)
+        if getattr(recipe, field.name) != field.default
+    }
+    if recipe.floss_at is not None:
+        settings["floss_at"] = text(recipe.floss_at)
+    return settings
+
+
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """Settings in which runs of a group may differ, as columns."""
+    return {name: getattr(recipe, name) for name in SETTINGS}
 
 
 def reached(history: History) -> dict[str, float]:
