@@ -21,6 +21,7 @@ from lyapflow.lyapunov.condition import predicted_condition
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.lyapunov.trajectory import trajectory
+from lyapflow.lyapunov.vectors import CovariantVectors, covariant_vectors
 from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.train import resume, train
@@ -31,6 +32,7 @@ __all__ = [
     "LSTM",
     "Adam",
     "ConditionNumber",
+    "CovariantVectors",
     "Diverged",
     "Flossing",
     "LinearRNN",
@@ -43,6 +45,7 @@ __all__ = [
     "TanhRNN",
     "bptt_value_and_grad",
     "condition_number",
+    "covariant_vectors",
     "digest",
     "floss",
     "flossing_value_and_grad",

@@ -13,8 +13,7 @@ from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.lyapunov.interval import with_intervals
 from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
 from lyapflow.lyapunov.pullback import retreat
-from lyapflow.lyapunov.resolution import all_resolved, resolved_sweep
-from lyapflow.lyapunov.sweep import new_tape
+from lyapflow.lyapunov.resolution import with_way_out
 from lyapflow.lyapunov.tape import piece_starts, taped_sweep
 
 MEMORY = 256e6  # bytes
@@ -185,7 +184,7 @@ def _flossing(
     except Diverged as error:
         if error.rank is None:
             raise
-        raise _with_way_out(error, given) from None
+        raise with_way_out(error, given) from None
 
     growth = np.array([taped.growth for taped in sweeps])
     exponents = growth.sum(axis=0) / (counted * batch)
@@ -202,26 +201,3 @@ def _flossing(
             "the flossing gradient, summed over steps, is not finite: use a shorter input"
         )
     return loss, gradient, exponents.astype(given.x.dtype)
-
-
-def _with_way_out(error: Diverged, given: Problem) -> Diverged:
-    """The error of lost rank with the largest k that works for all trajectories, found by sweeps without a tape."""
-    k = error.rank or 0
-
-    def leading(b: int) -> None:
-        one = given.alone(b).with_interval(1)._replace(block=given.block[:k])
-        resolved_sweep(one, new_tape(one, full=False), all_resolved(one))
-
-    works = False
-    while k > 0 and not works:
-        try:
-            each_trajectory(leading, len(given.h0))
-            works = True
-        except Diverged as lower:
-            if lower.rank is None:
-                raise
-            k = lower.rank
-    way_out = f"ask for k <= {k}" if k else "use other weights or another q0"
-    if given.x.dtype == np.float32:
-        way_out += ", or use float64"
-    return Diverged(f"{error}; {way_out}", step=error.step, member=error.member, rank=k)
