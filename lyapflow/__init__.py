@@ -10,7 +10,7 @@ from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.ensemble import stack
 from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
-from lyapflow.learning import tasks
+from lyapflow.learning import penalties, tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
@@ -52,6 +52,7 @@ __all__ = [
     "jacobian",
     "load",
     "lyapunov_spectrum",
+    "penalties",
     "predicted_condition",
     "qr",
     "qr_pullback",

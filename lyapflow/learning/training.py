@@ -15,11 +15,13 @@ from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing
-from lyapflow.learning.history import Measurement, Recorder, TrainingRecord
+from lyapflow.learning.history import Measurement, PenaltyRecord, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
+from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
+from lyapflow.learning.term import Term, check_term
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
 STEPS_DRAWN_AT_ONCE = 2**16  # time steps of the sequences that are drawn at once
@@ -63,6 +65,9 @@ class Training:
     batch: int = 16
     optimizer: Optimizer = Adam(1e-3, clip_norm=0.03)
     measure_every: int | None = None
+    penalty: Penalty | None = None
+    weight: float | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.task, type) or not all(
@@ -85,6 +90,14 @@ class Training:
             raise LyapflowError(
                 f"flossing must be a lyapflow.Flossing or None, got {self.flossing!r}"
             )
+        check_term(self.penalty, self.weight, self.every)
+
+    @property
+    def term(self) -> Term | None:
+        """The penalty beside the task's loss."""
+        if self.penalty is None or self.weight is None:
+            return None
+        return Term(self.penalty, self.weight, self.every, self.task)
 
     def begin(self, model: Any) -> State:
         """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""
@@ -95,7 +108,8 @@ class Training:
         seeds = self._seeds(models)
         if self.flossing is not None:
             n_state = f" = n_state of this {type(first.cell).__name__}"
-            _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
+            if self.flossing.penalty is None:
+                _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
             _checks.array(
                 "task.inputs",
@@ -103,6 +117,9 @@ class Training:
                 (self.flossing.steps, self.flossing.batch, size.inputs),
                 like=first.h0,
             )
+            self.flossing.descended.n_values(first.cell, x)
+        if self.term is not None:
+            self.term.check(first, size, seeds[0])
         T, batch = (_checks.integer(name, getattr(self, name), 1) for name in ("T", "batch"))
         _checks.affordable(
             f"a training epoch of {T} steps and {batch} sequences", T * batch * size.state
@@ -124,7 +141,7 @@ class Training:
         data = [
             self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)
         ]
-        held_back, blind = [], set[int]()
+        held_back, blind, term = [], set[int](), self.term
         if self.measure_every is not None:
             held_back = [
                 self._sample(member, size, stream(seed, "test"))
@@ -134,16 +151,25 @@ class Training:
         def measure(r: int) -> tuple:
             return _measure(models.now[r], size, held_back[r], self.task.loss)
 
-        def learn(r: int) -> tuple[float, float, float]:
+        def learn(r: int) -> tuple[tuple[float, float, float], tuple]:
             member = models.now[r]
             x, y, first = next(data[r])
             loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
+            penalty: tuple = ()
+            if term is not None and term.due(epoch):
+                gradient, penalty = term.add(gradient, member, seeds[r], epoch)
             before = moments[r]
             models.now[r], moments[r] = self.optimizer.update(before, member, gradient)
             if epoch == begun:
                 check_form(self.optimizer, before, moments[r])
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
-            return loss, accuracy(outputs, y[first:], self.task.loss), norm
+            return (loss, accuracy(outputs, y[first:], self.task.loss), norm), penalty
+
+        def left_behind(r: int) -> tuple[tuple[float, float, float], tuple]:
+            penalty: tuple = ()
+            if term is not None and term.due(epoch):
+                penalty = term.nothing(models.now[r], seeds[r], epoch)
+            return (np.nan, np.nan, np.nan), penalty
 
         begun = state.epoch
         for epoch in range(begun, self.epochs + 1):
@@ -165,10 +191,12 @@ class Training:
                     yield state
                 if record.stopped or epoch == self.epochs or None not in models.reasons:
                     return
-                found = models.run(learn, lambda r: (np.nan, np.nan, np.nan), where)
+                learnt, penalty = models.join(models.run(learn, left_behind, where))
             except Diverged as error:
                 raise error.at(where, epoch, record.history) from None
-            record(TrainingRecord(epoch, *models.join(found)))
+            if penalty:
+                record(PenaltyRecord(epoch, *penalty))
+            record(TrainingRecord(epoch, *learnt))
             state = State(models.join(models.now), models.together(moments), epoch + 1)
             yield state
             if record.stopped:

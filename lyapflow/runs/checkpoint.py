@@ -14,14 +14,21 @@ from lyapflow._trees import arrays, like, named_arrays
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.adam import AdamState
-from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
+from lyapflow.learning.history import (
+    FlossingRecord,
+    History,
+    Log,
+    Measurement,
+    PenaltyRecord,
+    TrainingRecord,
+)
 from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import files
 from lyapflow.runs.weights import flat, restored, stored
 
 STORED = "?bhilqBHILQefd"  # kinds of numbers
-RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement)}
+RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement, PenaltyRecord)}
 
 
 def write(path: Path, state: State, history: History) -> None:
