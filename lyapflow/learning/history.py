@@ -50,8 +50,10 @@ class TrainingRecord(Result):
 class Measurement(Result):
     """The network as it enters an epoch, on inputs held back for the purpose.
 
-    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum
-    (nats per step, -inf for exponents without volume)."""
+    Loss and accuracy, the singular values of dL/dW (descending), the whole Lyapunov spectrum (nats
+    per step, -inf for exponents without volume), and, where vectors were asked for, the overlap of
+    the gradient in the state before a sequence with each of them
+    (`lyapflow.learning.overlaps`)."""
 
     kind: ClassVar[str] = "measurement"
     epoch: int
@@ -59,6 +61,7 @@ class Measurement(Result):
     accuracy: float
     singular_values: np.ndarray
     exponents: np.ndarray
+    overlaps: np.ndarray | None = None
 
 
 class Log(list):

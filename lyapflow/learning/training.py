@@ -18,6 +18,7 @@ from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Measurement, PenaltyRecord, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
+from lyapflow.learning.overlaps import overlaps
 from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
@@ -68,6 +69,7 @@ class Training:
     penalty: Penalty | None = None
     weight: float | None = None
     every: int = 1
+    measure_vectors: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.task, type) or not all(
@@ -85,6 +87,10 @@ class Training:
             object.__setattr__(self, "seed", _checks.integer("seed", self.seed, 0))
         if self.measure_every is not None:
             _checks.integer("measure_every", self.measure_every, 1)
+        if self.measure_vectors is not None:
+            _checks.integer("measure_vectors", self.measure_vectors, 1)
+            if self.measure_every is None:
+                raise LyapflowError("measure_vectors needs measure_every, got none")
         checked_optimizer(self.optimizer)
         if self.flossing is not None and not isinstance(self.flossing, Flossing):
             raise LyapflowError(
@@ -126,6 +132,11 @@ class Training:
         )
         for member, seed in zip(models.now, seeds):
             self._sample(member, size, stream(seed, "test"))
+        if self.measure_vectors is not None:
+            n_state = f" = n_state of this {type(first.cell).__name__}"
+            _checks.integer("measure_vectors", self.measure_vectors, 1, size.state, why=n_state)
+            x = self._before(first, seeds[0])
+            _checks.array("task.inputs", x, (T, 1, size.inputs), like=first.h0)
         return State(
             models.join(models.now),
             models.together([self.optimizer.init(member) for member in models.now]),
@@ -141,15 +152,24 @@ class Training:
         data = [
             self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)
         ]
-        held_back, blind, term = [], set[int](), self.term
+        held_back, before, blind, term = [], [], set[int](), self.term
         if self.measure_every is not None:
             held_back = [
                 self._sample(member, size, stream(seed, "test"))
                 for member, seed in zip(models.now, seeds)
             ]
+        if self.measure_vectors is not None:
+            before = [self._before(member, seed) for member, seed in zip(models.now, seeds)]
 
         def measure(r: int) -> tuple:
-            return _measure(models.now[r], size, held_back[r], self.task.loss)
+            member, data, loss = models.now[r], held_back[r], self.task.loss
+            found = _measure(member, size, data, loss)
+            if self.measure_vectors is None:
+                return found
+            return *found, overlaps(member, size, self.measure_vectors, before[r], *data, loss)
+
+        def unmeasured(r: int) -> tuple:
+            return _nothing_measured(models.now[r], self.measure_vectors)
 
         def learn(r: int) -> tuple[tuple[float, float, float], tuple]:
             member = models.now[r]
@@ -185,7 +205,7 @@ class Training:
                     epoch % self.measure_every == 0 or epoch == self.epochs
                 )
                 if due and not state.measured:
-                    found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
+                    found = models.run(measure, unmeasured, where)
                     record(Measurement(epoch, *models.join(found)))
                     state = state._replace(measured=True)
                     yield state
@@ -271,6 +291,10 @@ class Training:
             epochs = range(first, min(first + together, self.epochs))
             yield from [self._sample(model, size, stream(seed, "data", epoch)) for epoch in epochs]
 
+    def _before(self, model: Model, seed: int) -> np.ndarray:
+        """Inputs (T, 1, m) that lead to the state before a held-back sequence."""
+        return self.task.inputs(stream(seed, "vectors"), self.T, 1, model.h0.dtype)
+
     def _sample(
         self, model: Model, size: Sizes, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -301,12 +325,9 @@ def _measure(
     )
 
 
-def _nothing_measured(model: Model) -> tuple[float, float, np.ndarray, np.ndarray]:
-    W, n_state = model.cell[0], model.h0.size
-    singular_values = min(W.reshape(-1, W.shape[-1]).shape)
-    return (
-        np.nan,
-        np.nan,
-        np.full(singular_values, np.nan, W.dtype),
-        np.full(n_state, np.nan, W.dtype),
-    )
+def _nothing_measured(model: Model, vectors: int | None) -> tuple:
+    """What `_measure` finds, all of it NaN, and the overlaps of so many vectors."""
+    W = model.cell[0]
+    lengths = [min(W.reshape(-1, W.shape[-1]).shape), model.h0.size]
+    lengths += [] if vectors is None else [vectors]
+    return np.nan, np.nan, *(np.full(length, np.nan, W.dtype) for length in lengths)

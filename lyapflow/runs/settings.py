@@ -93,6 +93,8 @@ def read(
 
     Raises LyapflowError if they are no settings of a run, or something is another than it was.
     """
+    if isinstance(plain, dict):  # an older run has no setting of it
+        plain = {"measure_vectors": None} | plain
     values = _fields("training", plain, Training)
     values["task"] = (
         _same("task", task, _task, values["task"]) if task else _read_task(values["task"])

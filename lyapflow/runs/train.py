@@ -34,6 +34,7 @@ def train(
     batch: int = Training.batch,
     optimizer: Optimizer = Training.optimizer,
     measure_every: int | None = None,
+    measure_vectors: int | None = None,
     penalty: Penalty | None = None,
     weight: float | None = None,
     every: int = Training.every,
@@ -69,6 +70,10 @@ def train(
     measure_every : int, optional
         Epochs between `Measurement` records, which cost about as much as ten training epochs; none
         by default.
+    measure_vectors : int, optional
+        Covariant vectors with which each of them compares the direction of the gradient in the
+        state before a sequence, ``measurement["overlaps"]`` (`lyapflow.learning.overlaps`); takes
+        about as long again.
     penalty : one of `lyapflow.penalties`, or any `lyapflow.penalties.Penalty`, optional
         A loss on the cell, of which ``weight`` times the gradient is added to the task's before the
         update. Its input is one sequence of 55 steps from a stream of its own; it starts from the
@@ -144,6 +149,7 @@ def train(
         penalty,
         weight,
         every,
+        measure_vectors,
     )
     record, interval = (
         Recorder(callbacks, History()),
