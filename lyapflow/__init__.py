@@ -10,7 +10,7 @@ from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.ensemble import stack
 from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
-from lyapflow.learning import tasks
+from lyapflow.learning import penalties, tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
@@ -21,6 +21,7 @@ from lyapflow.lyapunov.condition import predicted_condition
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.lyapunov.trajectory import trajectory
+from lyapflow.lyapunov.vectors import CovariantVectors, covariant_vectors
 from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.train import resume, train
@@ -31,6 +32,7 @@ __all__ = [
     "LSTM",
     "Adam",
     "ConditionNumber",
+    "CovariantVectors",
     "Diverged",
     "Flossing",
     "LinearRNN",
@@ -43,12 +45,14 @@ __all__ = [
     "TanhRNN",
     "bptt_value_and_grad",
     "condition_number",
+    "covariant_vectors",
     "digest",
     "floss",
     "flossing_value_and_grad",
     "jacobian",
     "load",
     "lyapunov_spectrum",
+    "penalties",
     "predicted_condition",
     "qr",
     "qr_pullback",

@@ -105,6 +105,16 @@ def number(
     return found
 
 
+def finite(name: str, value: Any) -> np.ndarray | None:
+    """Finite real numbers as float64, in an array of any shape; None for anything else."""
+    not_masked(name, value)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # ragged
+        return None
+    return found.astype(float) if found.dtype.kind in "iuf" and np.isfinite(found).all() else None
+
+
 def affordable(what: str, numbers: int) -> None:
     """Refuse so many float64 where the machine's memory would not hold them twice."""
     if 8 * numbers > half_of_memory():

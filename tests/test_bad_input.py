@@ -165,6 +165,11 @@ def test_bptt(changes, message):
         ({"flossing": 75}, "flossing must be a lyapflow.Flossing or None"),
         ({"flossing": lf.Flossing()}, "k of flossing must be an integer between 1 and 6.*got 75"),
         ({"measure_every": 0}, "measure_every must be an integer at least 1"),
+        ({"measure_vectors": 2}, "measure_vectors needs measure_every, got none"),
+        (
+            {"measure_every": 1, "measure_vectors": 7},
+            "measure_vectors must be an integer between 1 and 6 = n_state of this TanhRNN, got 7",
+        ),
         ({"callbacks": [None]}, "callbacks must be functions of a record"),
         ({"callbacks": None}, "callbacks must be functions of a record"),
     ],

@@ -40,8 +40,9 @@ PUBLIC = [
 ]
 # what a newcomer calls first
 WITH_EXAMPLES = """
-    Adam Flossing Model bptt_value_and_grad condition_number digest floss flossing_value_and_grad jacobian load
-    lyapunov_spectrum predicted_condition qr qr_pullback save stack train trajectory
+    Adam Flossing Model bptt_value_and_grad condition_number covariant_vectors digest floss
+    flossing_value_and_grad jacobian load lyapunov_spectrum predicted_condition qr qr_pullback save stack train
+    trajectory
 """.split()
 
 

@@ -308,7 +308,7 @@ MUTATIONS = [
     ("lyapunov/resolution.py", "max(rounding(n, dtype), KNOWN)", "rounding(n, dtype)"),
     ("lyapunov/resolution.py", "LOG_R_TOLERANCE = 2e-5", "LOG_R_TOLERANCE = 2e5"),
     ("lyapunov/resolution.py", "if not (np.isfinite(work.DT).all() and np.isfinite(moved).all()):", "if False:"),
-    ("lyapunov/flossing_loss.py", "            k = lower.rank\n", "            k = 0\n"),
+    ("lyapunov/resolution.py", "            k = lower.rank\n", "            k = 0\n"),
     ("lyapunov/tape.py", "if given.plan.t_ons > 1:", "if False:"),
     # error bars
     ("lyapunov/error_bars.py", "widening = stdtrit(freedom, ndtr(2.0)) / 2", "widening = 1.0"),

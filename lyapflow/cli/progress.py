@@ -70,6 +70,7 @@ class Progress:
                     "loss": "loss",
                     "accuracy": "accuracy",
                     "λ₁": "λ₁",
+                    "penalty": "penalty",
                     "norm": "‖dL/dh₀‖",
                 }
                 parts = [f"{name} {row[key]}" for key, name in names.items() if row.get(key)]
@@ -83,6 +84,9 @@ class Progress:
         if record.kind == "measurement":
             row["λ₁"] = f"{record.exponents[0]:.3f} @ {record.epoch}"
             return False
+        if record.kind == "penalty":
+            row["penalty"] = f"{record.loss:.4g}"
+            return False
         self.done[label] += 1
         row["loss"] = f"{record.loss:.4g}"
         if record.kind == "flossing":
@@ -93,7 +97,7 @@ class Progress:
                     "norm": "",
                 }
             )
-            row["λ₁"] = f"{record.exponents[0]:.3f}"
+            row["λ₁"] = f"{record.exponents[0]:.3f}" if record.exponents.size else ""
             return (record.epoch + 1) % 250 == 0
         row["epoch"] = f"{record.epoch + 1}/{self.epochs}"
         if "@" not in row.get("λ₁", ""):
@@ -110,9 +114,13 @@ class Progress:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     def _table(self) -> Table:
-        table = table_of_networks("epoch", "loss", "accuracy", "λ₁", "‖dL/dh₀‖", "time left")
+        names = {name: name for name in ("epoch", "loss", "accuracy", "λ₁")}
+        if any("penalty" in row for row in self.rows.values()):
+            names["penalty"] = "penalty"
+        names["norm"] = "‖dL/dh₀‖"
+        table = table_of_networks(*names.values(), "time left")
         for label, row in self.rows.items():
-            cells = (row.get(name, "") for name in ("epoch", "loss", "accuracy", "λ₁", "norm"))
+            cells = (row.get(name, "") for name in names)
             table.add_row(Text(label), *cells, self._left(label))
         return table
 

@@ -13,12 +13,14 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
 from lyapflow.ensemble import Ensemble, Members
-from lyapflow.errors import Diverged, LyapflowError
+from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
-from lyapflow.learning.history import Callbacks, FlossingRecord, History, Log, Recorder
-from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
-from lyapflow.learning.stillness import keeps_still, warn_of_still_units
-from lyapflow.lyapunov.flossing_loss import AVERAGES, one_value_and_grad, targets
+from lyapflow.learning.descent import Descended, descend
+from lyapflow.learning.history import Callbacks, History, Log, Recorder
+from lyapflow.learning.optimizer import Optimizer, checked_optimizer
+from lyapflow.learning.penalties.exponents import Exponents
+from lyapflow.learning.penalties.penalty import Penalty, checked_penalty, evaluated
+from lyapflow.lyapunov.flossing_loss import one_value_and_grad, wanted
 from lyapflow.lyapunov.problem import doubt_layout
 from lyapflow.lyapunov.schedule import schedule
 
@@ -38,11 +40,13 @@ def floss(
     transient: int = 0,
     q_transient: int = 0,
     average: str = "exponents",
+    weights: ArrayLike | None = None,
+    one_sided: bool = False,
     callbacks: Callbacks = (),
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
 
-    Each epoch is one update down the gradient of the flossing loss, Σ (λ_i - target_i)², of that
+    Each epoch is one update down the gradient of the flossing loss, Σ w_i (λ_i - target_i)², of that
     epoch's input. Of several trajectories it is the loss of their averaged exponents or, with
     ``average="loss"``, their averaged loss.
 
@@ -63,7 +67,7 @@ def floss(
         Its moments start afresh.
     target : float or array (k,)
         Wanted exponents, nats per step.
-    h0, q0, t_ons, transient, q_transient, average
+    h0, q0, t_ons, transient, q_transient, average, weights, one_sided
         As in `flossing_value_and_grad`.
     callbacks : iterable of callables, or one
         Each receives every `FlossingRecord`; one that returns True ends the flossing after that
@@ -117,24 +121,37 @@ def floss(
     # what is given stays
     cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]
     k = sizes(cells.now[0]).state if k is None else k
+    states, blocks = cells.split("h0", h0), cells.split("q0", q0)
+    aims: dict[str, Any] = {
+        "target": target,
+        "average": average,
+        "weights": weights,
+        "one_sided": one_sided,
+    }
+    times: dict[str, Any] = {
+        "steps": steps,
+        "t_ons": t_ons,
+        "transient": transient,
+        "q_transient": q_transient,
+    }
+    loss = Descended(
+        lambda r, cell, x: one_value_and_grad(
+            cell=cell, x=x, k=k, h0=states[r], q0=blocks[r], **aims, **times
+        ),
+        lambda cell, x: k,
+        lambda exponents: wanted(k, **aims).off(exponents),
+    )
     with one_blas_thread():  # once, not in every epoch
-        for _ in _descend(
+        for _ in descend(
             cells,
+            loss,
             functools.partial(_drive, cells, driven),
-            cells.split("h0", h0),
-            cells.split("q0", q0),
+            states,
             range(epochs),
             optimizer,
             [optimizer.init(member) for member in cells.now],
             record,
             set(),
-            k=k,
-            steps=steps,
-            target=target,
-            t_ons=t_ons,
-            transient=transient,
-            q_transient=q_transient,
-            average=average,
         ):
             pass
     return cells.join(cells.now), record.history.flossing
@@ -148,61 +165,8 @@ def _drive(cells: Members, inputs: Callable[[int], Any], epoch: int) -> list[Any
     return given
 
 
-def _descend(
-    cells: Members,
-    inputs: Callable[[int], Sequence[ArrayLike]],
-    h0: Sequence[Any],
-    q0: Sequence[Any],
-    epochs: range,
-    optimizer: Optimizer,
-    moments: list[Any],
-    record: Recorder,
-    blind: set[int],
-    training_epoch: int | None = None,
-    **options: Any,
-) -> Iterator[int]:
-    """Flossing epochs of all cells, each with its own input, state and block, until a callback ends them.
-
-    Cells and moments change in place; the number of epochs that are done comes after each. Members
-    whose units keep still at the end are warned of, and go into `blind`, which has those that were
-    warned of before."""
-
-    def descend(x: Sequence[ArrayLike], r: int) -> tuple[float, np.ndarray]:
-        cell = cells.now[r]
-        loss, gradient, exponents = one_value_and_grad(
-            cell=cell, x=x[r], h0=h0[r], q0=q0[r], **options
-        )
-        before = moments[r]
-        cells.now[r], moments[r] = optimizer.update(before, cell, gradient)
-        if epoch == epochs.start:
-            check_form(optimizer, before, moments[r])
-        return loss, exponents
-
-    def lost(r: int) -> tuple[float, np.ndarray]:
-        return np.nan, np.full(options["k"], np.nan, cells.now[r][0].dtype)
-
-    def look(r: int) -> None:
-        exponents = found[r][1]
-        off = exponents - targets(options["target"], len(exponents))
-        if r not in blind and keeps_still(cells.now[r], x[r], h0[r], off):
-            blind.add(r)
-            warn_of_still_units(where, cells.now[r])
-
-    where = "" if training_epoch is None else f"epoch {training_epoch}: "
-    found: list = []
-    for epoch in epochs:
-        x = inputs(epoch)
-        piece = functools.partial(descend, x)
-        try:
-            found = cells.run(piece, lost, f"{where}flossing epoch {epoch}: ")
-        except Diverged as error:
-            raise error.at(f"flossing epoch {epoch}: ", epoch, record.history.flossing) from None
-        stopped = record(FlossingRecord(training_epoch or 0, epoch, *cells.join(found)))
-        yield epoch + 1
-        if stopped or None not in cells.reasons:
-            break
-    if found:
-        cells.run(look, lambda r: None)
+# settings of `Flossing` that make the penalty that it descends by default
+OF_EXPONENTS = ("k", "target", "average", "t_ons", "transient", "q_transient")
 
 
 @dataclass(frozen=True)
@@ -210,7 +174,8 @@ class Flossing:
     """A schedule of flossing episodes within training.
 
     An episode starts from the Model's h0 and from fresh moments: stale ones can throw a later
-    episode off.
+    episode off. It descends the flossing loss, ``penalties.Exponents(k, target, ...)`` of the
+    settings here, or another penalty, which has these settings itself.
 
     Parameters
     ----------
@@ -232,47 +197,72 @@ class Flossing:
         Trajectories of a flossing epoch.
     average : "exponents" or "loss"
         What is averaged over them, as in `flossing_value_and_grad`.
+    penalty : one of `lyapflow.penalties`, or any `lyapflow.penalties.Penalty`, optional
+        What an episode descends instead. Leave out k, target, average, transient, q_transient and
+        t_ons then; they are None.
 
     Raises
     ------
     LyapflowError
-        If a setting is out of its range.
+        If a setting is out of its range, or one of the penalty's is given here.
 
     Examples
     --------
     >>> import lyapflow as lf
     >>> lf.Flossing(k=10, epochs=200, at=range(0, 1000, 250)).at
     (0, 250, 500, 750)
+    >>> lf.Flossing(penalty=lf.penalties.Exponents(10, one_sided=True)).k is None
+    True
     """
 
     k: int = 75
     epochs: int = 500
     steps: int = 55
-    transient: int = 0
-    q_transient: int = 16
+    transient: int = Exponents.transient
+    q_transient: int = Exponents.q_transient
     at: Sequence[int] = (0, 100, 200, 300, 400)
     optimizer: Optimizer = Adam()
     target: ArrayLike = 0.0
     t_ons: int = 1
     batch: int = 1
     average: str = "exponents"
+    penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
-        _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
-        _checks.integer("epochs", self.epochs, 1)
-        schedule(
-            _checks.integer("steps", self.steps, 1), self.t_ons, self.transient, self.q_transient
-        )
-        _checks.integer("batch", self.batch, 1)
-        _checks.one_of("average", self.average, AVERAGES)
+        for name in ("epochs", "steps", "batch"):
+            _checks.integer(name, getattr(self, name), 1)
         checked_optimizer(self.optimizer)
-        targets(self.target, self.k)
+        if self.penalty is not None:
+            self._leave_to(self.penalty)
+        else:
+            _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
+            schedule(self.steps, self.t_ons, self.transient, self.q_transient)
+            wanted(self.k, self.target, self.average)
         if not np.iterable(self.at):
             raise LyapflowError(
                 f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}"
             )
         at = tuple(sorted({_checks.integer("each epoch in at", epoch, 0) for epoch in self.at}))
         object.__setattr__(self, "at", at)  # an iterator is read once
+
+    def _leave_to(self, penalty: Penalty) -> None:
+        """Take none of the settings that a penalty has itself."""
+        checked_penalty(penalty)
+        for name in OF_EXPONENTS:
+            value = getattr(self, name)
+            if value is not None and not np.array_equal(value, getattr(type(self), name)):
+                raise LyapflowError(
+                    f"{name} is a setting of the penalty where one is given, got {name}={value!r:.40} beside "
+                    f"{type(penalty).__name__}; give it to the penalty alone"
+                )
+            object.__setattr__(self, name, None)
+
+    @property
+    def descended(self) -> Penalty:
+        """What an episode descends."""
+        if self.penalty is not None:
+            return self.penalty
+        return Exponents(**{name: getattr(self, name) for name in OF_EXPONENTS})
 
     def episode(
         self,
@@ -290,22 +280,21 @@ class Flossing:
         Cells and moments change in place; the number of epochs that are done comes after each.
         `blind` are the members that need no warning that their units keep still: those that had
         one."""
-        return _descend(
+        penalty = self.descended
+        loss = Descended(
+            lambda r, cell, x: evaluated(penalty, cell, x, h0[r]),
+            penalty.n_values,
+            penalty.off if isinstance(penalty, Exponents) else None,
+        )
+        return descend(
             cells,
+            loss,
             inputs,
             h0,
-            [None] * len(h0),
             range(done, self.epochs),
             self.optimizer,
             moments,
             record,
             blind,
             training_epoch,
-            k=self.k,
-            steps=None,
-            target=self.target,
-            t_ons=self.t_ons,
-            transient=self.transient,
-            q_transient=self.q_transient,
-            average=self.average,
         )

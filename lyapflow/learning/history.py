@@ -14,14 +14,25 @@ from lyapflow.errors import LyapflowError
 class FlossingRecord(Result):
     """One flossing epoch: the loss and the exponents (nats per step) before its update.
 
-    ``training_epoch`` is the training epoch that the episode precedes; 0 outside of training.
-    """
+    ``training_epoch`` is the training epoch that the episode precedes; 0 outside of training. Of an
+    episode that descends another penalty there are no exponents, but the penalty's ``values``."""
 
     kind: ClassVar[str] = "flossing"
     training_epoch: int
     epoch: int
     loss: float
     exponents: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PenaltyRecord(Result):
+    """The penalty of a training epoch that has one, before its update: the loss, without its weight, and its values."""
+
+    kind: ClassVar[str] = "penalty"
+    epoch: int
+    loss: float
+    values: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +50,10 @@ class TrainingRecord(Result):
 class Measurement(Result):
     """The network as it enters an epoch, on inputs held back for the purpose.
 
-    Loss and accuracy, the singular values of dL/dW (descending), and the whole Lyapunov spectrum
-    (nats per step, -inf for exponents without volume)."""
+    Loss and accuracy, the singular values of dL/dW (descending), the whole Lyapunov spectrum (nats
+    per step, -inf for exponents without volume), and, where vectors were asked for, the overlap of
+    the gradient in the state before a sequence with each of them
+    (`lyapflow.learning.overlaps`)."""
 
     kind: ClassVar[str] = "measurement"
     epoch: int
@@ -48,6 +61,7 @@ class Measurement(Result):
     accuracy: float
     singular_values: np.ndarray
     exponents: np.ndarray
+    overlaps: np.ndarray | None = None
 
 
 class Log(list):
@@ -70,6 +84,7 @@ class History:
     training: Log = field(default_factory=Log)
     flossing: Log = field(default_factory=Log)
     measurement: Log = field(default_factory=Log)
+    penalty: Log = field(default_factory=Log)
 
     def until(self, epoch: int, flossed: int, measured: bool) -> "History":
         """What was recorded before a place within a run: see `lyapflow.learning.training.State`."""
@@ -77,6 +92,7 @@ class History:
             self.training[:epoch],
             Log(r for r in self.flossing if (r.training_epoch, r.epoch) < (epoch, flossed)),
             Log(r for r in self.measurement if r.epoch < epoch + measured),
+            Log(r for r in self.penalty if r.epoch < epoch),
         )
 
 
@@ -98,7 +114,8 @@ class Recorder:
     def __call__(self, record: Any) -> bool:
         getattr(self.history, record.kind).append(record)
         answers = [callback(record) for callback in self.callbacks]  # all of them hear it
-        self.stopped = any(
+        # for good: an epoch with two records ends after the second
+        self.stopped |= any(
             isinstance(answer, (bool, np.bool_)) and bool(answer) for answer in answers
         )
         return self.stopped

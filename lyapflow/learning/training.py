@@ -15,11 +15,14 @@ from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
 from lyapflow.learning.flossing import Flossing
-from lyapflow.learning.history import Measurement, Recorder, TrainingRecord
+from lyapflow.learning.history import Measurement, PenaltyRecord, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
+from lyapflow.learning.overlaps import overlaps
+from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
+from lyapflow.learning.term import Term, check_term
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
 STEPS_DRAWN_AT_ONCE = 2**16  # time steps of the sequences that are drawn at once
@@ -63,6 +66,10 @@ class Training:
     batch: int = 16
     optimizer: Optimizer = Adam(1e-3, clip_norm=0.03)
     measure_every: int | None = None
+    penalty: Penalty | None = None
+    weight: float | None = None
+    every: int = 1
+    measure_vectors: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.task, type) or not all(
@@ -80,11 +87,23 @@ class Training:
             object.__setattr__(self, "seed", _checks.integer("seed", self.seed, 0))
         if self.measure_every is not None:
             _checks.integer("measure_every", self.measure_every, 1)
+        if self.measure_vectors is not None:
+            _checks.integer("measure_vectors", self.measure_vectors, 1)
+            if self.measure_every is None:
+                raise LyapflowError("measure_vectors needs measure_every, got none")
         checked_optimizer(self.optimizer)
         if self.flossing is not None and not isinstance(self.flossing, Flossing):
             raise LyapflowError(
                 f"flossing must be a lyapflow.Flossing or None, got {self.flossing!r}"
             )
+        check_term(self.penalty, self.weight, self.every)
+
+    @property
+    def term(self) -> Term | None:
+        """The penalty beside the task's loss."""
+        if self.penalty is None or self.weight is None:
+            return None
+        return Term(self.penalty, self.weight, self.every, self.task)
 
     def begin(self, model: Any) -> State:
         """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""
@@ -95,7 +114,8 @@ class Training:
         seeds = self._seeds(models)
         if self.flossing is not None:
             n_state = f" = n_state of this {type(first.cell).__name__}"
-            _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
+            if self.flossing.penalty is None:
+                _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
             _checks.array(
                 "task.inputs",
@@ -103,12 +123,20 @@ class Training:
                 (self.flossing.steps, self.flossing.batch, size.inputs),
                 like=first.h0,
             )
+            self.flossing.descended.n_values(first.cell, x)
+        if self.term is not None:
+            self.term.check(first, size, seeds[0])
         T, batch = (_checks.integer(name, getattr(self, name), 1) for name in ("T", "batch"))
         _checks.affordable(
             f"a training epoch of {T} steps and {batch} sequences", T * batch * size.state
         )
         for member, seed in zip(models.now, seeds):
             self._sample(member, size, stream(seed, "test"))
+        if self.measure_vectors is not None:
+            n_state = f" = n_state of this {type(first.cell).__name__}"
+            _checks.integer("measure_vectors", self.measure_vectors, 1, size.state, why=n_state)
+            x = self._before(first, seeds[0])
+            _checks.array("task.inputs", x, (T, 1, size.inputs), like=first.h0)
         return State(
             models.join(models.now),
             models.together([self.optimizer.init(member) for member in models.now]),
@@ -124,26 +152,44 @@ class Training:
         data = [
             self._data(member, size, seed, state.epoch) for member, seed in zip(models.now, seeds)
         ]
-        held_back, blind = [], set[int]()
+        held_back, before, blind, term = [], [], set[int](), self.term
         if self.measure_every is not None:
             held_back = [
                 self._sample(member, size, stream(seed, "test"))
                 for member, seed in zip(models.now, seeds)
             ]
+        if self.measure_vectors is not None:
+            before = [self._before(member, seed) for member, seed in zip(models.now, seeds)]
 
         def measure(r: int) -> tuple:
-            return _measure(models.now[r], size, held_back[r], self.task.loss)
+            member, data, loss = models.now[r], held_back[r], self.task.loss
+            found = _measure(member, size, data, loss)
+            if self.measure_vectors is None:
+                return found
+            return *found, overlaps(member, size, self.measure_vectors, before[r], *data, loss)
 
-        def learn(r: int) -> tuple[float, float, float]:
+        def unmeasured(r: int) -> tuple:
+            return _nothing_measured(models.now[r], self.measure_vectors)
+
+        def learn(r: int) -> tuple[tuple[float, float, float], tuple]:
             member = models.now[r]
             x, y, first = next(data[r])
             loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
+            penalty: tuple = ()
+            if term is not None and term.due(epoch):
+                gradient, penalty = term.add(gradient, member, seeds[r], epoch)
             before = moments[r]
             models.now[r], moments[r] = self.optimizer.update(before, member, gradient)
             if epoch == begun:
                 check_form(self.optimizer, before, moments[r])
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
-            return loss, accuracy(outputs, y[first:], self.task.loss), norm
+            return (loss, accuracy(outputs, y[first:], self.task.loss), norm), penalty
+
+        def left_behind(r: int) -> tuple[tuple[float, float, float], tuple]:
+            penalty: tuple = ()
+            if term is not None and term.due(epoch):
+                penalty = term.nothing(models.now[r], seeds[r], epoch)
+            return (np.nan, np.nan, np.nan), penalty
 
         begun = state.epoch
         for epoch in range(begun, self.epochs + 1):
@@ -159,16 +205,18 @@ class Training:
                     epoch % self.measure_every == 0 or epoch == self.epochs
                 )
                 if due and not state.measured:
-                    found = models.run(measure, lambda r: _nothing_measured(models.now[r]), where)
+                    found = models.run(measure, unmeasured, where)
                     record(Measurement(epoch, *models.join(found)))
                     state = state._replace(measured=True)
                     yield state
                 if record.stopped or epoch == self.epochs or None not in models.reasons:
                     return
-                found = models.run(learn, lambda r: (np.nan, np.nan, np.nan), where)
+                learnt, penalty = models.join(models.run(learn, left_behind, where))
             except Diverged as error:
                 raise error.at(where, epoch, record.history) from None
-            record(TrainingRecord(epoch, *models.join(found)))
+            if penalty:
+                record(PenaltyRecord(epoch, *penalty))
+            record(TrainingRecord(epoch, *learnt))
             state = State(models.join(models.now), models.together(moments), epoch + 1)
             yield state
             if record.stopped:
@@ -243,6 +291,10 @@ class Training:
             epochs = range(first, min(first + together, self.epochs))
             yield from [self._sample(model, size, stream(seed, "data", epoch)) for epoch in epochs]
 
+    def _before(self, model: Model, seed: int) -> np.ndarray:
+        """Inputs (T, 1, m) that lead to the state before a held-back sequence."""
+        return self.task.inputs(stream(seed, "vectors"), self.T, 1, model.h0.dtype)
+
     def _sample(
         self, model: Model, size: Sizes, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -273,12 +325,9 @@ def _measure(
     )
 
 
-def _nothing_measured(model: Model) -> tuple[float, float, np.ndarray, np.ndarray]:
-    W, n_state = model.cell[0], model.h0.size
-    singular_values = min(W.reshape(-1, W.shape[-1]).shape)
-    return (
-        np.nan,
-        np.nan,
-        np.full(singular_values, np.nan, W.dtype),
-        np.full(n_state, np.nan, W.dtype),
-    )
+def _nothing_measured(model: Model, vectors: int | None) -> tuple:
+    """What `_measure` finds, all of it NaN, and the overlaps of so many vectors."""
+    W = model.cell[0]
+    lengths = [min(W.reshape(-1, W.shape[-1]).shape), model.h0.size]
+    lengths += [] if vectors is None else [vectors]
+    return np.nan, np.nan, *(np.full(length, np.nan, W.dtype) for length in lengths)

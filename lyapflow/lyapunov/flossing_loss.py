@@ -1,6 +1,6 @@
 """The flossing loss on Lyapunov exponents, and its gradient."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,8 @@ from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.lyapunov.interval import with_intervals
 from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
-from lyapflow.lyapunov.pullback import retreat
-from lyapflow.lyapunov.resolution import all_resolved, resolved_sweep
-from lyapflow.lyapunov.sweep import new_tape
+from lyapflow.lyapunov.pullback import retreat, total
+from lyapflow.lyapunov.resolution import with_way_out
 from lyapflow.lyapunov.tape import piece_starts, taped_sweep
 
 MEMORY = 256e6  # bytes
@@ -22,19 +21,51 @@ MEMORY = 256e6  # bytes
 AVERAGES = ("exponents", "loss")
 
 
-# with the wanted exponents (k,), memory and average
-Checked = tuple[Problem, np.ndarray, float, str]
+class Wanted(NamedTuple):
+    """What the loss wants of k exponents."""
+
+    target: np.ndarray  # (k,)
+    weights: np.ndarray | None  # (k,), None for ones
+    one_sided: bool
+    average: str
+
+    def off(self, exponents: np.ndarray) -> np.ndarray:
+        """How far exponents (..., k) are from their targets; 0 for what does not matter."""
+        off = exponents - self.target
+        return np.minimum(off, 0.0) if self.one_sided else off
 
 
-def _checked(target: Any, memory: Any, average: Any, **arguments: Any) -> Checked:
+def wanted(
+    k: int, target: Any, average: Any, weights: Any = None, one_sided: Any = False
+) -> Wanted:
+    """The same after checks."""
+    target = targets(target, k)
+    _checks.one_of("average", average, AVERAGES)
+    found = None if weights is None else _checks.finite("weights", weights)
+    if weights is not None and (found is None or found.shape != (k,) or (found < 0).any()):
+        raise LyapflowError(
+            f"weights must be {k} finite numbers of at least 0, one per exponent, got {weights!r:.80}"
+        )
+    if not isinstance(one_sided, (bool, np.bool_)):
+        raise LyapflowError(f"one_sided must be True or False, got {one_sided!r:.80}")
+    return Wanted(target, found, bool(one_sided), average)
+
+
+# with what is wanted, and memory
+Checked = tuple[Problem, Wanted, float]
+
+
+def _checked(
+    target: Any,
+    memory: Any,
+    average: Any,
+    weights: Any = None,
+    one_sided: Any = False,
+    **arguments: Any,
+) -> Checked:
     given = problem(DIFFERENTIABLE, **arguments)
-    wanted = targets(target, len(given.block))
-    return (
-        given,
-        wanted,
-        _checks.number("memory", memory, 0.0),
-        _checks.one_of("average", average, AVERAGES),
-    )
+    aims = wanted(len(given.block), target, average, weights, one_sided)
+    return given, aims, _checks.number("memory", memory, 0.0)
 
 
 def _lost(checked: Checked) -> tuple[float, Any, np.ndarray]:
@@ -60,13 +91,15 @@ def flossing_value_and_grad(
     transient: int = 0,
     q_transient: int = 0,
     average: str = "exponents",
+    weights: ArrayLike | None = None,
+    one_sided: bool = False,
     memory: float = MEMORY,
 ) -> tuple[float, Any, np.ndarray]:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
-    .. math:: L = \sum_{i \le k} (\bar\lambda_i - \lambda_i^{target})^2
+    .. math:: L = \sum_{i \le k} w_i (\bar\lambda_i - \lambda_i^{target})^2
         \qquad\text{or}\qquad
-        L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} (\lambda_{bi} - \lambda_i^{target})^2
+        L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} w_i (\lambda_{bi} - \lambda_i^{target})^2
 
     of the exponents averaged over the B trajectories, or averaged over the losses of each. The
     second is larger by the variance of the exponents over the trajectories, which it lowers as
@@ -96,6 +129,11 @@ def flossing_value_and_grad(
     average : "exponents" or "loss"
         What is averaged over the trajectories: the exponents, before the loss (the first formula),
         or the losses of each (the second), as the scripts of the paper's author do.
+    weights : array (k,), optional
+        Weights w of the exponents, at least 0; all 1 by default.
+    one_sided : bool
+        Whether only exponents below their targets count: gradients are kept from vanishing, and
+        directions that expand are left alone.
     memory : float
         Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each
         trajectory in float64. Where those of all trajectories are more, sweeps keep checkpoints and
@@ -139,43 +177,31 @@ def flossing_value_and_grad(
     array([ -2.772589, -11.090355])
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    given, wanted, memory, average = _checked(
-        target, memory, average, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
+    given, aims, memory = _checked(
+        target, memory, average, weights, one_sided, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
     )
     if steps is None:
         doubt_layout(given.x)
-    return _flossing(with_intervals(given), wanted, memory, average)
+    return _flossing(with_intervals(given), aims, memory)
 
 
-def one_value_and_grad(
-    target: ArrayLike, average: str, memory: float = MEMORY, **arguments: Any
-) -> tuple[float, Any, np.ndarray]:
+def one_value_and_grad(memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
     """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
-    given, wanted, memory, average = _checked(target, memory, average, **arguments)
-    return _flossing(with_intervals(given), wanted, memory, average)
+    given, aims, memory = _checked(memory=memory, **arguments)
+    return _flossing(with_intervals(given), aims, memory)
 
 
 def targets(target: Any, k: int) -> np.ndarray:
     """Wanted exponents (k,) from a number or k of them."""
-    _checks.not_masked("target", target)
-    try:
-        wanted = np.asarray(target)
-    except ValueError:  # ragged
-        wanted = np.array(None)
-    if (
-        wanted.dtype.kind not in "iuf"
-        or wanted.shape not in ((), (k,))
-        or not np.isfinite(wanted).all()
-    ):
+    found = _checks.finite("target", target)
+    if found is None or found.shape not in ((), (k,)):
         raise LyapflowError(
             f"target must be a finite number or {k} of them, one per exponent, got {target!r}"
         )
-    return np.broadcast_to(wanted.astype(float), (k,))
+    return np.broadcast_to(found, (k,))
 
 
-def _flossing(
-    given: Problem, wanted: np.ndarray, memory: float, average: str
-) -> tuple[float, Any, np.ndarray]:
+def _flossing(given: Problem, aims: Wanted, memory: float) -> tuple[float, Any, np.ndarray]:
     """Loss, gradient and exponents, from a sweep ahead and one back for each trajectory."""
     batch = len(given.h0)
     counted = given.plan.ends[-1]
@@ -185,43 +211,16 @@ def _flossing(
     except Diverged as error:
         if error.rank is None:
             raise
-        raise _with_way_out(error, given) from None
+        raise with_way_out(error, given) from None
 
     growth = np.array([taped.growth for taped in sweeps])
     exponents = growth.sum(axis=0) / (counted * batch)
     # a row for each trajectory, or one for all
-    off = growth / counted - wanted if average == "loss" else (exponents - wanted)[None]
-    loss = float(np.vdot(off, off)) / len(off)
+    off = aims.off(growth / counted if aims.average == "loss" else exponents[None])
+    pull = off if aims.weights is None else aims.weights * off
+    loss = float(np.vdot(pull, off)) / len(off)
 
     # the loss depends on each trajectory through its counted growth alone
-    growth_bar = np.broadcast_to(2.0 * off / (counted * batch), growth.shape)
+    growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
     gradients = each_trajectory(lambda b: retreat(sweeps[b], growth_bar[b]), batch)
-    gradient = type(given.cell)(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
-    if not all(np.isfinite(a).all() for a in gradient):
-        raise Diverged(
-            "the flossing gradient, summed over steps, is not finite: use a shorter input"
-        )
-    return loss, gradient, exponents.astype(given.x.dtype)
-
-
-def _with_way_out(error: Diverged, given: Problem) -> Diverged:
-    """The error of lost rank with the largest k that works for all trajectories, found by sweeps without a tape."""
-    k = error.rank or 0
-
-    def leading(b: int) -> None:
-        one = given.alone(b).with_interval(1)._replace(block=given.block[:k])
-        resolved_sweep(one, new_tape(one, full=False), all_resolved(one))
-
-    works = False
-    while k > 0 and not works:
-        try:
-            each_trajectory(leading, len(given.h0))
-            works = True
-        except Diverged as lower:
-            if lower.rank is None:
-                raise
-            k = lower.rank
-    way_out = f"ask for k <= {k}" if k else "use other weights or another q0"
-    if given.x.dtype == np.float32:
-        way_out += ", or use float64"
-    return Diverged(f"{error}; {way_out}", step=error.step, member=error.member, rank=k)
+    return loss, total(gradients, "flossing"), exponents.astype(given.x.dtype)

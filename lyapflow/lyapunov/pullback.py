@@ -1,5 +1,6 @@
 """The reverse sweep over a tape: from cotangents of log R and of states to those of parameters."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from lyapflow.linalg.elementary import all_finite, copy
 from lyapflow.linalg.products import start_helpers_for
 from lyapflow.linalg.qr_pullback import pull_back_log
 from lyapflow.lyapunov.segments import steps_per_chunk, steps_per_segment
-from lyapflow.lyapunov.sweep import Drive
+from lyapflow.lyapunov.sweep import Drive, Tape
 from lyapflow.lyapunov.tape import Piece, TapedSweep
 
 
@@ -137,6 +138,39 @@ def gradient_lost(step: int, h_bar: np.ndarray) -> Diverged:
     )
 
 
+class Retreat:
+    """A sweep back on its way.
+
+    Attributes
+    ----------
+    gradient : cell
+        What the steps that were taken have given the parameters.
+    bars : Cotangents
+        Where the sweep is.
+    """
+
+    def __init__(self, cell: Any, size: Sizes, k: int, chunk: int) -> None:
+        self.gradient = zeros_like(cell)
+        self.bars = _new_cotangents(size, chunk, k, cell[0].dtype)
+        self._terms = size.state**2 * max(k, 1)
+
+    def take(
+        self,
+        drive: Drive,
+        start: int,
+        stop: int,
+        tape: Tape,
+        log_R_bar: np.ndarray,
+        first: int = 0,
+    ) -> None:
+        """Take the steps from stop back to start; Diverged names the step, counted from `first` on."""
+        check_interrupt()
+        start_helpers_for(self._terms)
+        lost = _retreat(drive, start, stop, tape, log_R_bar, self.bars, self.gradient)
+        if lost >= 0:
+            raise gradient_lost(first + lost, self.bars.states[0])
+
+
 def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
     """Gradient of a loss in the cell's parameters, a cell, from its derivative (k,) in `taped.growth`.
 
@@ -151,24 +185,26 @@ def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
     cell, size, k = taped.given.cell, taped.given.size, len(growth_bar)
     chunk = steps_per_chunk(size, 1, k)
     segment = steps_per_segment(size, k + 1) // chunk * chunk
-    transposed_cell, gradient, dtype = transposed(cell), zeros_like(cell), taped.given.x.dtype
-    bars = _new_cotangents(size, chunk, k, dtype)
+    transposed_cell, back = transposed(cell), Retreat(cell, size, k, chunk)
 
     def through(piece: Piece) -> None:
         plan = piece.given.plan
         drive = Drive(cell, transposed_cell, np.ascontiguousarray(piece.given.x), plan)
-        log_R_bar = np.zeros((plan.n_qr, k), dtype)
+        log_R_bar = np.zeros((plan.n_qr, k), taped.given.x.dtype)
         log_R_bar[plan.uncounted :] = growth_bar
         for stop in range(plan.steps, 0, -segment):
-            check_interrupt()
-            start_helpers_for(size.state**2 * max(k, 1))
-            start = max(stop - segment, 0)
-            lost = _retreat(drive, start, stop, piece.tape, log_R_bar, bars, gradient)
-            if lost >= 0:
-                raise gradient_lost(piece.first + lost, bars.states[0])
+            back.take(drive, max(stop - segment, 0), stop, piece.tape, log_R_bar, piece.first)
 
     with one_blas_thread():
         for piece in taped.pieces():
             through(piece)
             del piece  # its tape, before the next is made
+    return back.gradient
+
+
+def total(gradients: Sequence[Any], of: str) -> Any:
+    """The sum of the gradients of all trajectories; raises Diverged if it is not finite."""
+    gradient = type(gradients[0])(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
+    if not all(np.isfinite(a).all() for a in gradient):
+        raise Diverged(f"the {of} gradient, summed over steps, is not finite: use a shorter input")
     return gradient

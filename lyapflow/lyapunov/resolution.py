@@ -25,8 +25,8 @@ from lyapflow.errors import Diverged
 from lyapflow.linalg.graded import KNOWN, NOISE
 from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.growth import volume_growth
-from lyapflow.lyapunov.problem import Problem
-from lyapflow.lyapunov.sweep import Checkpoint, Recover, Tape, sweep
+from lyapflow.lyapunov.problem import Problem, each_trajectory
+from lyapflow.lyapunov.sweep import Checkpoint, Recover, Tape, new_tape, sweep
 
 LOG_R_TOLERANCE = 2e-5  # nats by which a log R may be off
 
@@ -134,6 +134,29 @@ def all_resolved(given: Problem) -> Callable[[int, Tape], None]:
         )
 
     return recover
+
+
+def with_way_out(error: Diverged, given: Problem) -> Diverged:
+    """The error of lost rank with the largest k that works for all trajectories, found by sweeps without a tape."""
+    k = error.rank or 0
+
+    def leading(b: int) -> None:
+        one = given.alone(b).with_interval(1)._replace(block=given.block[:k])
+        resolved_sweep(one, new_tape(one, full=False), all_resolved(one))
+
+    works = False
+    while k > 0 and not works:
+        try:
+            each_trajectory(leading, len(given.h0))
+            works = True
+        except Diverged as lower:
+            if lower.rank is None:
+                raise
+            k = lower.rank
+    way_out = f"ask for k <= {k}" if k else "use other weights or another q0"
+    if given.x.dtype == np.float32:
+        way_out += ", or use float64"
+    return Diverged(f"{error}; {way_out}", step=error.step, member=error.member, rank=k)
 
 
 class Suspicious(Exception):

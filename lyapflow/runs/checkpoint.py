@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,21 @@ from lyapflow._trees import arrays, like, named_arrays
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.adam import AdamState
-from lyapflow.learning.history import FlossingRecord, History, Log, Measurement, TrainingRecord
+from lyapflow.learning.history import (
+    FlossingRecord,
+    History,
+    Log,
+    Measurement,
+    PenaltyRecord,
+    TrainingRecord,
+)
 from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import files
 from lyapflow.runs.weights import flat, restored, stored
 
 STORED = "?bhilqBHILQefd"  # kinds of numbers
-RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement)}
+RECORDS = {cls.kind: cls for cls in (TrainingRecord, FlossingRecord, Measurement, PenaltyRecord)}
 
 
 def write(path: Path, state: State, history: History) -> None:
@@ -65,11 +72,13 @@ def _flat(moments: Any, prefix: str) -> dict[str, np.ndarray]:
 
 
 def columns(history: History) -> dict[str, np.ndarray]:
-    """Every column of every record, as arrays named such as ``training.loss``."""
+    """Every column of every record that was asked for, as arrays named such as ``training.loss``."""
     return {
         f"{kind}.{field.name}": getattr(history, kind)[field.name]
         for kind, record in RECORDS.items()
         for field in fields(record)
+        if field.default is MISSING
+        or any(getattr(one, field.name) is not None for one in getattr(history, kind))
     }
 
 
@@ -174,7 +183,10 @@ def _history(content: Mapping[str, np.ndarray]) -> History:
     """The history whose columns these are."""
     history = History()
     for kind, record in RECORDS.items():
-        values = [content[f"{kind}.{field.name}"] for field in fields(record)]
+        names = [field.name for field in fields(record)]
+        if record is Measurement and f"{kind}.overlaps" not in content:
+            names.remove("overlaps")
+        values = [content[f"{kind}.{name}"] for name in names]
         plain: list[Any] = [v.tolist() if v.ndim == 1 else v for v in values]
         setattr(history, kind, Log(record(*row) for row in zip(*plain, strict=True)))
     return history

@@ -14,6 +14,7 @@ from lyapflow.errors import LyapflowError
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
 from lyapflow.learning.optimizer import Optimizer
+from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import checkpoint, files
@@ -152,10 +153,11 @@ class RunFolder:
         task: Task | None = None,
         optimizer: Optimizer | None = None,
         flossing: Flossing | None = None,
+        penalty: Penalty | None = None,
     ) -> Training:
         """The settings as they were given to `lyapflow.train`; what was the user's own has to be given again."""
         try:
-            return read(self.settings()["training"], task, optimizer, flossing)
+            return read(self.settings()["training"], task, optimizer, flossing, penalty)
         except LyapflowError as error:
             raise LyapflowError(f"cannot repeat the run of {self.path}: {error}") from None
 

@@ -17,6 +17,8 @@ from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.optimizer import Optimizer
+from lyapflow.learning.penalties.penalty import Penalty
+from lyapflow.learning.penalties.registry import CLASSES as PENALTIES
 from lyapflow.learning.tasks import CLASSES, Task
 from lyapflow.learning.training import Training
 
@@ -30,6 +32,7 @@ def written(training: Training) -> dict[str, Any]:
     plain |= {"task": _task(training.task), "optimizer": _optimizer(training.optimizer)}
     if training.flossing is not None:
         plain["flossing"] = _flossing(training.flossing)
+    plain["penalty"] = _penalty(training.penalty)
     return _plain(plain)
 
 
@@ -49,7 +52,20 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _flossing(flossing: Flossing) -> dict[str, Any]:
-    return asdict(flossing) | {"optimizer": _optimizer(flossing.optimizer)}
+    plain = {field.name: getattr(flossing, field.name) for field in fields(flossing)}
+    return plain | {
+        "optimizer": _optimizer(flossing.optimizer),
+        "penalty": _penalty(flossing.penalty),
+    }
+
+
+def _penalty(penalty: Penalty | None) -> dict[str, Any] | None:
+    if penalty is None:
+        return None
+    name = type(penalty).__name__
+    if PENALTIES.get(name) is type(penalty):
+        return {"name": name, **asdict(penalty)}  # type: ignore[call-overload]
+    return {"name": _name(type(penalty))}
 
 
 def _name(of: Any) -> str:
@@ -71,11 +87,14 @@ def read(
     task: Task | None = None,
     optimizer: Optimizer | None = None,
     flossing: Flossing | None = None,
+    penalty: Penalty | None = None,
 ) -> Training:
     """The settings that `written` wrote; what was the user's own has to be given.
 
     Raises LyapflowError if they are no settings of a run, or something is another than it was.
     """
+    if isinstance(plain, dict):  # an older run has no setting of it
+        plain = {"measure_vectors": None} | plain
     values = _fields("training", plain, Training)
     values["task"] = (
         _same("task", task, _task, values["task"]) if task else _read_task(values["task"])
@@ -88,6 +107,10 @@ def read(
         values["optimizer"] = _same("optimizer", optimizer, _optimizer, values["optimizer"])
     else:
         values["optimizer"] = _read_optimizer("optimizer", values["optimizer"])
+    if penalty is not None:
+        values["penalty"] = _same("penalty", penalty, _penalty, values["penalty"])
+    else:
+        values["penalty"] = _read_penalty("penalty", values["penalty"])
     return Training(**values)
 
 
@@ -112,7 +135,24 @@ def _read_task(plain: Any) -> Task:
 
 def _read_flossing(plain: Any) -> Flossing:
     found = _fields("flossing", plain, Flossing)
-    return Flossing(**found | {"optimizer": _read_optimizer("flossing", found["optimizer"])})
+    own = {
+        "optimizer": _read_optimizer("flossing", found["optimizer"]),
+        "penalty": _read_penalty("flossing", found["penalty"]),
+    }
+    return Flossing(**found | own)
+
+
+def _read_penalty(argument: str, plain: Any) -> Penalty | None:
+    if plain is None:
+        return None
+    name = plain.get("name") if isinstance(plain, dict) else None
+    if not isinstance(name, str) or name not in PENALTIES:
+        raise LyapflowError(
+            f"the run's penalty must be one of lyapflow.penalties, got {name!r:.80}; give your own as {argument}="
+        )
+    return PENALTIES[name](
+        **_fields("penalty", {k: v for k, v in plain.items() if k != "name"}, PENALTIES[name])
+    )
 
 
 def _read_optimizer(argument: str, plain: Any) -> Adam:

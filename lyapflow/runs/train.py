@@ -12,6 +12,7 @@ from lyapflow.errors import LyapflowError, printable
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import Callbacks, History, Recorder
 from lyapflow.learning.optimizer import Optimizer
+from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.tasks import Task
 from lyapflow.learning.training import State, Training
 from lyapflow.runs import checkpoint
@@ -33,6 +34,10 @@ def train(
     batch: int = Training.batch,
     optimizer: Optimizer = Training.optimizer,
     measure_every: int | None = None,
+    measure_vectors: int | None = None,
+    penalty: Penalty | None = None,
+    weight: float | None = None,
+    every: int = Training.every,
     callbacks: Callbacks = (),
     folder: str | os.PathLike | None = None,
     force: bool = False,
@@ -65,6 +70,19 @@ def train(
     measure_every : int, optional
         Epochs between `Measurement` records, which cost about as much as ten training epochs; none
         by default.
+    measure_vectors : int, optional
+        Covariant vectors with which each of them compares the direction of the gradient in the
+        state before a sequence, ``measurement["overlaps"]`` (`lyapflow.learning.overlaps`); takes
+        about as long again.
+    penalty : one of `lyapflow.penalties`, or any `lyapflow.penalties.Penalty`, optional
+        A loss on the cell, of which ``weight`` times the gradient is added to the task's before the
+        update. Its input is one sequence of 55 steps from a stream of its own; it starts from the
+        Model's h0, held constant. The optimiser's ``clip_norm`` bounds the sum: a penalty
+        whose weighted gradient is much longer than the task's leaves nothing of it.
+    weight : float
+        Needed with a penalty; above 0.
+    every : int
+        Training epochs from one with the penalty to the next, the first of which is 0.
     callbacks : iterable of callables, or one
         Each receives every record as it comes; one that returns True ends the run after that epoch,
         as the rules of `lyapflow.learning.stopping` do.
@@ -119,7 +137,20 @@ def train(
         lf.train(model, task, epochs=10_000, seed=0, folder="runs/first",
                  callbacks=lambda record: record.kind == "training" and record.accuracy > 0.99)
     """
-    training = Training(task, epochs, seed, flossing, T, batch, optimizer, measure_every)
+    training = Training(
+        task,
+        epochs,
+        seed,
+        flossing,
+        T,
+        batch,
+        optimizer,
+        measure_every,
+        penalty,
+        weight,
+        every,
+        measure_vectors,
+    )
     record, interval = (
         Recorder(callbacks, History()),
         _interval(checkpoint_seconds, checkpoint_epochs),
@@ -145,6 +176,7 @@ def resume(
     task: Task | None = None,
     optimizer: Optimizer | None = None,
     flossing: Flossing | None = None,
+    penalty: Penalty | None = None,
     cell: type | None = None,
     callbacks: Callbacks = (),
     checkpoint_seconds: float = 10.0,
@@ -156,10 +188,10 @@ def resume(
     ----------
     folder : path
         Where `train` keeps the run.
-    task, optimizer, flossing : optional
+    task, optimizer, flossing, penalty : optional
         Those of the run, needed where they are your own: a task that is none of `lyapflow.tasks`,
-        an optimiser that is no `Adam`, or one whose rate is a function. They must be of the class
-        or function that they were of.
+        an optimiser that is no `Adam`, or one whose rate is a function, a penalty that is none of
+        `lyapflow.penalties`. They must be of the class or function that they were of.
     cell : class, optional
         That of the run's cell, needed where it is none of lyapflow's.
     callbacks, checkpoint_seconds, checkpoint_epochs
@@ -185,7 +217,7 @@ def resume(
         then.
     """
     run = RunFolder(folder, cell=cell)
-    training = run.training(task, optimizer, flossing)
+    training = run.training(task, optimizer, flossing, penalty)
     record, interval = (
         Recorder(callbacks, History()),
         _interval(checkpoint_seconds, checkpoint_epochs),

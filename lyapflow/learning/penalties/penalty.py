@@ -1,0 +1,95 @@
+"""What an episode, and the term beside the task's loss, need of a penalty."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from lyapflow.cells.interface import Cell
+from lyapflow.errors import Diverged, LyapflowError
+
+
+@runtime_checkable
+class Penalty(Protocol):
+    """A loss on a cell; any object with these methods will do, and best it is a frozen dataclass.
+
+    It is a function of its settings and its arguments alone: what it draws at random, or keeps from call to call, makes
+    a run that is resumed another one. Members of an ensemble come one by one, from several threads.
+
+    Attributes
+    ----------
+    (settings of its own)
+
+    Examples
+    --------
+    Weights that are small, whatever the input:
+
+    >>> from dataclasses import dataclass
+    >>> import numpy as np, lyapflow as lf
+    >>> @dataclass(frozen=True)
+    ... class SmallWeights:
+    ...     def n_values(self, cell, x):
+    ...         return 1
+    ...
+    ...     def value_and_grad(self, cell, x, h0=None):
+    ...         gradient = type(cell)(*map(np.zeros_like, cell))._replace(W=2 * cell.W)
+    ...         loss = float((cell.W**2).sum())
+    ...         return loss, gradient, np.array([loss])
+    >>> isinstance(SmallWeights(), lf.penalties.Penalty)
+    True
+    >>> lf.Flossing(penalty=SmallWeights(), epochs=10).penalty
+    SmallWeights()
+    """
+
+    def n_values(self, cell: Cell, x: np.ndarray) -> int:
+        """How many values there are of such a cell under such an input.
+
+        It is called before any work. Raises LyapflowError where the penalty does not fit the cell or
+        the input.
+        """
+
+    def value_and_grad(
+        self, cell: Cell, x: np.ndarray, h0: np.ndarray | None = None
+    ) -> tuple[float, Cell, np.ndarray]:
+        """The loss, its gradient in the parameters, a cell of the same class, and the values that it is made of.
+
+        The input x is (T, m) or (T, B, m), the initial state h0 (n_state,) or (B, n_state). Raises
+        Diverged where it has no value or no gradient.
+        """
+
+
+def checked_penalty(penalty: Any) -> None:
+    if isinstance(penalty, type) or not isinstance(penalty, Penalty):
+        raise LyapflowError(
+            f"penalty must be one of lyapflow.penalties, such as penalties.SpectralRadius(), or have n_values and "
+            f"value_and_grad as they do, got {penalty!r:.80}"
+        )
+
+
+def evaluated(
+    penalty: Penalty, cell: Cell, x: np.ndarray, h0: np.ndarray
+) -> tuple[float, Any, np.ndarray]:
+    """`value_and_grad` of a penalty, whoever wrote it, after checks of what comes back."""
+    name, n_values = type(penalty).__name__, penalty.n_values(cell, x)
+    try:
+        loss, gradient, values = penalty.value_and_grad(cell, x, h0)
+        loss, arrays, values = float(loss), list(map(np.asarray, gradient)), np.asarray(values)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, LyapflowError):
+            raise
+        raise LyapflowError(
+            f"value_and_grad of {name} must return a number, a cell and an array: {error}"
+        ) from error
+    for field, p, g in zip(cell._fields, cell, arrays):
+        if (g.dtype, g.shape) != (p.dtype, p.shape):
+            raise LyapflowError(
+                f"the gradient of {name} must be a cell like its argument, with {field} {p.dtype} {p.shape}, "
+                f"got {g.dtype} {g.shape}"
+            )
+    if len(arrays) != len(cell._fields) or values.shape != (n_values,):
+        raise LyapflowError(
+            f"value_and_grad of {name} must return a gradient in {', '.join(cell._fields)} and n_values = {n_values} "
+            f"values, got {len(arrays)} arrays and values of shape {values.shape}"
+        )
+    if not np.isfinite(loss) or not all(np.isfinite(g).all() for g in arrays):
+        raise Diverged(f"the loss or the gradient of {name} is not finite")
+    return loss, type(cell)(*arrays), values
