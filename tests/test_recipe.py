@@ -44,6 +44,11 @@ def test_every_setting_of_flossing_arrives():
     assert training.measure_every is None
 
 
+def test_items_are_those_of_the_task():
+    recipe = Recipe(**SMALL | {"task": "item-copy", "delay": 4, "items": 2})
+    assert recipe.training(recipe.start()).task == lf.tasks.ItemCopy(4, 2)
+
+
 def test_equal_settings_are_equal_however_they_are_written():
     written = Recipe(floss_at="500,0", gain=1, lr=1, seed=np.int64(3))
     assert written == Recipe(floss_at=[0, 500, 0], gain=1.0, lr=1.0, seed=3)
@@ -95,6 +100,8 @@ def test_a_setting_out_of_its_range(settings, message):
     ("settings", "message"),
     [
         ({"delay": 3}, "delay must be even"),
+        ({"items": 2}, "items is a setting of item-copy, got 2 of binary-xor"),
+        ({"items": 3, "task": "item-copy"}, "items must be an integer between 1 and 2 = delay"),
         ({"delay": 12}, "steps must be more than the delay, got 12 steps with a delay of 12"),
         ({"k": 7}, "k must be between 1 and 6, the length of the network's state, got 7"),
         ({"weights": "orthogonal", "cell": "gru"}, "weights orthogonal is for tanh and linear"),

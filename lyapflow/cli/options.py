@@ -135,6 +135,10 @@ Delay = Annotated[
     int,
     typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs."),
 ]
+Items = Annotated[
+    int | None,
+    typer.Option(min=1, help="Numbers that item-copy keeps at a time.", show_default="1"),
+]
 Epochs = Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")]
 Steps = Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")]
 Batch = Annotated[int, typer.Option(min=1, help="Sequences per training epoch.")]

@@ -71,6 +71,7 @@ def train(
     run: options.Run,
     task: options.Task = Recipe.task,
     delay: options.Delay = Recipe.delay,
+    items: options.Items = Recipe.items,
     cell: options.Cell = Recipe.cell,
     units: options.Units = Recipe.units,
     gain: options.Gain = Recipe.gain,

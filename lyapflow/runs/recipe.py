@@ -19,7 +19,7 @@ from lyapflow.learning.model import Model
 from lyapflow.learning.recommended import recommended
 from lyapflow.learning.stopping import WINDOW, AccuracyReached
 from lyapflow.learning.streams import stream
-from lyapflow.learning.tasks import TASKS, Task
+from lyapflow.learning.tasks import TASKS, ItemCopy, Task
 from lyapflow.learning.training import Training
 from lyapflow.runs.random_network import RandomNetwork
 
@@ -36,8 +36,8 @@ class Recipe:
 
     Parameters
     ----------
-    task, delay
-        A name in `lyapflow.learning.tasks.TASKS`, and steps.
+    task, delay, items
+        A name in `lyapflow.learning.tasks.TASKS`, steps, and of item-copy the numbers kept at a time.
     cell, units, gain, weights, dtype
         The random network at the start.
     seed : int
@@ -66,6 +66,7 @@ class Recipe:
 
     task: str = "binary-xor"
     delay: int = 40
+    items: int | None = None
     cell: str = RandomNetwork.cell
     units: int = RandomNetwork.units
     gain: float = RandomNetwork.gain
@@ -151,7 +152,13 @@ class Recipe:
         return [rule]
 
     def _task(self) -> Task:
-        task = TASKS[self.task](self.delay)
+        kind = TASKS[self.task]
+        if self.items is None:
+            task = kind(self.delay)
+        elif kind is ItemCopy:
+            task = ItemCopy(self.delay, self.items)
+        else:
+            raise LyapflowError(f"items is a setting of item-copy, got {self.items} of {self.task}")
         if self.steps <= self.delay:
             raise LyapflowError(
                 f"steps must be more than the delay, got {self.steps} steps with a delay of {self.delay}"
@@ -233,6 +240,7 @@ MAY_BE_NONE = {field.name for field in fields(Recipe) if field.default is None} 
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "task": _word(TASKS),
     "delay": _whole(1),
+    "items": _whole(1),
     "cell": _word(CELLS),
     "units": _whole(1),
     "gain": lambda name, value: _checks.number(f"{name} g", value, 0.0),
