@@ -232,6 +232,65 @@ TimeLimit = Annotated[
     typer.Option(min=0.0, help="Stop after so many minutes.", show_default="never"),
 ]
 
+# sweep
+SweepFolder = Annotated[
+    Path, typer.Argument(help="Folder of the sweep, with a run folder for each run.")
+]
+GridFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Grid of settings, a TOML file: names are options of train; lists are combined.",
+        show_default="--resume: that of the folder",
+    ),
+]
+SweepResume = Annotated[
+    bool, typer.Option("--resume", help="Go on with what is left of the folder's sweep.")
+]
+MoreEpochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Extend all runs to so many epochs.", show_default="as in the grid"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes of this machine.", show_default="as many as processors"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads of a worker.", show_default="processors are divided; 1 elsewhere"
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Dask scheduler to use instead of processes: tcp://HOST:PORT."
+    ),
+]
+Mpi = Annotated[
+    bool,
+    typer.Option(
+        "--mpi", help="Use MPI instead: mpirun -n N python -m mpi4py.futures -m lyapflow sweep …"
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="More than 1000 runs are meant.")]
+
+# compare
+SweepFolders = Annotated[list[Path], typer.Argument(help="Folders of sweeps.")]
+TableFile = Annotated[
+    Path | None, typer.Option(help="Table to write, .csv or .parquet.", show_default="none")
+]
+HistoriesFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Histories to write, a row for each epoch, .csv or .parquet.", show_default="none"
+    ),
+]
+Level = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="Accuracy whose first epoch is shown, a share of 1."),
+]
+ShownExponents = Annotated[int, typer.Option(min=0, help="Lyapunov exponents to show.")]
+
 
 @contextmanager
 def named() -> Iterator[None]:

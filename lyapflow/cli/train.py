@@ -16,14 +16,14 @@ from lyapflow import _checks
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli import options
-from lyapflow.cli.progress import Progress, updates
+from lyapflow.cli.progress import Progress
 from lyapflow.cli.show import console, exponents, print_summary
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.stopping import StopRule, TimeLimit
-from lyapflow.learning.training import Training
+from lyapflow.learning.training import Training, updates
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
