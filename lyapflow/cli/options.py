@@ -1,6 +1,8 @@
 """Arguments and options of the commands: what they are called, what they take, and their help."""
 
-import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,8 +10,9 @@ import typer
 
 from lyapflow.cells.registry import CELLS
 from lyapflow.errors import LyapflowError
-from lyapflow.learning.stopping import WINDOW
 from lyapflow.learning.tasks import TASKS
+from lyapflow.runs.random_network import TAKE_WEIGHTS
+from lyapflow.runs.recipe import DTYPES, FLOSS, WEIGHTS, Recipe
 
 # typer reads the choices from these types
 if TYPE_CHECKING:
@@ -17,18 +20,12 @@ if TYPE_CHECKING:
     TaskName = str
     InputName = str
     WeightsName = str
+    DtypeName = str
+    FlossName = str
 else:
     CellName, TaskName = Literal[tuple(CELLS)], Literal[tuple(TASKS)]
     InputName = Literal[(*TASKS, "gaussian", "none")]
-    WeightsName = Literal["gaussian", "orthogonal"]
-DtypeName = Literal["float64", "float32"]
-FlossName = Literal["none", "before", "during", "throughout"]
-
-
-WITH_WEIGHTS = [
-    name for name, cell in CELLS.items() if "weights" in inspect.signature(cell.random).parameters
-]
-TAKE_WEIGHTS = f"{', '.join(WITH_WEIGHTS[:-1])} and {WITH_WEIGHTS[-1]}"
+    WeightsName, DtypeName, FlossName = Literal[WEIGHTS], Literal[DTYPES], Literal[FLOSS]
 
 
 def _picture(place: str) -> Any:
@@ -158,7 +155,7 @@ Clip = Annotated[
     ),
 ]
 MeasureEvery = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
         help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
@@ -216,9 +213,15 @@ StopAt = Annotated[
     typer.Option(
         min=0.0,
         max=1.0,
-        help=f"Stop when the mean accuracy of {WINDOW} epochs reaches this, a share of 1.",
+        help="Stop when the mean accuracy of the last epochs reaches this, a share of 1.",
         show_default="never",
     ),
+]
+StopWindow = Annotated[
+    int, typer.Option(min=1, help="Number of epochs whose mean accuracy --stop-at looks at.")
+]
+StopAfter = Annotated[
+    int, typer.Option(min=0, help="Epoch before which --stop-at does not end the run.")
 ]
 TimeLimit = Annotated[
     float | None,
@@ -226,9 +229,13 @@ TimeLimit = Annotated[
 ]
 
 
-def integers(option: str, text: str, what: str) -> tuple[int, ...]:
-    """The numbers of an option that takes several, separated by commas."""
+@contextmanager
+def named() -> Iterator[None]:
+    """Say settings in errors as the options that they are on the command line."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise LyapflowError(f"{option} must be {what} separated by commas, got {text!r}") from None
+        yield
+    except LyapflowError as error:
+        setting, _, rest = str(error).partition(" ")
+        if setting not in {field.name for field in fields(Recipe)}:
+            raise
+        raise LyapflowError(f"--{setting.replace('_', '-')} {rest}") from None
