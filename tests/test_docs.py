@@ -32,17 +32,20 @@ def test_there_are_examples():
     assert len(EXAMPLES) == 8
 
 
+# their methods have docstrings of their own
+PROTOCOLS = {"Penalty": lf.penalties.Penalty}
 PUBLIC = [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
-    for module in (lf, testing)
+    for module in (lf, lf.penalties, testing)
     for name in module.__all__
-    if not inspect.ismodule(getattr(module, name))
+    if not inspect.ismodule(getattr(module, name)) and name not in PROTOCOLS
 ]
 # what a newcomer calls first
 WITH_EXAMPLES = """
     Adam Flossing Model bptt_value_and_grad condition_number covariant_vectors digest floss
     flossing_value_and_grad jacobian load lyapunov_spectrum predicted_condition qr qr_pullback save stack train
     trajectory
+    Exponents OneStepJacobian Penalty SpectralRadius
 """.split()
 
 
@@ -70,7 +73,7 @@ def test_sections(public):
         assert sections(public.random)[:3] == ["Parameters", "Returns", "Raises"]
 
 
-@pytest.mark.parametrize("public", PUBLIC)
+@pytest.mark.parametrize("public", [*PUBLIC, *PROTOCOLS.values()])
 def test_example_of_a_docstring(public, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = doctest.DocTestParser().get_doctest(

@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape ensemble tasks training jit".split()
+TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape ensemble tasks training penalties penalties_in_training jit".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -48,7 +48,11 @@ NEAREST = {
         ("qr", "flossing_gradient"),
     ),
     **dict.fromkeys(("team", "products", "tiles", "registers", "by_address"), ("products", "team")),
-    **dict.fromkeys(("training", "flossing"), ("training", "bptt")),
+    **dict.fromkeys(("training", "flossing", "descent"), ("training", "bptt")),
+    **dict.fromkeys(
+        ("one_step", "spectral_radius", "penalty", "term", "history"),
+        ("penalties", "penalties_in_training"),
+    ),
     **dict.fromkeys(("bptt", "sequences"), ("bptt",)),
     "adam": ("adam",),
     "optimizer": ("resume", "training"),
@@ -249,8 +253,8 @@ MUTATIONS = [
     ("lyapunov/interval.py", "most - longer.min() > bound", "False"),
     ("lyapunov/pullback.py", "log_R_bar[plan.uncounted :]", "log_R_bar[:]"),
     ("lyapunov/schedule.py", "min(max(self.uncounted - before, 0), after - before)", "self.uncounted"),
-    ("lyapunov/flossing_loss.py", "2.0 * off / (counted * batch)", "2.0 * off / counted"),
-    ("lyapunov/flossing_loss.py", "(exponents - wanted)[None]", "exponents[None]"),
+    ("lyapunov/flossing_loss.py", "2.0 * pull / (counted * batch)", "2.0 * pull / counted"),
+    ("lyapunov/flossing_loss.py", "off = exponents - self.target", "off = exponents"),
     # what is in doubt
     ("lyapunov/sweep.py", "resolution = max(resolution, float(np.sqrt(np.finfo(given.x.dtype).eps)))", "pass"),
     ("lyapunov/sweep.py", "tally.longest[0] = max(LENGTH_DECAY * tally.longest[0], longest)", "pass"),
@@ -344,7 +348,7 @@ MUTATIONS = [
     ("lyapunov/rounding.py", "min(plan.steps - plan.transient, LAST) // 2", "min(plan.steps - plan.transient, LAST)"),
     # ensembles
     ("ensemble.py", "if self.reasons[r] is not None:", "if False:"),
-    ("learning/flossing.py", "before = moments[r]", "before = moments[0]"),
+    ("learning/descent.py", "before = moments[r]", "before = moments[0]"),
     ("learning/training.py", "self._data(member, size, seed, state.epoch)", "self._data(member, size, seeds[0], state.epoch)"),
     ("learning/training.py", "cells = Members(models.join([member.cell for member in members]), models.reasons)", "cells = Members(models.join([member.cell for member in members]))"),
     # task loss
@@ -380,7 +384,7 @@ MUTATIONS = [
     ("learning/adam.py", "correction1 = 1.0 - beta1**step", "correction1 = 1.0"),
     ("learning/adam.py", "correction2 = 1.0 - beta2**step", "correction2 = 1.0"),
     ("learning/adam.py", "if norm > clip_norm", "if False"),
-    ("learning/flossing.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
+    ("learning/descent.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
     ("learning/optimizer.py", "if forms[0] != forms[1]:", "if False:"),
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = fma(-n, ln2_low, fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
@@ -451,6 +455,32 @@ MUTATIONS = [
     ("runs/signals.py", "raise KeyboardInterrupt", "pass"),
     ("runs/signals.py", "signal.signal(number, handler)", "pass"),
     ("runs/train.py", "now - last >= max(seconds, cost / CHECKPOINT_SHARE)", "now - last >= seconds"),
+    # penalties
+    ("lyapunov/one_step.py", "2.0 * (log_sigma[t - transient] - target)", "2.0 * log_sigma[t - transient]"),
+    ("lyapunov/one_step.py", "(counted * sigma[:k])", "counted"),
+    ("lyapunov/one_step.py", "tape.blocks[0] = V[:, :k].T", "tape.blocks[0] = UT[:k]"),
+    ("lyapunov/one_step.py", "transient=t if t >= transient else plan.steps", "transient=plan.steps"),
+    ("lyapunov/one_step.py", "if sigma[k - 1] <= edge:", "if False:"),
+    ("lyapunov/one_step.py", "if k < n and sigma[k - 1] - sigma[k] <= edge:", "if False:"),
+    ("lyapunov/one_step.py", 'way_out = f"ask for k <= {least}"', 'way_out = f"ask for k <= {error.rank}"'),
+    ("learning/penalties/spectral_radius.py", "(mu.conjugate() / radius", "(mu / radius"),
+    ("learning/penalties/spectral_radius.py", "projector.T).real", "projector).real"),
+    ("learning/penalties/spectral_radius.py", "V @ np.linalg.solve(U @ V, U)", "V @ U"),
+    ("learning/penalties/spectral_radius.py", ".real / multiple", ".real"),
+    ("learning/penalties/spectral_radius.py", "or along < DEFECTIVE", "or False"),
+    ("learning/penalties/spectral_radius.py", "(1 if mu.imag == 0 else 2)", "2"),
+    ("learning/penalties/spectral_radius.py", "if not W.any():", "if False:"),
+    ("learning/penalties/penalty.py", "if (g.dtype, g.shape) != (p.dtype, p.shape):", "if False:"),
+    ("lyapunov/flossing_loss.py", "np.minimum(off, 0.0)", "np.maximum(off, 0.0)"),
+    ("lyapunov/flossing_loss.py", "off if aims.weights is None else aims.weights * off", "off"),
+    ("lyapunov/flossing_loss.py", "np.vdot(pull, off)", "np.vdot(off, off)"),
+    ("learning/term.py", "g + self.weight * s", "g + s"),
+    ("learning/term.py", 'stream(seed, "penalty", epoch)', 'stream(seed, "penalty", 0)'),
+    ("learning/term.py", "epoch % self.every == 0", "True"),
+    ("learning/term.py", "model.cell, x, model.h0)", "model.cell, x, 0 * model.h0)"),
+    ("learning/history.py", "if r.epoch < epoch)", "if True)"),
+    ("learning/history.py", "self.stopped |= any(", "self.stopped = any("),
+    ("learning/flossing.py", "object.__setattr__(self, name, None)", "pass"),
 ]  # fmt: skip
 
 

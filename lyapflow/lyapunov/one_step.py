@@ -20,6 +20,10 @@ from lyapflow.lyapunov.pullback import Retreat, total
 from lyapflow.lyapunov.schedule import state_schedule
 from lyapflow.lyapunov.sweep import Tape, new_drive, new_tape, sweep
 
+LARGEST = float(
+    np.sqrt(np.finfo(float).max)
+)  # entry of a Jacobian whose singular values do not overflow
+
 
 def one_step_problem(cell: Any, x: Any, k: Any, h0: Any, transient: Any) -> Problem:
     """Checked arguments, with a block of k vectors; steps after the transient are counted."""
@@ -96,11 +100,12 @@ class _Trajectory:
             tape.records[t],
             self.work,
         )
-        if not np.isfinite(self.work.DT).all():
+        DT = self.work.DT.astype(float)
+        if not np.abs(DT).max() < LARGEST:  # NaN is not, either
             raise Diverged(
                 f"the one-step Jacobian overflowed at step {t}: use smaller weights", step=t
             )
-        return self.work.DT.astype(float)
+        return DT
 
     def least_rank(self) -> int:
         """Singular values above rounding that every counted step has."""

@@ -12,12 +12,9 @@ from lyapflow.errors import Diverged, LyapflowError
 class Penalty(Protocol):
     """A loss on a cell; any object with these methods will do, and best it is a frozen dataclass.
 
-    It is a function of its settings and its arguments alone: what it draws at random, or keeps from call to call, makes
-    a run that is resumed another one. Members of an ensemble come one by one, from several threads.
-
-    Attributes
-    ----------
-    (settings of its own)
+    It is a function of its settings and its arguments alone: what it draws at random, or keeps from
+    call to call, makes a run that is resumed another one. Members of an ensemble come one by one,
+    from several threads.
 
     Examples
     --------

@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import eig
+from scipy.linalg import schur
 
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import Cell, checked, zeros_like
 from lyapflow.errors import Diverged, LyapflowError, warn
 
-# |u^H v| of unit vectors below which an eigenvalue counts as defective: the gradient is longer than 1/|u^H v|, and has
-# lost half of its digits
+# |u^H v| of unit vectors below which an eigenvalue counts as defective: the gradient is as long as
+# 1/|u^H v|, and has lost more than half of its digits
 DEFECTIVE = 1e-5
-TIE = 8.0  # rounding errors by which moduli may differ that count as one
+TIE = 8.0  # rounding errors by which numbers may differ that count as equal
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class SpectralRadius:
 
     Notes
     -----
-    With the eigenvalue μ of the largest modulus, u^H W = μ u^H and W v = μ v, the gradient is
-    dρ/dW_ij = Re( (μ* / ρ) u_i* v_j / (u^H v) ) (Horn and Johnson 2012, *Matrix Analysis*, Theorem 6.3.12). The values
-    are the spectral radii. Where moduli other than those of a conjugate pair are tied, as in an orthogonal W, there is
-    no gradient: that of one of them is taken, with a LyapflowWarning. Where μ is defective, or nearly so, the
-    gradient would be infinite: `Diverged`.
+    With the eigenvalue μ of the largest modulus, u^H W = μ u^H and W v = μ v, the gradient is dρ/dW_ij
+    = Re( (μ* / ρ) u_i* v_j / (u^H v) ) (Horn and Johnson 2012, *Matrix Analysis*, Theorem 6.3.12).
+    The values are the spectral radii. Where moduli other than those of a conjugate pair are tied, as
+    in an orthogonal W, there is no gradient: that of one of them is taken (of equal eigenvalues that
+    of their mean), with a LyapflowWarning. Where μ is defective, or nearly so, the gradient would be
+    infinite: `Diverged`.
 
     Examples
     --------
@@ -100,22 +101,35 @@ def _matrices(cell: Cell) -> np.ndarray:
 def _radius_and_gradient(W: np.ndarray, name: str) -> tuple[float, np.ndarray]:
     """ρ(W) and dρ/dW."""
     scale = np.abs(W).max()  # so that nothing overflows
+    W = W / scale
+    noise = TIE * np.sqrt(len(W)) * np.finfo(float).eps * np.linalg.norm(W)
     with one_blas_thread():
-        eigenvalues, left, right = eig(W / scale, left=True, right=True)
-    moduli = np.abs(eigenvalues)
-    largest = int(np.argmax(moduli))
-    mu, u, v = eigenvalues[largest], left[:, largest], right[:, largest]
-    radius, along = moduli[largest], np.vdot(u, v)
-    if radius == 0 or abs(along) < DEFECTIVE:
-        raise Diverged(
-            f"the spectral radius of {name} has no gradient, for its largest eigenvalue {scale * mu:.4g} is defective, "
-            f"or nearly so: use other weights"
-        )
-    rounding = np.finfo(float).eps * np.linalg.norm(W / scale) / abs(along)
-    tied = np.count_nonzero(moduli >= radius - TIE * rounding)
+        eigenvalues = _eigenvalues(W)
+        moduli = np.abs(eigenvalues)
+        mu, radius = eigenvalues[np.argmax(moduli)], moduli.max()
+        # its left and right eigenvectors, several where it is multiple; not from LAPACK's geev, which
+        # scales rows and columns first, and so may lose small entries that matter
+        left, distances, right = np.linalg.svd(W - mu * np.eye(len(W)))
+        multiple = max(1, np.count_nonzero(distances <= noise))
+        U, V = left[:, -multiple:].conj().T, right[-multiple:].conj().T
+        along = np.linalg.svd(U @ V, compute_uv=False)[-1]
+        if radius == 0 or along < DEFECTIVE:
+            raise Diverged(
+                f"the spectral radius of {name} has no gradient, for its largest eigenvalue {scale * mu:.4g} is "
+                f"defective, or nearly so: use other weights"
+            )
+        projector = V @ np.linalg.solve(U @ V, U)
+    tied = np.count_nonzero(moduli >= radius - noise / along)
     if tied > (1 if mu.imag == 0 else 2):  # one, or a conjugate pair
         warn(
             f"the spectral radius of {name} has no gradient where eigenvalues tie, here {tied} of modulus "
             f"{scale * radius:.4g}: that of one of them was taken; weights whose eigenvalues differ have one"
         )
-    return float(scale * radius), (mu.conjugate() / radius * np.outer(u.conj(), v) / along).real
+    return float(scale * radius), (mu.conjugate() / radius * projector.T).real / multiple
+
+
+def _eigenvalues(W: np.ndarray) -> np.ndarray:
+    """From the real Schur form, whose pairs are blocks with equal numbers on the diagonal."""
+    T = schur(W)[0]
+    turning = np.sqrt(np.abs(np.diagonal(T, -1))) * np.sqrt(np.abs(np.diagonal(T, 1)))
+    return np.diagonal(T) + 1j * (np.append(turning, 0.0) - np.append(0.0, turning))
