@@ -23,7 +23,9 @@ from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.lyapunov.vectors import CovariantVectors, covariant_vectors
 from lyapflow.precision.condition import ConditionNumber, condition_number
+from lyapflow.runs.collect import collect
 from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.sweep import Swept, sweep
 from lyapflow.runs.train import resume, train
 from lyapflow.runs.weights import digest, load, save
 
@@ -42,8 +44,10 @@ __all__ = [
     "ReluRNN",
     "RunFolder",
     "Spectrum",
+    "Swept",
     "TanhRNN",
     "bptt_value_and_grad",
+    "collect",
     "condition_number",
     "covariant_vectors",
     "digest",
@@ -61,6 +65,7 @@ __all__ = [
     "save",
     "set_threads",
     "stack",
+    "sweep",
     "tasks",
     "train",
     "trajectory",

@@ -81,6 +81,14 @@ def integer(name: str, value: Any, low: int, high: int | None = None, why: str =
     return int(value)
 
 
+def integers(name: str, text: str, what: str) -> tuple[int, ...]:
+    """Integers that are written with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise LyapflowError(f"{name} must be {what} separated by commas, got {text!r}") from None
+
+
 def number(
     name: str, value: Any, low: float, high: float = np.inf, *, open_low: bool = False
 ) -> float:
@@ -91,9 +99,9 @@ def number(
     except OverflowError:
         found = np.inf
     if not np.isfinite(found) or not low <= found <= high or (open_low and found == low):
-        rule = f"above {low}" if open_low else f"at least {low}"
+        rule = f" above {low}" if open_low else f" at least {low}" if np.isfinite(low) else ""
         rule += f" and at most {high}" if np.isfinite(high) else ""
-        raise LyapflowError(f"{name} must be a finite number {rule}, got {value!r}")
+        raise LyapflowError(f"{name} must be a finite number{rule}, got {value!r}")
     return found
 
 

@@ -199,6 +199,14 @@ def test_stop_at(command):
     assert "stopped after 20 training epochs: accuracy 0.1" in out
 
 
+def test_stop_at_looks_at_its_window_and_not_before_its_epoch(command):
+    stops = ["--stop-at", "0.1", "--stop-window", "2"]
+    words = [*SMALL, "--floss", "none"]
+    assert "stopped after 2 training epochs" in command("train", "a", *words, *stops)[1]
+    later = [*stops, "--stop-after", "4"]
+    assert "stopped after 4 training epochs" in command("train", "b", *words, *later)[1]
+
+
 def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch):
     update, before = Progress._update, signal.getsignal(signal.SIGINT)
 

@@ -47,6 +47,12 @@ def test_records_of_before_count():
     assert rule(trained(0.5)[0])
 
 
+def test_no_run_ends_before_so_many_epochs():
+    rule = AccuracyReached(0.75, window=1, after=3)
+    assert [rule(record) for record in trained(1.0, 1.0, 1.0)] == [False, False, True]
+    assert AccuracyReached(0.75, window=1, after=3, before=trained(1.0, 1.0))(trained(1.0)[0])
+
+
 def test_a_run_that_had_reached_the_goal_ends_at_its_next_record():
     rule = AccuracyReached(0.75, window=2, before=trained(1.0, 1.0))
     assert rule(FlossingRecord(0, 0, 0.1, np.zeros(2)))
@@ -75,6 +81,7 @@ def test_all_members_of_an_ensemble_must_reach_the_goal_but_those_left_behind():
         ({"goal": 1.5}, "goal must be a finite number at least 0.0 and at most 1.0, got 1.5"),
         ({"goal": float("nan")}, "goal must be a finite number"),
         ({"goal": 0.9, "window": 0}, "window must be an integer at least 1, got 0"),
+        ({"goal": 0.9, "after": -1}, "after must be an integer at least 0, got -1"),
     ],
 )
 def test_accuracies_that_make_no_sense(settings, message):

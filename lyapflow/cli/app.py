@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 import lyapflow
+from lyapflow.cli.compare import compare
 from lyapflow.cli.condition import condition
 from lyapflow.cli.demo import demo
 from lyapflow.cli.show import console
 from lyapflow.cli.spectrum import spectrum
+from lyapflow.cli.sweep import sweep
 from lyapflow.cli.train import train
 from lyapflow.errors import Diverged, LyapflowError
 
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
 )
-for command in (demo, train, spectrum, condition):  # in the order of --help
+for command in (demo, train, sweep, compare, spectrum, condition):  # in the order of --help
     app.command()(command)
 
 

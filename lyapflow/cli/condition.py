@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from lyapflow import _checks
 from lyapflow.cli import options
-from lyapflow.cli.network import RandomNetwork, chosen
+from lyapflow.cli.network import chosen
 from lyapflow.cli.progress import long_product
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.condition import ConditionNumber, condition_number
+from lyapflow.runs.random_network import RandomNetwork
 
 
 def condition(
@@ -37,7 +39,7 @@ def condition(
 
     if out is None:
         out = Path("lyapflow-condition.png") if run is None else run / "condition.png"
-    wanted = sorted(set(options.integers("--steps", steps, "numbers of steps")))
+    wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))
     if wanted[0] < 0:
         raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
     network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype), seed, source)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import lyapflow
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.cli import options
-from lyapflow.cli.progress import Progress, updates
+from lyapflow.cli.progress import Progress
 from lyapflow.cli.show import check_writable, console, exponents, print_summary
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import BinaryTemporalXOR
+from lyapflow.learning.training import updates
 
 if TYPE_CHECKING:
     from lyapflow.plotting import Shown  # imports Matplotlib, which takes a while

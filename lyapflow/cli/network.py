@@ -2,44 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell, sizes
-from lyapflow.cells.registry import CELLS
-from lyapflow.cli.options import TAKE_WEIGHTS, WITH_WEIGHTS
+from lyapflow.cli import options
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import TASKS
 from lyapflow.runs.folder import RunFolder
-
-
-@dataclass(frozen=True)
-class RandomNetwork:
-    """What the options --cell, --units, --gain, --weights and --dtype ask for."""
-
-    cell: str = "tanh"
-    units: int = 80
-    gain: float = 1.0
-    weights: str = "gaussian"
-    dtype: Any = "float64"
-
-    def __str__(self) -> str:
-        return f"random {self.cell} network, {self.units} units, g = {self.gain:g}, {self.weights} weights"
-
-    def draw(self, inputs: int, rng: np.random.Generator) -> Any:
-        """A cell that takes so many inputs."""
-        options = {"weights": self.weights} if self.cell in WITH_WEIGHTS else {}
-        if self.weights != "gaussian" and not options:
-            raise LyapflowError(
-                f"--weights {self.weights} is for {TAKE_WEIGHTS} networks, got --cell {self.cell}"
-            )
-        return CELLS[self.cell].random(
-            self.units, inputs, rng=rng, g=self.gain, dtype=self.dtype, **options
-        )
+from lyapflow.runs.random_network import RandomNetwork
 
 
 @dataclass(frozen=True)
@@ -86,6 +60,7 @@ def chosen(run: Path | None, network: RandomNetwork, seed: int, source: str | No
 
 def _random(network: RandomNetwork, seed: int, source: str) -> Chosen:
     inputs = TASKS[source](2).n_inputs if source in TASKS else int(source == "gaussian")
-    cell = network.draw(inputs, stream(seed, "weights"))
+    with options.named():
+        cell = network.draw(inputs, stream(seed, "weights"))
     h0 = stream(seed, "state").standard_normal(sizes(cell).state).astype(cell.b.dtype)
     return Chosen(cell, h0, source, f"{network}, input {source}")

@@ -1,6 +1,8 @@
 """Arguments and options of the commands: what they are called, what they take, and their help."""
 
-import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,8 +10,9 @@ import typer
 
 from lyapflow.cells.registry import CELLS
 from lyapflow.errors import LyapflowError
-from lyapflow.learning.stopping import WINDOW
 from lyapflow.learning.tasks import TASKS
+from lyapflow.runs.random_network import TAKE_WEIGHTS
+from lyapflow.runs.recipe import DTYPES, FLOSS, WEIGHTS, Recipe
 
 # typer reads the choices from these types
 if TYPE_CHECKING:
@@ -17,18 +20,12 @@ if TYPE_CHECKING:
     TaskName = str
     InputName = str
     WeightsName = str
+    DtypeName = str
+    FlossName = str
 else:
     CellName, TaskName = Literal[tuple(CELLS)], Literal[tuple(TASKS)]
     InputName = Literal[(*TASKS, "gaussian", "none")]
-    WeightsName = Literal["gaussian", "orthogonal"]
-DtypeName = Literal["float64", "float32"]
-FlossName = Literal["none", "before", "during", "throughout"]
-
-
-WITH_WEIGHTS = [
-    name for name, cell in CELLS.items() if "weights" in inspect.signature(cell.random).parameters
-]
-TAKE_WEIGHTS = f"{', '.join(WITH_WEIGHTS[:-1])} and {WITH_WEIGHTS[-1]}"
+    WeightsName, DtypeName, FlossName = Literal[WEIGHTS], Literal[DTYPES], Literal[FLOSS]
 
 
 def _picture(place: str) -> Any:
@@ -158,7 +155,7 @@ Clip = Annotated[
     ),
 ]
 MeasureEvery = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
         help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
@@ -216,19 +213,88 @@ StopAt = Annotated[
     typer.Option(
         min=0.0,
         max=1.0,
-        help=f"Stop when the mean accuracy of {WINDOW} epochs reaches this, a share of 1.",
+        help="Stop when the mean accuracy of the last epochs reaches this, a share of 1.",
         show_default="never",
     ),
+]
+StopWindow = Annotated[
+    int, typer.Option(min=1, help="Number of epochs whose mean accuracy --stop-at looks at.")
+]
+StopAfter = Annotated[
+    int, typer.Option(min=0, help="Epoch before which --stop-at does not end the run.")
 ]
 TimeLimit = Annotated[
     float | None,
     typer.Option(min=0.0, help="Stop after so many minutes.", show_default="never"),
 ]
 
+# sweep
+SweepFolder = Annotated[
+    Path, typer.Argument(help="Folder of the sweep, with a run folder for each run.")
+]
+GridFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Grid of settings, a TOML file: names are options of train; lists are combined.",
+        show_default="--resume: that of the folder",
+    ),
+]
+SweepResume = Annotated[
+    bool, typer.Option("--resume", help="Go on with what is left of the folder's sweep.")
+]
+MoreEpochs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Extend all runs to so many epochs.", show_default="as in the grid"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes of this machine.", show_default="as many as processors"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads of a worker.", show_default="processors are divided; 1 elsewhere"
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Dask scheduler to use instead of processes: tcp://HOST:PORT."
+    ),
+]
+Mpi = Annotated[
+    bool,
+    typer.Option(
+        "--mpi", help="Use MPI instead: mpirun -n N python -m mpi4py.futures -m lyapflow sweep …"
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="More than 1000 runs are meant.")]
 
-def integers(option: str, text: str, what: str) -> tuple[int, ...]:
-    """The numbers of an option that takes several, separated by commas."""
+# compare
+SweepFolders = Annotated[list[Path], typer.Argument(help="Folders of sweeps.")]
+TableFile = Annotated[
+    Path | None, typer.Option(help="Table to write, .csv or .parquet.", show_default="none")
+]
+HistoriesFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Histories to write, a row for each epoch, .csv or .parquet.", show_default="none"
+    ),
+]
+Level = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="Accuracy whose first epoch is shown, a share of 1."),
+]
+ShownExponents = Annotated[int, typer.Option(min=0, help="Lyapunov exponents to show.")]
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """Say settings in errors as the options that they are on the command line."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise LyapflowError(f"{option} must be {what} separated by commas, got {text!r}") from None
+        yield
+    except LyapflowError as error:
+        setting, _, rest = str(error).partition(" ")
+        if setting not in {field.name for field in fields(Recipe)}:
+            raise
+        raise LyapflowError(f"--{setting.replace('_', '-')} {rest}") from None

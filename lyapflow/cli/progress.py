@@ -13,14 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lyapflow.cli.show import table_of_networks
-from lyapflow.learning.flossing import Flossing
-
-
-def updates(epochs: int, flossing: Flossing | None) -> int:
-    """Training and flossing epochs of a whole run."""
-    if flossing is None:
-        return epochs
-    return epochs + flossing.epochs * sum(at < epochs for at in flossing.at)
 
 
 class Progress:

@@ -76,14 +76,14 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
     )
 
 
-def check_writable(picture: Path) -> None:
-    """Refuse a picture that could not be written, before the work that it is to show."""
+def check_writable(path: Path, what: str = "picture") -> None:
+    """Refuse a picture or table that could not be written, before the work that it is to show."""
     try:
-        if not picture.parent.is_dir():
-            raise LyapflowError(f"the picture's folder must exist, got {picture.parent}")
+        if not path.parent.is_dir():
+            raise LyapflowError(f"the {what}'s folder must exist, got {path.parent}")
         with suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.stat(picture).st_mode):
-                raise LyapflowError(f"the picture must be a file, {picture} is a folder")
-        tempfile.TemporaryFile(dir=picture.parent).close()
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                raise LyapflowError(f"the {what} must be a file, {path} is a folder")
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise LyapflowError(f"cannot write the picture {picture}: {error.strerror}") from None
+        raise LyapflowError(f"cannot write the {what} {path}: {error.strerror}") from None

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from lyapflow.cli import options
-from lyapflow.cli.network import RandomNetwork, chosen
+from lyapflow.cli.network import chosen
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.runs.random_network import RandomNetwork
 
 
 def spectrum(

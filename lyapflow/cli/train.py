@@ -5,9 +5,9 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import typer
 
@@ -15,21 +15,17 @@ import lyapflow
 from lyapflow import _checks
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.registry import CELLS
-from lyapflow.cli import options, settings
-from lyapflow.cli.network import RandomNetwork
-from lyapflow.cli.progress import Progress, updates
+from lyapflow.cli import options
+from lyapflow.cli.progress import Progress
 from lyapflow.cli.show import console, exponents, print_summary
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError
-from lyapflow.learning.adam import Adam
-from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
-from lyapflow.learning.stopping import AccuracyReached, StopRule, TimeLimit
-from lyapflow.learning.streams import stream
-from lyapflow.learning.tasks import TASKS
-from lyapflow.learning.training import Training
+from lyapflow.learning.stopping import StopRule, TimeLimit
+from lyapflow.learning.training import Training, updates
 from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
 
 
@@ -73,30 +69,32 @@ class Run:
 def train(
     context: typer.Context,
     run: options.Run,
-    task: options.Task = "binary-xor",
-    delay: options.Delay = 40,
-    cell: options.Cell = RandomNetwork.cell,
-    units: options.Units = RandomNetwork.units,
-    gain: options.Gain = RandomNetwork.gain,
-    weights: options.Weights = RandomNetwork.weights,
-    dtype: options.Dtype = RandomNetwork.dtype,
-    seed: options.Seed = 0,
-    epochs: options.Epochs = 1000,
-    steps: options.Steps = Training.T,
-    batch: options.Batch = Training.batch,
-    lr: options.LearningRate = None,
-    clip: options.Clip = None,
-    floss: options.Floss = None,
+    task: options.Task = Recipe.task,
+    delay: options.Delay = Recipe.delay,
+    cell: options.Cell = Recipe.cell,
+    units: options.Units = Recipe.units,
+    gain: options.Gain = Recipe.gain,
+    weights: options.Weights = Recipe.weights,
+    dtype: options.Dtype = Recipe.dtype,
+    seed: options.Seed = Recipe.seed,
+    epochs: options.Epochs = Recipe.epochs,
+    steps: options.Steps = Recipe.steps,
+    batch: options.Batch = Recipe.batch,
+    lr: options.LearningRate = Recipe.lr,
+    clip: options.Clip = Recipe.clip,
+    floss: options.Floss = Recipe.floss,
     floss_at: options.FlossAt = None,
-    k: options.FlossK = None,
-    floss_epochs: options.FlossEpochs = None,
-    floss_steps: options.FlossSteps = Flossing.steps,
-    floss_transient: options.FlossTransient = Flossing.q_transient,
-    floss_lr: options.FlossLearningRate = cast(float, Adam.lr),
-    target: options.Target = 0.0,
-    t_ons: options.TOns = Flossing.t_ons,
-    measure_every: options.MeasureEvery = 100,
-    stop_at: options.StopAt = None,
+    k: options.FlossK = Recipe.k,
+    floss_epochs: options.FlossEpochs = Recipe.floss_epochs,
+    floss_steps: options.FlossSteps = Recipe.floss_steps,
+    floss_transient: options.FlossTransient = Recipe.floss_transient,
+    floss_lr: options.FlossLearningRate = Recipe.floss_lr,
+    target: options.Target = Recipe.target,
+    t_ons: options.TOns = Recipe.t_ons,
+    measure_every: options.MeasureEvery = Recipe.measure_every,
+    stop_at: options.StopAt = Recipe.stop_at,
+    stop_window: options.StopWindow = Recipe.stop_window,
+    stop_after: options.StopAfter = Recipe.stop_after,
     time_limit: options.TimeLimit = None,
     checkpoint_seconds: options.CheckpointSeconds = 10.0,
     checkpoint_epochs: options.CheckpointEpochs = None,
@@ -111,31 +109,20 @@ def train(
         "checkpoint_seconds": checkpoint_seconds,
         "checkpoint_epochs": checkpoint_epochs,
     }
+    given = {field.name: context.params[field.name] for field in fields(Recipe)}
+    with options.named():
+        recipe = Recipe(**given)
     if resume:
-        _only_given(context, "run", "resume", "stop_at", "time_limit", *checkpoints)
-        _train_and_show(_resumed(run, **checkpoints), stop_at, time_limit)
+        stops = ("stop_at", "stop_window", "stop_after", "time_limit")
+        _only_given(context, "run", "resume", *stops, *checkpoints)
+        _train_and_show(_resumed(run, **checkpoints), recipe, time_limit)
         return
-    chosen = settings.task(task, delay, steps)
-    network, rng = RandomNetwork(cell, units, gain, weights, dtype), stream(seed, "weights")
-    start = Model.random(network.draw(chosen.n_inputs, rng), chosen.n_outputs, rng=rng)
-    flossing = settings.flossing(
-        start,
-        epochs,
-        floss,
-        floss_at,
-        k=k,
-        epochs=floss_epochs,
-        steps=floss_steps,
-        q_transient=floss_transient,
-        optimizer=Adam(floss_lr),
-        target=target,
-        t_ons=t_ons,
-    )
-    optimizer = settings.optimizer(start.cell, lr, clip)
-    training = Training(chosen, epochs, seed, flossing, steps, batch, optimizer, measure_every)
-    kept: dict[str, Any] = {"folder": run, "force": force, "about": asdict(network)}
+    with options.named():
+        start = recipe.start()
+        training = recipe.training(start)
+    kept: dict[str, Any] = {"folder": run, "force": force, "about": asdict(recipe.network)}
     go = functools.partial(lyapflow.train, start, **vars(training), **kept, **checkpoints)
-    _train_and_show(Run(run, training, start, History(), go), stop_at, time_limit)
+    _train_and_show(Run(run, training, start, History(), go), recipe, time_limit)
 
 
 def _only_given(context: typer.Context, *names: str) -> None:
@@ -159,22 +146,17 @@ def _resumed(path: Path, **checkpoints: Any) -> Run:
     return Run(path, training, start, recorded, go)
 
 
-def _stop_rules(run: Run, stop_at: float | None, time_limit: float | None) -> list[StopRule]:
+def _stop_rules(run: Run, recipe: Recipe, time_limit: float | None) -> list[StopRule]:
     """What may end the run early; the clock of a time limit starts here."""
     rules: list[StopRule] = []
     if time_limit is not None:
         rules.append(TimeLimit(_checks.number("--time-limit", time_limit, 0.0)))
-    if stop_at is not None:
-        goal = _checks.number("--stop-at", stop_at, 0.0, 1.0)
-        if run.training.task.loss != "cross_entropy":
-            graded = [name for name, kind in TASKS.items() if kind(2).loss == "cross_entropy"]
-            raise LyapflowError(f"--stop-at needs a task with an accuracy, {' or '.join(graded)}")
-        rules.append(AccuracyReached(goal, before=run.recorded.training))
-    return rules
+    with options.named():
+        return [*rules, *recipe.stop_rules(run.training.task, run.recorded.training)]
 
 
-def _train_and_show(run: Run, stop_at: float | None, time_limit: float | None) -> None:
-    rules = _stop_rules(run, stop_at, time_limit)
+def _train_and_show(run: Run, recipe: Recipe, time_limit: float | None) -> None:
+    rules = _stop_rules(run, recipe, time_limit)
     with EndOnSignal() as signals:
         stops: list[StopRule] = [signals, *rules]  # of several reasons the first is told
         display = Progress(console, {run.label: run.left}, run.training.epochs)

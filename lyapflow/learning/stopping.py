@@ -39,6 +39,8 @@ class AccuracyReached:
         Between 0 and 1.
     window : int
         Number of epochs that the mean is taken of.
+    after : int
+        Number of epochs before which it ends no run.
     before : iterable of TrainingRecord
         What was recorded before, of a run that goes on.
 
@@ -50,7 +52,7 @@ class AccuracyReached:
     Raises
     ------
     LyapflowError
-        If goal or window is out of its range.
+        If goal, window or after is out of its range.
 
     Examples
     --------
@@ -65,24 +67,36 @@ class AccuracyReached:
         goal: float,
         *,
         window: int = WINDOW,
+        after: int = 0,
         before: Iterable[TrainingRecord] = (),
     ) -> None:
         self.goal = _checks.number("goal", goal, 0.0, 1.0)
+        self.after = _checks.integer("after", after, 0)
         self.reason = ""
-        self._last = deque(
-            (record.accuracy for record in before),
-            maxlen=_checks.integer("window", window, 1),
-        )
+        self.window = _checks.integer("window", window, 1)
+        self._last: deque = deque(maxlen=self.window)
+        self._epochs = 0
+        for record in before:
+            self._take(record)
 
     def __call__(self, record: Any) -> bool:
         if record.kind == "training":
-            self._last.append(record.accuracy)
-        if len(self._last) == self._last.maxlen:
-            means = np.atleast_1d(np.mean(self._last, axis=0))
-            means = means[~np.isnan(means)]  # one for each network that still learns
-            if means.size and (means >= self.goal).all():
-                self.reason = f"accuracy {self.goal:g}"
+            self._take(record)
+        if self.reached():
+            self.reason = f"accuracy {self.goal:g}"
         return bool(self.reason)
+
+    def reached(self) -> bool:
+        """Whether a run of the records so far is to end."""
+        if len(self._last) < self.window or self._epochs < self.after:
+            return False
+        means = np.atleast_1d(np.mean(self._last, axis=0))
+        means = means[~np.isnan(means)]  # one for each network that still learns
+        return bool(means.size and (means >= self.goal).all())
+
+    def _take(self, record: TrainingRecord) -> None:
+        self._last.append(record.accuracy)
+        self._epochs += 1
 
 
 class TimeLimit:

@@ -303,6 +303,13 @@ class Training:
         return checked_data(model, size, x, y, first, self.task.loss)
 
 
+def updates(epochs: int, flossing: Flossing | None) -> int:
+    """Training and flossing epochs of a whole run."""
+    if flossing is None:
+        return epochs
+    return epochs + flossing.epochs * sum(at < epochs for at in flossing.at)
+
+
 def _members(tree: Any) -> Members:
     """The members of what a state holds, those left behind with their reasons."""
     return Members(tree, list(tree.reasons) if isinstance(tree, Ensemble) else None)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,31 @@ class RunFolder:
             # last: it makes this a run
             files.write_atomically(self.path / SETTINGS, text.encode() + b"\n")
         except (OSError, TypeError, ValueError) as error:
+            raise self._unwritten(error) from None
+
+    def extend(self, training: Training) -> None:
+        """Let the run go on to the epochs of that training, as if it had had them from the start.
+
+        The measurement after the last epoch goes: an episode of flossing may now come before it.
+
+        Raises
+        ------
+        LyapflowError
+            If the run differs in more than its epochs, has more of them, or cannot be written.
+        """
+        settings, before, wanted = self.settings(), self.training(), written(training)
+        if settings["training"] == wanted:
+            return
+        first = (written(_until(before.epochs, whole)) for whole in (before, training))
+        if next(first) != next(first) or training.epochs < before.epochs:
+            raise LyapflowError(f"the run folder {self.path} is of a run with other settings")
+        state, history = self.state(before)
+        try:
+            if state is not None and state.epoch == before.epochs:
+                self.write_checkpoint(state._replace(measured=False), history)
+            text = json.dumps(settings | {"training": wanted}, indent=2, allow_nan=False)
+            files.write_atomically(self.path / SETTINGS, text.encode() + b"\n")
+        except OSError as error:
             raise self._unwritten(error) from None
 
     def make(self, *, force: bool) -> None:
@@ -197,3 +223,12 @@ class RunFolder:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **checkpoint.columns(history))
         files.write_atomically(self.path / "history.npz", buffer.getvalue())
+
+
+def _until(epochs: int, training: Training) -> Training:
+    """The first epochs of a run: an episode of flossing comes up if it precedes one of them."""
+    flossing = training.flossing
+    if flossing is not None:
+        at = [at for at in flossing.at if at < epochs]
+        flossing = replace(flossing, at=at) if at else None
+    return replace(training, epochs=epochs, flossing=flossing)

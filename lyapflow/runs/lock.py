@@ -20,6 +20,10 @@ _taken: set[IO[Any]] = set()
 in_a_child(lambda: [file.close() for file in _taken])
 
 
+class InUse(LyapflowError):
+    """Somebody else works in a run folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes and threads from a folder; the lock goes with the process, however it ends.
@@ -48,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
         _taken.add(file)
         try:
             if not _take(file.fileno(), folder):
-                raise LyapflowError(
+                raise InUse(
                     f"the run folder {folder} is in use by process {_holder(file.fileno())}; "
                     f"wait for it, or choose another folder"
                 )

@@ -1,0 +1,260 @@
+"""The settings of one training run in words and numbers, as the command line and sweeps give them."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow.cells.registry import CELLS
+from lyapflow.errors import LyapflowError
+from lyapflow.learning.adam import Adam
+from lyapflow.learning.flossing import Flossing
+from lyapflow.learning.history import TrainingRecord
+from lyapflow.learning.model import Model
+from lyapflow.learning.recommended import recommended
+from lyapflow.learning.stopping import WINDOW, AccuracyReached
+from lyapflow.learning.streams import stream
+from lyapflow.learning.tasks import TASKS, Task
+from lyapflow.learning.training import Training
+from lyapflow.runs.random_network import RandomNetwork
+
+WEIGHTS = ("gaussian", "orthogonal")
+DTYPES = ("float64", "float32")
+FLOSS = ("none", "before", "during", "throughout")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes a training run: settings of `lyapflow train`, by the names of its options.
+
+    What is None is as `lyapflow.recommended` has it, or off.
+
+    Parameters
+    ----------
+    task, delay
+        A name in `lyapflow.learning.tasks.TASKS`, and steps.
+    cell, units, gain, weights, dtype
+        The random network at the start.
+    seed : int
+        Of every random number.
+    epochs, steps, batch, lr, clip
+        Training epochs, the steps and sequences of each, the rate of its Adam, and the bound on the
+        norm of each array's gradient (0: none).
+    floss : "none", "before", "during" or "throughout"
+        When to floss: never, before training, at the epochs 0, 100, ..., 400, or every 100 epochs.
+    floss_at : tuple of int, or text such as "0,500"
+        Epochs to floss before, instead.
+    k, floss_epochs, floss_steps, floss_transient, floss_lr, target, t_ons
+        Of `Flossing`: k, epochs, steps, q_transient, the rate of its Adam, target and t_ons.
+    measure_every : int
+        Epochs between measurements; None for none.
+    stop_at, stop_window, stop_after
+        The run ends when the mean accuracy of so many epochs reaches `stop_at`, though not before
+        so many epochs in all.
+
+    Raises
+    ------
+    LyapflowError
+        If a setting by itself is out of its range; `start` and `training` raise where settings do
+        not fit each other.
+    """
+
+    task: str = "binary-xor"
+    delay: int = 40
+    cell: str = RandomNetwork.cell
+    units: int = RandomNetwork.units
+    gain: float = RandomNetwork.gain
+    weights: str = RandomNetwork.weights
+    dtype: str = cast(str, RandomNetwork.dtype)
+    seed: int = 0
+    epochs: int = 1000
+    steps: int = Training.T
+    batch: int = Training.batch
+    lr: float | None = None
+    clip: float | None = None
+    floss: str | None = None
+    floss_at: Sequence[int] | str | None = None
+    k: int | None = None
+    floss_epochs: int | None = None
+    floss_steps: int = Flossing.steps
+    floss_transient: int = Flossing.q_transient
+    floss_lr: float = cast(float, Adam.lr)
+    target: float = 0.0
+    t_ons: int = Flossing.t_ons
+    measure_every: int | None = 100
+    stop_at: float | None = None
+    stop_window: int = WINDOW
+    stop_after: int = 0
+
+    def __post_init__(self) -> None:
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name not in MAY_BE_NONE:
+                object.__setattr__(self, name, check(name, value))
+
+    @property
+    def network(self) -> RandomNetwork:
+        """The network at the start, but for its random numbers."""
+        return RandomNetwork(self.cell, self.units, self.gain, self.weights, self.dtype)
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits of all settings but the epochs: a run that is extended keeps them.
+
+        Settings of a later version, at their defaults, do not change them."""
+        plain = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "epochs" and getattr(self, field.name) != field.default
+        }
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+    def start(self) -> Model:
+        """The Model before the first epoch."""
+        task, rng = self._task(), stream(self.seed, "weights")
+        return Model.random(self.network.draw(task.n_inputs, rng), task.n_outputs, rng=rng)
+
+    def training(self, start: Model) -> Training:
+        """How that Model is trained."""
+        advised = recommended(start.cell)["optimizer"]
+        optimizer = Adam(
+            advised.lr if self.lr is None else self.lr,
+            clip_norm=advised.clip_norm if self.clip is None else self.clip or None,
+        )
+        return Training(
+            self._task(),
+            self.epochs,
+            self.seed,
+            self._flossing(start),
+            self.steps,
+            self.batch,
+            optimizer,
+            self.measure_every,
+        )
+
+    def stop_rules(
+        self, task: Task, before: Iterable[TrainingRecord] = ()
+    ) -> list[AccuracyReached]:
+        """What may end a run on that task early; `before` is what was recorded, of a run that goes on."""
+        if self.stop_at is None:
+            return []
+        if task.loss != "cross_entropy":
+            graded = [name for name, kind in TASKS.items() if kind(2).loss == "cross_entropy"]
+            raise LyapflowError(f"stop_at needs a task with an accuracy, {' or '.join(graded)}")
+        rule = AccuracyReached(
+            self.stop_at, window=self.stop_window, after=self.stop_after, before=before
+        )
+        return [rule]
+
+    def _task(self) -> Task:
+        task = TASKS[self.task](self.delay)
+        if self.steps <= self.delay:
+            raise LyapflowError(
+                f"steps must be more than the delay, got {self.steps} steps with a delay of {self.delay}"
+            )
+        return task
+
+    def _flossing(self, start: Model) -> Flossing | None:
+        """The schedule of flossing, or None where it has no episode."""
+        if self.k is not None and self.k > len(start.h0):
+            raise LyapflowError(
+                f"k must be between 1 and {len(start.h0)}, the length of the network's state, got {self.k}"
+            )
+        if self.floss_steps <= self.floss_transient:
+            raise LyapflowError(
+                f"floss_steps must be longer than its transients, got {self.floss_steps} steps "
+                f"with floss_transient {self.floss_transient}"
+            )
+        advised = recommended(start.cell, floss=True)["flossing"]
+        asked_for = recommended(start.cell)["flossing"] is not None
+        episodes = self._episodes(advised.at if asked_for else ())
+        schedule = replace(
+            advised,
+            k=advised.k if self.k is None else self.k,
+            epochs=advised.epochs if self.floss_epochs is None else self.floss_epochs,
+            steps=self.floss_steps,
+            q_transient=self.floss_transient,
+            at=episodes,
+            optimizer=Adam(self.floss_lr),
+            target=self.target,
+            t_ons=self.t_ons,
+        )
+        return schedule if episodes else None
+
+    def _episodes(self, advised: Sequence[int]) -> tuple[int, ...]:
+        """Training epochs before which an episode of flossing runs."""
+        if self.floss_at is not None:
+            episodes = tuple(map(int, self.floss_at))
+            if not 0 <= min(episodes) <= max(episodes) < self.epochs:
+                got = ",".join(map(str, episodes))
+                raise LyapflowError(
+                    f"floss_at must be epochs from 0 to {self.epochs - 1}, got {got}"
+                )
+            return episodes
+        every: dict[str | None, Sequence[int]] = {
+            None: advised,
+            "none": (),
+            "before": (0,),
+            "during": range(0, 500, 100),
+            "throughout": range(0, self.epochs, 100),
+        }
+        return tuple(every[self.floss])
+
+
+def _epochs(name: str, value: Any) -> tuple[int, ...]:
+    """Epochs to floss before, in order, each once."""
+    if isinstance(value, str):
+        value = _checks.integers(name, value, "epochs")
+    if not isinstance(value, (list, tuple, range)) or not value:
+        raise LyapflowError(
+            f'{name} must be epochs separated by commas, such as "0,500", got {value!r}'
+        )
+    return tuple(sorted({_checks.integer(f"each epoch of {name}", at, -(2**63)) for at in value}))
+
+
+def _whole(low: int) -> Callable[[str, Any], int]:
+    return functools.partial(_checks.integer, low=low)
+
+
+def _real(low: float, high: float = np.inf) -> Callable[[str, Any], float]:
+    return functools.partial(_checks.number, low=low, high=high)
+
+
+def _word(allowed: Iterable[str]) -> Callable[[str, Any], str]:
+    return functools.partial(_checks.one_of, allowed=tuple(allowed))
+
+
+MAY_BE_NONE = {field.name for field in fields(Recipe) if field.default is None} | {"measure_every"}
+# of each setting by itself
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "task": _word(TASKS),
+    "delay": _whole(1),
+    "cell": _word(CELLS),
+    "units": _whole(1),
+    "gain": lambda name, value: _checks.number(f"{name} g", value, 0.0),
+    "weights": _word(WEIGHTS),
+    "dtype": _word(DTYPES),
+    "seed": _whole(0),
+    "epochs": _whole(1),
+    "steps": _whole(1),
+    "batch": _whole(1),
+    "lr": _real(0.0),
+    "clip": _real(0.0),
+    "floss": _word(FLOSS),
+    "floss_at": _epochs,
+    "k": _whole(1),
+    "floss_epochs": _whole(1),
+    "floss_steps": _whole(1),
+    "floss_transient": _whole(0),
+    "floss_lr": _real(0.0),
+    "target": _real(-np.inf),
+    "t_ons": _whole(1),
+    "measure_every": _whole(1),
+    "stop_at": _real(0.0, 1.0),
+    "stop_window": _whole(1),
+    "stop_after": _whole(0),
+}
