@@ -51,8 +51,8 @@ class Measurement(Result):
     """The network as it enters an epoch, on inputs held back for the purpose.
 
     Loss and accuracy, the singular values of dL/dW (descending), the whole Lyapunov spectrum (nats
-    per step, -inf for exponents without volume), and, where vectors were asked for, the overlap of
-    the gradient in the state before a sequence with each of them
+    per step, -inf for exponents without volume), and the overlap of the gradient in the state
+    before a sequence with each covariant vector that was asked for
     (`lyapflow.learning.overlaps`)."""
 
     kind: ClassVar[str] = "measurement"
@@ -61,7 +61,7 @@ class Measurement(Result):
     accuracy: float
     singular_values: np.ndarray
     exponents: np.ndarray
-    overlaps: np.ndarray | None = None
+    overlaps: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 class Log(list):

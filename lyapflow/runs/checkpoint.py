@@ -77,8 +77,8 @@ def columns(history: History) -> dict[str, np.ndarray]:
         f"{kind}.{field.name}": getattr(history, kind)[field.name]
         for kind, record in RECORDS.items()
         for field in fields(record)
-        if field.default is MISSING
-        or any(getattr(one, field.name) is not None for one in getattr(history, kind))
+        if field.default_factory is MISSING
+        or any(getattr(one, field.name).size for one in getattr(history, kind))
     }
 
 
@@ -183,9 +183,11 @@ def _history(content: Mapping[str, np.ndarray]) -> History:
     """The history whose columns these are."""
     history = History()
     for kind, record in RECORDS.items():
-        names = [field.name for field in fields(record)]
-        if record is Measurement and f"{kind}.overlaps" not in content:
-            names.remove("overlaps")
+        names = [
+            field.name
+            for field in fields(record)
+            if field.default_factory is MISSING or f"{kind}.{field.name}" in content
+        ]
         values = [content[f"{kind}.{name}"] for name in names]
         plain: list[Any] = [v.tolist() if v.ndim == 1 else v for v in values]
         setattr(history, kind, Log(record(*row) for row in zip(*plain, strict=True)))
