@@ -178,7 +178,7 @@ def _as_grid(recipe: Recipe) -> dict[str, Any]:
 
 def _shown(recipe: Recipe) -> dict[str, Any]:
     """Settings in which runs of a group may differ, as columns."""
-    return {name: getattr(recipe, name) for name in SETTINGS}
+    return {name: getattr(recipe, name, None) for name in SETTINGS}
 
 
 def reached(history: History) -> dict[str, float]:
