@@ -11,16 +11,18 @@ hold, 75 if a time limit ended the runs."""
 
 import argparse
 import sys
+from contextlib import ExitStack
 from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
 
+from lyapflow.cli.sweep import TIME_LIMIT, Progress
+from lyapflow.learning.stopping import StopRule, TimeLimit
+from lyapflow.runs.signals import EndOnSignal
 from validation.paper.figures import TITLES, figure
 from validation.paper.sizes import SIZES, Size
 from validation.paper.tables import Tables
-
-STOPPED = 75  # as lyapflow sweep: EX_TEMPFAIL, to be called again
 
 
 def main() -> int:
@@ -40,9 +42,23 @@ def main() -> int:
     size = SIZES[options.size]
     tables = Tables(options.size)
     needed = dict.fromkeys(group for of in figures.values() for group in getattr(of, "GROUPS", ()))
-    finished = tables.work(
-        needed, workers=options.workers, dask=options.dask, time_limit=options.time_limit
-    )
+    with ExitStack() as inside:
+        stops: list[StopRule] = [inside.enter_context(EndOnSignal())]
+        if options.time_limit is not None:
+            stops.append(TimeLimit(options.time_limit))
+        executor = None
+        if options.dask is not None:
+            from distributed import Client
+
+            executor = inside.enter_context(Client(options.dask)).get_executor()
+        display = inside.enter_context(Progress())
+        finished = tables.work(
+            needed,
+            executor=executor,
+            workers=options.workers,
+            stops=stops,
+            progress=display.show,
+        )
     for name, of in figures.items():
         if hasattr(of, "compute"):
             tables.compute(name, of.compute)
@@ -52,7 +68,8 @@ def main() -> int:
     held = [show(name, of, tables, size, options.size) for name, of in complete.items()]
     for name in figures.keys() - complete.keys():
         print(f"{TITLES[name]}: runs are missing")
-    return STOPPED if not finished else int(not all(held))
+    held += [False] * (len(figures) - len(complete))
+    return TIME_LIMIT if not finished else int(not all(held))
 
 
 def show(name: str, of: ModuleType, tables: Tables, size: Size, size_name: str) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lyapflow.runs.recipe import Recipe
-
 from validation.paper.sizes import Size
 
 NONE: dict[str, Any] = {"floss": "none"}
@@ -58,7 +57,7 @@ def groups(size: Size) -> dict[str, Group]:
         "steps": size.T,
         "epochs": size.epochs,
         "dtype": "float32",
-        "measure_every": max(10, size.epochs // 10),
+        "measure_every": size.epochs // 10,
         "seed": list(range(size.seeds)),
     }
     flossed = {"k": size.k, "floss_epochs": size.floss_epochs}
@@ -90,15 +89,19 @@ def groups(size: Size) -> dict[str, Group]:
     numbers = binary | {"delay": list(size.grid), "k": list(size.ks)}
     hardest = {"task": "binary-xor", "delay": size.hard}
     middle = binary | {"delay": size.middle}
-    rank = hardest | {"epochs": size.short // 5, "measure_every": 10, "seed": [0, 1]}
+    rank = hardest | {
+        "epochs": max(size.short // 5, size.episodes[-1] + 5),
+        "measure_every": max(1, size.window // 10),
+        "seed": [0, 1],
+    }
     controls = [
         {"floss_penalty": penalty, **middle} for penalty in ("spectral-radius", "one-step-jacobian")
     ]
     return {
-        "copy": Group(grids("none before", **copy), window=100),
-        "temporal": Group(grids("none before", **temporal), window=100),
-        "binary": Group(grids("none before twice", **binary), window=100),
-        "spatial": Group(grids("none before twice", **spatial), window=100),
+        "copy": Group(grids("none before", **copy), window=size.window),
+        "temporal": Group(grids("none before", **temporal), window=size.window),
+        "binary": Group(grids("none before twice", **binary), window=size.window),
+        "spatial": Group(grids("none before twice", **spatial), window=size.window),
         "number": Group(grids("five", **numbers)),
         "number-before": Group(grids("before", **numbers)),
         "gradient": Group(
@@ -106,21 +109,22 @@ def groups(size: Size) -> dict[str, Group]:
                 "none five",
                 **hardest,
                 seed=list(range(size.many)),
-                measure_every=max(10, size.epochs // 200),
+                measure_every=max(1, size.epochs // 200),
                 measure_vectors=5,
             ),
-            window=20,
+            window=max(1, size.window // 5),
             measured=True,
         ),
-        "rank": Group(grids("none five", **rank), window=10, measured=True),
+        "rank": Group(grids("none five", **rank), window=max(1, size.window // 10), measured=True),
         "throughout": Group(
-            grids("none five throughout", **hardest, epochs=size.throughout), window=10
+            grids("none five throughout", **hardest, epochs=size.throughout),
+            window=max(1, size.window // 10),
         ),
         "orthogonal-binary": Group(
-            grids("none before twice", **binary, weights="orthogonal"), window=100
+            grids("none before twice", **binary, weights="orthogonal"), window=size.window
         ),
         "orthogonal-spatial": Group(
-            grids("none before twice", **spatial, weights="orthogonal"), window=100
+            grids("none before twice", **spatial, weights="orthogonal"), window=size.window
         ),
         "linear": Group(
             (
@@ -160,7 +164,7 @@ def gated(size: Size) -> tuple[dict[str, Any], ...]:
     common = {
         "units": units,
         "steps": size.T // 3,
-        "epochs": size.epochs * 3 // 10,
+        "epochs": max(size.epochs * 3 // 10, size.episodes[-1] + 5),
         "dtype": "float32",
         "measure_every": size.epochs // 10,
         "seed": list(range(size.seeds)),

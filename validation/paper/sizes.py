@@ -46,6 +46,11 @@ class Size:
     items: tuple[tuple[int, tuple[int, ...]], ...]
 
     @property
+    def window(self) -> int:
+        """Epochs of a window of a curve."""
+        return max(1, self.epochs // 100)
+
+    @property
     def hard(self) -> int:
         """The delay that only flossing during training bridges."""
         return self.delays[-1]
@@ -58,8 +63,8 @@ class Size:
 
 SIZES = {
     "smoke": Size(
-        units=16, k=12, T=40, seeds=2, many=2, epochs=40, short=20, throughout=30, floss_epochs=4,
-        episodes=(0, 5, 10, 15, 20), again=20, copy_delays=(4, 8), delays=(4, 8), grid=(4, 8),
+        units=16, k=12, T=40, seeds=2, many=2, epochs=40, short=30, throughout=30, floss_epochs=4,
+        episodes=(0, 5, 10, 15, 20), again=20, copy_delays=(2, 4, 8), delays=(2, 4, 8), grid=(2, 4, 8),
         ks=(2, 12), larger=((24, 1),), items=((4, (1, 4)),),
     ),
     "night": Size(

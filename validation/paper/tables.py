@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 import lyapflow as lf
+from lyapflow.cli.show import exponents
 from lyapflow.learning.history import History
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.grid import recipes
@@ -65,7 +66,7 @@ class Tables:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def work(self, names: Iterable[str], **how: Any) -> bool:
-        """Work the runs of these groups that are not in their tables; whether all are.
+        """Work the runs of these groups that are not in their tables; whether nothing has stopped them.
 
         Further arguments are those of `lyapflow.sweep`.
         """
@@ -76,6 +77,8 @@ class Tables:
                 grid = None if folder.holds_a_sweep() else [_as_grid(recipe) for recipe in missing]
                 result = lf.sweep(folder.path, grid, **how)
                 self._take_in(name, folder)
+                for run, reason in result.failed.items():
+                    print(f"{name}, {run} failed: {reason}")
                 if result.stopped:
                     return False
         return True
@@ -129,9 +132,15 @@ class Tables:
             status, run = folder.status(name), name_of(recipe)
             if run not in wanted or status is None or status.kind != "done":
                 continue
-            history = RunFolder(folder.path / name).history()
+            place = RunFolder(folder.path / name)
+            history = place.history()
             settings = {"run": run, "condition": condition(self.size, recipe), **_shown(recipe)}
-            rows.append(settings | reached(history) | {"seconds": status.seconds})
+            rows.append(
+                settings
+                | reached(history)
+                | exponents_of(place, recipe)
+                | {"seconds": status.seconds}
+            )
             if of.window is not None:
                 curves.append(windows(history, of.window).assign(run=run))
             if of.measured:
@@ -182,23 +191,30 @@ def _shown(recipe: Recipe) -> dict[str, Any]:
 
 
 def reached(history: History) -> dict[str, float]:
-    """What a run has reached: means of its last epochs, and what was measured at start and end."""
+    """What a run has reached: means of its last epochs."""
     last = history.training[-LAST:]
     accuracies = history.training["accuracy"]
     whole = len(accuracies) // LAST * LAST
     windows = accuracies[:whole].reshape(-1, LAST).mean(axis=1)
     solved = np.flatnonzero(windows >= SOLVED)
-    found = {
+    return {
         "accuracy": last["accuracy"].mean(),
         "loss": last["loss"].mean(),
         "epochs_done": len(history.training),
         "epoch_solved": (solved[0] + 1) * LAST if solved.size else np.nan,
     }
-    for when, measurement in (("start", history.measurement[0]), ("end", history.measurement[-1])):
-        for index in EXPONENTS:
-            if index <= len(measurement.exponents):
-                found[f"exponent_{index}_{when}"] = measurement.exponents[index - 1]
-    return found
+
+
+def exponents_of(run: RunFolder, recipe: Recipe) -> dict[str, float]:
+    """Some exponents before and after training, on an input of the task."""
+    task = run.training().task
+    return {
+        f"exponent_{index}_{when}": float(values[index - 1])
+        for when, model in (("start", run.start()), ("end", run.model()))
+        for values in [exponents(model, task, recipe.seed)]
+        for index in EXPONENTS
+        if index <= len(values)
+    }
 
 
 def windows(history: History, length: int) -> pd.DataFrame:
