@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.measure import Measurement
 from rich.text import Text
 
@@ -44,9 +45,9 @@ def _print(table: Any, level: float) -> None:
     for row in shown.itertuples(index=False):
         rows.add_row(*(Text(_text(value)) for value in row))
     # numbers are never cut: a line may be longer than the terminal
-    wide = console.options.update(width=10_000, max_width=10_000)
-    width = Measurement.get(console, wide, rows).maximum
-    console.print(rows, width=max(width, console.width), crop=False)
+    widest = Console(width=10_000)
+    width = Measurement.get(widest, widest.options, rows).maximum
+    Console(width=max(width, 1), highlight=False, markup=False).print(rows)
     for name, reason in table.loc[table["status"] == "failed", ["run", "reason"]].itertuples(
         index=False
     ):

@@ -85,7 +85,7 @@ def _axes(grid: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
     axes = []
     for name, value in grid.items():
         if name == "zip":
-            tables = [value] if isinstance(value, Mapping) else value
+            tables = value if isinstance(value, list) else [value]
             axes += [_zipped(table) for table in tables]
         else:
             axes.append([{name: _value(name, v)} for v in _values(name, value)])

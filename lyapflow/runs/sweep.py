@@ -31,7 +31,7 @@ from lyapflow.runs.settings import versions
 from lyapflow.runs.sweep_folder import Status, SweepFolder
 from lyapflow.runs.worker import Job, begin_process, rehearsal, rehearse, work
 
-DEATHS = 3  # of workers without progress, after which a run, or all of the executor, is given up
+DEATHS = 3  # of workers in a row, after which a run, or the whole executor, is given up
 SECONDS_PER_ROUND = 0.5
 SECONDS_BUSY = 5.0  # until a run that another process works is asked for again
 GO_ON = "what was done is kept, go on with the sweep (--resume)"
@@ -261,11 +261,10 @@ class _Master:
                 before = {name: self.place.status(name) for name in left}
                 error = self._round(pool, left)
                 if error is not None and not self.swept.stopped:
-                    got_on = self._count_deaths(left, before)
-                    fruitless = 0 if got_on else fruitless + 1
+                    fruitless = 0 if self._count_deaths(left, before) else fruitless + 1
                     if fruitless >= DEATHS:
                         raise LyapflowError(
-                            f"workers died {DEATHS} times in a row before any run had gone on ({error}); {GO_ON}"
+                            f"workers died {DEATHS} times in a row before they had begun a run ({error}); {GO_ON}"
                         )
                     pool.renew(error)
         finally:
@@ -345,23 +344,21 @@ class _Master:
             self.swept.failed[name] = status.reason
 
     def _count_deaths(self, left: dict[str, Job], before: Mapping[str, Status | None]) -> bool:
-        """Whether any run got on before workers died; runs that did not, again and again, are given up."""
-        got_on = len(left) < len(before)
+        """Whether workers had begun runs before they died; runs that do not get on are given up."""
+        begun = len(left) < len(before)
         for name in list(left):
             was, status = before[name], self.place.status(name)
             if status is None or status == was or status.kind != "running":
                 continue
-            if status.updates > (0 if was is None else was.updates):
-                got_on, self.deaths[name] = True, 0
-                continue
-            self.deaths[name] += 1
+            got_on = status.updates > (0 if was is None else was.updates)
+            begun, self.deaths[name] = True, 0 if got_on else self.deaths[name] + 1
             if self.deaths[name] >= DEATHS:
                 reason = f"its worker died {DEATHS} times before it had gone on"
                 status = replace(status, kind="failed", reason=reason)
                 with suppress(OSError):
                     self.place.write_status(name, status)
                 self._end(name, status, left)
-        return got_on
+        return begun
 
     def _warn(self, name: str, status: Status) -> None:
         """Pass on what a run warned of, and say where its worker is another kind of machine."""
