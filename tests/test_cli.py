@@ -166,6 +166,23 @@ def test_what_is_left_out_is_as_recommended(command, cell):
     )
 
 
+def test_penalties(command):
+    words = ["--penalty", "spectral-radius", "--penalty-weight", "0.01", "--penalty-every", "2"]
+    words += ["--floss-penalty", "one-step-jacobian", "--floss-at", "0", "--floss-transient", "4"]
+    code, out, err = command("train", "run", *SMALL, *words)
+    assert (code, err) == (0, "")
+    assert re.search(r"epoch 6/6  loss \S+  accuracy .*  penalty \S+  ‖dL/dh₀‖", out)
+    training, history = RunFolder("run").training(), RunFolder("run").history()
+    assert training.penalty == lf.penalties.SpectralRadius()
+    assert (training.weight, training.every) == (0.01, 2)
+    assert training.flossing.penalty == lf.penalties.OneStepJacobian(8, transient=4)
+    assert history.penalty["epoch"].tolist() == [0, 2, 4]
+    assert history.flossing["values"].shape == (4, 8)
+    code, _, err = command("train", "other", *SMALL, "--penalty", "exponents")
+    assert code == 2
+    assert "--penalty-weight is needed for the penalty exponents" in err
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("floss", ["none", "before", "during", "throughout"])
 def test_every_task_and_schedule(command, task, floss):

@@ -49,6 +49,33 @@ def test_items_are_those_of_the_task():
     assert recipe.training(recipe.start()).task == lf.tasks.ItemCopy(4, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("exponents", lf.penalties.Exponents(3, -0.5, t_ons=2, q_transient=4)),
+        ("spectral-radius", lf.penalties.SpectralRadius(np.exp(-0.5))),
+        ("one-step-jacobian", lf.penalties.OneStepJacobian(3, -0.5, 4)),
+    ],
+)
+def test_penalties_arrive(name, expected):
+    words = {"k": 3, "target": -0.5, "t_ons": 2, "floss_transient": 4, "floss_epochs": 7}
+    recipe = Recipe(
+        **SMALL,
+        **words,
+        floss="before",
+        floss_penalty=name,
+        penalty=name,
+        penalty_weight=0.1,
+        penalty_every=2,
+    )
+    training = recipe.training(recipe.start())
+    assert (training.penalty, training.weight, training.every) == (expected, 0.1, 2)
+    assert training.flossing.descended == expected
+    assert (training.flossing.epochs, training.flossing.at) == (7, (0,))
+    assert training.flossing.optimizer == lf.Adam(1e-3)
+    lf.train(recipe.start(), **vars(training))
+
+
 def test_equal_settings_are_equal_however_they_are_written():
     written = Recipe(floss_at="500,0", gain=1, lr=1, seed=np.int64(3))
     assert written == Recipe(floss_at=[0, 500, 0], gain=1.0, lr=1.0, seed=3)
@@ -63,6 +90,8 @@ def test_every_setting_but_the_epochs_changes_the_digest():
         "dtype": "float32",
         "floss": "none",
         "floss_at": "7",
+        "floss_penalty": "spectral-radius",
+        "penalty": "exponents",
         "stop_at": 0.5,
     }
     digests = [Recipe().digest()]
@@ -84,6 +113,13 @@ def test_every_setting_but_the_epochs_changes_the_digest():
         ({"target": np.nan}, "target must be a finite number, got nan"),
         ({"dtype": "float16"}, "dtype must be one of 'float64', 'float32', got 'float16'"),
         ({"floss": "always"}, "floss must be one of 'none', "),
+        ({"floss_penalty": None}, "floss_penalty must be one of 'exponents', "),
+        (
+            {"penalty": "weights"},
+            "penalty must be one of 'exponents', 'spectral-radius', 'one-step",
+        ),
+        ({"penalty_weight": 0}, "penalty_weight must be a finite number above 0"),
+        ({"penalty_every": 0}, "penalty_every must be an integer at least 1"),
         ({"floss_at": 0}, 'floss_at must be epochs separated by commas, such as "0,500", got 0'),
         ({"floss_at": [0, "x"]}, "each epoch of floss_at must be an integer"),
         ({"stop_at": 95}, "stop_at must be a finite number at least 0.0 and at most 1.0, got 95"),
@@ -107,6 +143,13 @@ def test_a_setting_out_of_its_range(settings, message):
         ({"weights": "orthogonal", "cell": "gru"}, "weights orthogonal is for tanh and linear"),
         ({"floss_steps": 16}, "floss_steps must be longer than its transients, got 16 steps"),
         ({"floss_at": "0,3"}, "floss_at must be epochs from 0 to 2, got 0,3"),
+        ({"penalty": "exponents"}, "penalty_weight is needed for the penalty exponents"),
+        ({"penalty_weight": 1}, "penalty_weight and penalty_every are of a penalty, got 1"),
+        ({"penalty_every": 2}, "penalty_weight and penalty_every are of a penalty, got None and 2"),
+        (
+            {"penalty": "spectral-radius", "penalty_weight": 1, "target": 1e3},
+            "target must be a finite number at least 0.0, got inf",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_each_other(settings, message):

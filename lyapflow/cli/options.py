@@ -10,6 +10,7 @@ import typer
 
 from lyapflow.cells.registry import CELLS
 from lyapflow.errors import LyapflowError
+from lyapflow.learning.penalties.registry import PENALTIES
 from lyapflow.learning.tasks import TASKS
 from lyapflow.runs.random_network import TAKE_WEIGHTS
 from lyapflow.runs.recipe import DTYPES, FLOSS, WEIGHTS, Recipe
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     WeightsName = str
     DtypeName = str
     FlossName = str
+    PenaltyName = str
 else:
     CellName, TaskName = Literal[tuple(CELLS)], Literal[tuple(TASKS)]
     InputName = Literal[(*TASKS, "gaussian", "none")]
     WeightsName, DtypeName, FlossName = Literal[WEIGHTS], Literal[DTYPES], Literal[FLOSS]
+    PenaltyName = Literal[tuple(PENALTIES)]
 
 
 def _picture(place: str) -> Any:
@@ -209,7 +212,35 @@ FlossTransient = Annotated[
 FlossLearningRate = Annotated[
     float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")
 ]
-Target = Annotated[float, typer.Option(help="Exponents to floss towards, in nats per step.")]
+Target = Annotated[
+    float,
+    typer.Option(
+        help="Exponents to floss towards, in nats per step; of other penalties logarithms of singular values or of the "
+        "spectral radius."
+    ),
+]
+FlossPenalty = Annotated[
+    PenaltyName,
+    typer.Option(
+        help="What episodes descend: exponents; the spectral radius; singular values of one-step Jacobians."
+    ),
+]
+
+# train: a penalty beside the task's loss
+Penalty = Annotated[
+    PenaltyName | None,
+    typer.Option(
+        help="Penalty to add to the task's loss, with --k, --target and --floss-transient.",
+        show_default="none",
+    ),
+]
+PenaltyWeight = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Weight of the penalty.", show_default="none; needed with one"),
+]
+PenaltyEvery = Annotated[
+    int, typer.Option(min=1, help="Training epochs from one with the penalty to the next.")
+]
 
 # train: when to stop
 StopAt = Annotated[

@@ -16,6 +16,8 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import TrainingRecord
 from lyapflow.learning.model import Model
+from lyapflow.learning.penalties import Exponents, OneStepJacobian, Penalty, SpectralRadius
+from lyapflow.learning.penalties.registry import PENALTIES
 from lyapflow.learning.recommended import recommended
 from lyapflow.learning.stopping import WINDOW, AccuracyReached
 from lyapflow.learning.streams import stream
@@ -51,6 +53,12 @@ class Recipe:
         Epochs to floss before, instead.
     k, floss_epochs, floss_steps, floss_transient, floss_lr, target, t_ons
         Of `Flossing`: k, epochs, steps, q_transient, the rate of its Adam, target and t_ons.
+    floss_penalty, penalty
+        Names in `lyapflow.learning.penalties.registry.PENALTIES`: what episodes descend, and what
+        is added to the task's loss. Both take their settings from those of flossing: k singular
+        values, and the target in nats, for a spectral radius its logarithm.
+    penalty_weight, penalty_every
+        Of the penalty beside the task's loss.
     measure_every : int
         Epochs between measurements; None for none.
     stop_at, stop_window, stop_after
@@ -87,6 +95,10 @@ class Recipe:
     floss_lr: float = cast(float, Adam.lr)
     target: float = 0.0
     t_ons: int = Flossing.t_ons
+    floss_penalty: str = "exponents"
+    penalty: str | None = None
+    penalty_weight: float | None = None
+    penalty_every: int = Training.every
     measure_every: int | None = 100
     stop_at: float | None = None
     stop_window: int = WINDOW
@@ -135,6 +147,7 @@ class Recipe:
             self.batch,
             optimizer,
             self.measure_every,
+            *self._term(start),
         )
 
     def stop_rules(
@@ -167,10 +180,7 @@ class Recipe:
 
     def _flossing(self, start: Model) -> Flossing | None:
         """The schedule of flossing, or None where it has no episode."""
-        if self.k is not None and self.k > len(start.h0):
-            raise LyapflowError(
-                f"k must be between 1 and {len(start.h0)}, the length of the network's state, got {self.k}"
-            )
+        k = self._k(start)
         if self.floss_steps <= self.floss_transient:
             raise LyapflowError(
                 f"floss_steps must be longer than its transients, got {self.floss_steps} steps "
@@ -179,18 +189,51 @@ class Recipe:
         advised = recommended(start.cell, floss=True)["flossing"]
         asked_for = recommended(start.cell)["flossing"] is not None
         episodes = self._episodes(advised.at if asked_for else ())
-        schedule = replace(
-            advised,
-            k=advised.k if self.k is None else self.k,
-            epochs=advised.epochs if self.floss_epochs is None else self.floss_epochs,
-            steps=self.floss_steps,
-            q_transient=self.floss_transient,
-            at=episodes,
-            optimizer=Adam(self.floss_lr),
-            target=self.target,
-            t_ons=self.t_ons,
-        )
+        episode: dict[str, Any] = {
+            "epochs": advised.epochs if self.floss_epochs is None else self.floss_epochs,
+            "steps": self.floss_steps,
+            "at": episodes,
+            "optimizer": Adam(self.floss_lr),
+        }
+        if self.floss_penalty == "exponents":
+            times = {"q_transient": self.floss_transient, "t_ons": self.t_ons}
+            schedule = replace(advised, k=k, target=self.target, **times, **episode)
+        else:
+            schedule = Flossing(penalty=self._penalty(self.floss_penalty, k), **episode)
         return schedule if episodes else None
+
+    def _k(self, start: Model) -> int:
+        """Exponents or singular values of a penalty."""
+        if self.k is None:
+            return recommended(start.cell, floss=True)["flossing"].k
+        if self.k > len(start.h0):
+            raise LyapflowError(
+                f"k must be between 1 and {len(start.h0)}, the length of the network's state, got {self.k}"
+            )
+        return self.k
+
+    def _penalty(self, name: str, k: int) -> Penalty:
+        """The penalty of that name."""
+        if name == "spectral-radius":
+            with np.errstate(over="ignore"):  # the error says it better
+                return SpectralRadius(float(np.exp(self.target)))
+        if name == "one-step-jacobian":
+            return OneStepJacobian(k, self.target, self.floss_transient)
+        return Exponents(k, self.target, t_ons=self.t_ons, q_transient=self.floss_transient)
+
+    def _term(self, start: Model) -> tuple[Penalty | None, float | None, int]:
+        """Penalty, weight and every of `Training`."""
+        if self.penalty is None and (self.penalty_weight, self.penalty_every) != (None, 1):
+            raise LyapflowError(
+                f"penalty_weight and penalty_every are of a penalty, got {self.penalty_weight} and "
+                f"{self.penalty_every} without one"
+            )
+        if self.penalty is not None and self.penalty_weight is None:
+            raise LyapflowError(
+                f"penalty_weight is needed for the penalty {self.penalty} beside the task's loss, such as 0.001"
+            )
+        penalty = None if self.penalty is None else self._penalty(self.penalty, self._k(start))
+        return penalty, self.penalty_weight, self.penalty_every
 
     def _episodes(self, advised: Sequence[int]) -> tuple[int, ...]:
         """Training epochs before which an episode of flossing runs."""
@@ -261,6 +304,10 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "floss_lr": _real(0.0),
     "target": _real(-np.inf),
     "t_ons": _whole(1),
+    "floss_penalty": _word(PENALTIES),
+    "penalty": _word(PENALTIES),
+    "penalty_weight": functools.partial(_checks.number, low=0.0, open_low=True),
+    "penalty_every": _whole(1),
     "measure_every": _whole(1),
     "stop_at": _real(0.0, 1.0),
     "stop_window": _whole(1),

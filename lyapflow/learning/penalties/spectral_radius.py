@@ -110,7 +110,7 @@ def _radius_and_gradient(W: np.ndarray, name: str) -> tuple[float, np.ndarray]:
         # its left and right eigenvectors, several where it is multiple; not from LAPACK's geev, which
         # scales rows and columns first, and so may lose small entries that matter
         left, distances, right = np.linalg.svd(W - mu * np.eye(len(W)))
-        multiple = max(1, np.count_nonzero(distances <= noise))
+        multiple = max(1, int(np.count_nonzero(distances <= noise)))
         U, V = left[:, -multiple:].conj().T, right[-multiple:].conj().T
         along = np.linalg.svd(U @ V, compute_uv=False)[-1]
         if radius == 0 or along < DEFECTIVE:
