@@ -77,6 +77,24 @@ def test_henon_map():
     assert sine.min() < 0.02  # tangencies: it is not hyperbolic
 
 
+def test_henon_map_at_its_fixed_point():
+    """Eigenvectors (μ, b) of D = [[-2 a x, 1], [b, 0]], before rounding drives the state away."""
+    x = (-0.7 + np.sqrt(0.49 + 5.6)) / 2.8
+    mu = -1.4 * x + np.array([-1, 1]) * np.sqrt((1.4 * x) ** 2 + 0.3)
+    found = lf.covariant_vectors(
+        HenonMap(np.array([1.4]), np.array([0.3])),
+        steps=25,
+        h0=np.array([x, 0.3 * x]),
+        q_transient=11,
+        end_transient=11,
+    )
+    eigenvectors = np.array([mu, [0.3, 0.3]]) / np.hypot(mu, 0.3)
+    assert parallel(found.vectors, eigenvectors) < 1e-8
+    np.testing.assert_allclose(found.growth, np.tile(np.log(np.abs(mu)), (3, 1)), atol=1e-8)
+    along = abs(eigenvectors[:, 0] @ eigenvectors[:, 1])
+    np.testing.assert_allclose(found.angles()[:, 0, 1], np.arccos(along), atol=1e-8)
+
+
 def test_constant_triangular_system():
     W = np.triu(np.random.default_rng(0).standard_normal((5, 5)))
     np.fill_diagonal(W, [1.1, -0.8, 0.5, 0.3, -0.1])
@@ -146,8 +164,8 @@ def test_against_256_bits():
 
 
 def test_the_jacobian_takes_each_vector_to_its_successor():
-    cell, x = driven(30, steps=300)  # 30 vectors are two panels
-    found = lf.covariant_vectors(cell, x, 30, q_transient=50, end_transient=50)
+    cell, x = driven(40, steps=300)  # 40 vectors are two panels
+    found = lf.covariant_vectors(cell, x, 40, q_transient=50, end_transient=50)
     assert off_covariance(cell, found, x[50:]) < 1e-10
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-14)
 

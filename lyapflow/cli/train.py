@@ -92,6 +92,7 @@ def train(
     target: options.Target = Recipe.target,
     t_ons: options.TOns = Recipe.t_ons,
     measure_every: options.MeasureEvery = Recipe.measure_every,
+    measure_vectors: options.MeasureVectors = Recipe.measure_vectors,
     stop_at: options.StopAt = Recipe.stop_at,
     stop_window: options.StopWindow = Recipe.stop_window,
     stop_after: options.StopAfter = Recipe.stop_after,

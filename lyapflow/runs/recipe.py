@@ -53,6 +53,8 @@ class Recipe:
         Of `Flossing`: k, epochs, steps, q_transient, the rate of its Adam, target and t_ons.
     measure_every : int
         Epochs between measurements; None for none.
+    measure_vectors : int
+        Covariant vectors in them; None for none.
     stop_at, stop_window, stop_after
         The run ends when the mean accuracy of so many epochs reaches `stop_at`, though not before
         so many epochs in all.
@@ -87,6 +89,7 @@ class Recipe:
     target: float = 0.0
     t_ons: int = Flossing.t_ons
     measure_every: int | None = 100
+    measure_vectors: int | None = None
     stop_at: float | None = None
     stop_window: int = WINDOW
     stop_after: int = 0
@@ -134,6 +137,7 @@ class Recipe:
             self.batch,
             optimizer,
             self.measure_every,
+            measure_vectors=self.measure_vectors,
         )
 
     def stop_rules(
@@ -254,6 +258,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "target": _real(-np.inf),
     "t_ons": _whole(1),
     "measure_every": _whole(1),
+    "measure_vectors": _whole(1),
     "stop_at": _real(0.0, 1.0),
     "stop_window": _whole(1),
     "stop_after": _whole(0),
