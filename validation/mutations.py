@@ -505,7 +505,10 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
             words += ["tests/test_condition.py"]
         elif mutation and "runs" in mutation[0]:
-            words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile", "signals")]
+            words += [
+                f"tests/test_{name}.py"
+                for name in ("overlaps", "resume", "runs", "hostile", "signals")
+            ]
         else:
             nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
             words += [
