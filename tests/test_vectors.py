@@ -7,7 +7,9 @@ from scipy.linalg import subspace_angles
 
 import lyapflow as lf
 from lyapflow import _checks
-from lyapflow.lyapunov.problem import default_block
+from lyapflow.cells.interface import step, tangent
+from lyapflow.lyapunov.coefficients import flags_apart
+from lyapflow.lyapunov.problem import default_block, problem
 from tests.exact_systems import CAT, CatMap, HenonMap, MatrixProduct
 from tests.high_precision import gram_schmidt, matrix
 
@@ -227,6 +229,23 @@ def test_convergence_is_the_error(before, after, at):
         assert error < 20 * short.convergence[i] + 1e-12
         worst = max(worst, error)
     assert 1e-8 < short.convergence.max() < 50 * worst
+
+
+def test_distance_of_spans_is_that_of_their_principal_angles():
+    """Against blocks of which one is taken ten steps further."""
+    cell, x = driven(6)
+    given = problem((step, tangent), cell, x, 4, None, None, None, 1, 0, 10)
+    n, k = 6, 4
+    block = np.linalg.qr(np.random.default_rng(9).standard_normal((n, k)))[0]
+    other = np.linalg.qr(np.random.default_rng([n, k]).standard_normal((n, k)))[0]
+    h = np.vstack([np.zeros(n), lf.trajectory(cell, x)])
+    for t in range(10):
+        other = lf.jacobian(cell, h[t], x[t]) @ other
+    other = np.linalg.qr(other)[0]
+    apart = flags_apart(given, 10, np.ascontiguousarray(block.T))
+    for i in range(1, k + 1):
+        sines = np.sin(subspace_angles(block[:, :i], other[:, :i]))
+        assert apart[i - 1] == pytest.approx(np.sqrt((sines**2).sum()), rel=1e-9)
 
 
 def test_angles_between_subspaces():
