@@ -42,7 +42,8 @@ def is_picture(path):
 
 
 def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
-    code, out, err = command("train", "run", *SMALL, "--floss-at", "0,3", "--measure-every", "2")
+    measured = ("--measure-every", "2", "--measure-vectors", "3")
+    code, out, err = command("train", "run", *SMALL, "--floss-at", "0,3", *measured)
     assert (code, err) == (0, "")
     assert sorted(os.listdir("run")) == [
         *(
@@ -64,6 +65,7 @@ def test_train_writes_a_run_folder_that_spectrum_reads(command, tmp_path):
     np.testing.assert_array_equal(history.training["epoch"], range(6))
     np.testing.assert_array_equal(np.unique(history.flossing["training_epoch"]), [0, 3])
     np.testing.assert_array_equal(history.measurement["epoch"], [0, 2, 4, 6])
+    assert history.measurement["overlaps"].shape == (4, 3)
     assert "epoch" in out
     assert "\x1b" not in out  # no escape sequences in a pipe
     assert max(map(len, out[out.index("network") :].splitlines())) <= 80

@@ -15,6 +15,7 @@ MEASURED = SETTINGS | {"measure_vectors": 3}
 
 def test_overlaps_are_those_of_public_functions_and_of_differences():
     start, T = model(), 30
+    start = start._replace(h0=np.random.default_rng(5).standard_normal(8))
     _, history = lf.train(
         start, TASK, epochs=0, seed=3, T=T, batch=4, measure_every=1, measure_vectors=3
     )

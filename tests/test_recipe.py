@@ -42,6 +42,7 @@ def test_every_setting_of_flossing_arrives():
         at=(0, 2),
     )
     assert training.measure_every is None
+    assert Recipe(**SMALL, measure_vectors=4).training(recipe.start()).measure_vectors == 4
 
 
 def test_items_are_those_of_the_task():

@@ -7,7 +7,9 @@ from scipy.linalg import subspace_angles
 
 import lyapflow as lf
 from lyapflow import _checks
-from lyapflow.lyapunov.problem import default_block
+from lyapflow.cells.interface import step, tangent
+from lyapflow.lyapunov.coefficients import flags_apart
+from lyapflow.lyapunov.problem import default_block, problem
 from tests.exact_systems import CAT, CatMap, HenonMap, MatrixProduct
 from tests.high_precision import gram_schmidt, matrix
 
@@ -75,6 +77,24 @@ def test_henon_map():
     volume = found.growth[:-1].sum(axis=1) + np.log(sine[1:] / sine[:-1])
     np.testing.assert_allclose(volume, np.log(0.3), atol=1e-6)
     assert sine.min() < 0.02  # tangencies: it is not hyperbolic
+
+
+def test_henon_map_at_its_fixed_point():
+    """Eigenvectors (μ, b) of D = [[-2 a x, 1], [b, 0]], before rounding drives the state away."""
+    x = (-0.7 + np.sqrt(0.49 + 5.6)) / 2.8
+    mu = -1.4 * x + np.array([-1, 1]) * np.sqrt((1.4 * x) ** 2 + 0.3)
+    found = lf.covariant_vectors(
+        HenonMap(np.array([1.4]), np.array([0.3])),
+        steps=25,
+        h0=np.array([x, 0.3 * x]),
+        q_transient=11,
+        end_transient=11,
+    )
+    eigenvectors = np.array([mu, [0.3, 0.3]]) / np.hypot(mu, 0.3)
+    assert parallel(found.vectors, eigenvectors) < 1e-8
+    np.testing.assert_allclose(found.growth, np.tile(np.log(np.abs(mu)), (3, 1)), atol=1e-8)
+    along = abs(eigenvectors[:, 0] @ eigenvectors[:, 1])
+    np.testing.assert_allclose(found.angles()[:, 0, 1], np.arccos(along), atol=1e-8)
 
 
 def test_constant_triangular_system():
@@ -146,9 +166,9 @@ def test_against_256_bits():
 
 
 def test_the_jacobian_takes_each_vector_to_its_successor():
-    cell, x = driven(30, steps=300)  # 30 vectors are two panels
-    found = lf.covariant_vectors(cell, x, 30, q_transient=50, end_transient=50)
-    assert off_covariance(cell, found, x[50:]) < 1e-10
+    cell, x = driven(40, steps=300)
+    found = lf.covariant_vectors(cell, x, 36, q_transient=50, end_transient=50)
+    assert off_covariance(cell, found, x[50:]) < 1e-10  # of two panels
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-14)
 
 
@@ -209,6 +229,23 @@ def test_convergence_is_the_error(before, after, at):
         assert error < 20 * short.convergence[i] + 1e-12
         worst = max(worst, error)
     assert 1e-8 < short.convergence.max() < 50 * worst
+
+
+def test_distance_of_spans_is_that_of_their_principal_angles():
+    """Against blocks of which one is taken ten steps further."""
+    cell, x = driven(6)
+    given = problem((step, tangent), cell, x, 4, None, None, None, 1, 0, 10)
+    n, k = 6, 4
+    block = np.linalg.qr(np.random.default_rng(9).standard_normal((n, k)))[0]
+    other = np.linalg.qr(np.random.default_rng([n, k]).standard_normal((n, k)))[0]
+    h = np.vstack([np.zeros(n), lf.trajectory(cell, x)])
+    for t in range(10):
+        other = lf.jacobian(cell, h[t], x[t]) @ other
+    other = np.linalg.qr(other)[0]
+    apart = flags_apart(given, 10, np.ascontiguousarray(block.T))
+    for i in range(1, k + 1):
+        sines = np.sin(subspace_angles(block[:, :i], other[:, :i]))
+        assert apart[i - 1] == pytest.approx(np.sqrt((sines**2).sum()), rel=1e-9)
 
 
 def test_angles_between_subspaces():

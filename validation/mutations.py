@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape ensemble tasks training penalties penalties_in_training jit".split()
+TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training jit".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -62,6 +62,8 @@ NEAREST = {
     "ensemble": ("ensemble",),
     "interval": ("interval",),
     "stopping": ("stopping",),
+    **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
+    "overlaps": ("overlaps",),
     "jit": ("jit",),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
@@ -314,6 +316,27 @@ MUTATIONS = [
     ("lyapunov/resolution.py", "if not (np.isfinite(work.DT).all() and np.isfinite(moved).all()):", "if False:"),
     ("lyapunov/resolution.py", "            k = lower.rank\n", "            k = 0\n"),
     ("lyapunov/tape.py", "if given.plan.t_ons > 1:", "if False:"),
+    # covariant vectors
+    ("linalg/triangular.py", "gemm(new, False, along, False, -1.0, 1.0, window(B, start, k, 0, start))", "pass"),
+    ("linalg/triangular.py", "range(panels(k) - 1, -1, -1)", "range(panels(k))"),
+    ("lyapunov/coefficients.py", "growth[i] = -np.log(length)", "growth[i] = np.log(length)"),
+    ("lyapunov/coefficients.py", "C[i, j] = moved[i, j] / length", "C[i, j] = moved[i, j]"),
+    ("lyapunov/coefficients.py", "counted = before + t", "counted = before + t if before < 0 else t"),
+    ("lyapunov/coefficients.py", "for of in (C, other):", "for of in (C,):"),
+    ("lyapunov/coefficients.py", "if first > given.plan.transient:", "if False:"),
+    ("lyapunov/coefficients.py", "outside = ((other - along @ block) ** 2).sum(axis=1)", "outside = np.zeros(k)"),
+    ("lyapunov/coefficients.py", "np.triu(np.cumsum(along**2, axis=0), 1)", "np.triu(along**2, 1)"),
+    ("lyapunov/vectors.py", "np.maximum(found.apart, flags_apart(given, checked.first, found.first_block))", "found.apart"),
+    ("lyapunov/vectors.py", "if len(growth) < TELLING:", "if True:"),
+    ("lyapunov/vectors.py", "np.where(sines < cosines, near,", "np.where(sines < 0, near,"),
+    ("lyapunov/vectors.py", "compute_uv=False)[..., ::-1]", "compute_uv=False)"),
+    ("learning/overlaps.py", "h0=model.h0, **transients", "**transients"),
+    ("learning/overlaps.py", "model._replace(h0=found.states[0])", "model"),
+    ("learning/overlaps.py", "np.abs(cosines)", "cosines"),
+    ("learning/overlaps.py", "y[:, :1], first, loss", "y[:, :1], 0, loss"),
+    ("learning/training.py", 'stream(seed, "vectors")', 'stream(seed, "test")'),
+    ("runs/checkpoint.py", "or any(getattr(one, field.name).size for one in getattr(history, kind))", "or False"),
+    ("runs/settings.py", 'plain = {"measure_vectors": None} | plain', "pass"),
     # error bars
     ("lyapunov/error_bars.py", "widening = stdtrit(freedom, ndtr(2.0)) / 2", "widening = 1.0"),
     ("lyapunov/error_bars.py", "min(WAVES, max(2, (n_qr - 1) // 3))", "max(2, n_qr // 2)"),
@@ -512,7 +535,10 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
         elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
             words += ["tests/test_condition.py"]
         elif mutation and "runs" in mutation[0]:
-            words += [f"tests/test_{name}.py" for name in ("resume", "runs", "hostile", "signals")]
+            words += [
+                f"tests/test_{name}.py"
+                for name in ("overlaps", "resume", "runs", "hostile", "signals")
+            ]
         else:
             nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
             words += [

@@ -168,6 +168,13 @@ MeasureEvery = Annotated[
         help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
     ),
 ]
+MeasureVectors = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Measure the overlap of the gradient with so many covariant Lyapunov vectors, too.",
+    ),
+]
 
 # train: flossing
 Floss = Annotated[

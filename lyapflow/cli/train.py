@@ -97,6 +97,7 @@ def train(
     penalty_weight: options.PenaltyWeight = Recipe.penalty_weight,
     penalty_every: options.PenaltyEvery = Recipe.penalty_every,
     measure_every: options.MeasureEvery = Recipe.measure_every,
+    measure_vectors: options.MeasureVectors = Recipe.measure_vectors,
     stop_at: options.StopAt = Recipe.stop_at,
     stop_window: options.StopWindow = Recipe.stop_window,
     stop_after: options.StopAfter = Recipe.stop_after,

@@ -12,9 +12,8 @@ def divide(B, F, X):
 
     What stands above the diagonal of X outside of its panels is left as it is."""
     k = len(B)
-    for p in range(
-        panels(k) - 1, -1, -1
-    ):  # the last panel first; rows before it have nothing there
+    # the last panel first; rows before it have nothing there
+    for p in range(panels(k) - 1, -1, -1):
         start, stop = panel(p, k)
         new = window(X, start, k, start, stop)
         block, along = window(F, start, stop, start, stop), window(F, start, stop, 0, start)

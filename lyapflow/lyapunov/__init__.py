@@ -5,5 +5,6 @@
 - `growth` with `rank`: log R of one trajectory, however small or lost
 - `spectrum` with `interval`, `rounding`, `error_bars`, `doubts`, `dimension`: exponents
 - `tape` with `resolution`, `pullback`, `flossing_loss`: the gradient of a loss on exponents
+- `coefficients`, `vectors`: covariant vectors, from the same tape
 - `condition`: what exponents predict
 """

@@ -61,6 +61,8 @@ class Recipe:
         Of the penalty beside the task's loss.
     measure_every : int
         Epochs between measurements; None for none.
+    measure_vectors : int
+        Covariant vectors in them; None for none.
     stop_at, stop_window, stop_after
         The run ends when the mean accuracy of so many epochs reaches `stop_at`, though not before
         so many epochs in all.
@@ -100,6 +102,7 @@ class Recipe:
     penalty_weight: float | None = None
     penalty_every: int = Training.every
     measure_every: int | None = 100
+    measure_vectors: int | None = None
     stop_at: float | None = None
     stop_window: int = WINDOW
     stop_after: int = 0
@@ -148,6 +151,7 @@ class Recipe:
             optimizer,
             self.measure_every,
             *self._term(start),
+            measure_vectors=self.measure_vectors,
         )
 
     def stop_rules(
@@ -309,6 +313,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "penalty_weight": functools.partial(_checks.number, low=0.0, open_low=True),
     "penalty_every": _whole(1),
     "measure_every": _whole(1),
+    "measure_vectors": _whole(1),
     "stop_at": _real(0.0, 1.0),
     "stop_window": _whole(1),
     "stop_after": _whole(0),
