@@ -180,6 +180,11 @@ def test_penalties(command):
     assert training.flossing.penalty == lf.penalties.OneStepJacobian(8, transient=4)
     assert history.penalty["epoch"].tolist() == [0, 2, 4]
     assert history.flossing["values"].shape == (4, 8)
+    live = Progress(Console(force_terminal=True, width=200), {"run": 5}, 5)
+    headers = [column.header for column in live._table().columns]
+    live.callback("run")(history.penalty[0])
+    shown = [column.header for column in live._table().columns]
+    assert [header for header in shown if header not in headers] == ["penalty"]
     code, _, err = command("train", "other", *SMALL, "--penalty", "exponents")
     assert code == 2
     assert "--penalty-weight is needed for the penalty exponents" in err

@@ -281,11 +281,12 @@ class Flossing:
         `blind` are the members that need no warning that their units keep still: those that had
         one."""
         penalty = self.descended
-        loss = Descended(
-            lambda r, cell, x: evaluated(penalty, cell, x, h0[r]),
-            penalty.n_values,
-            penalty.off if isinstance(penalty, Exponents) else None,
-        )
+        value_and_grad: Callable = functools.partial(evaluated, penalty)
+        off = None
+        if isinstance(penalty, Exponents):
+            # whose results need no check, which would take a part of a small network's epoch
+            value_and_grad, off = penalty.value_and_grad, penalty.off
+        loss = Descended(lambda r, cell, x: value_and_grad(cell, x, h0[r]), penalty.n_values, off)
         return descend(
             cells,
             loss,
