@@ -271,7 +271,7 @@ def test_small_angles_keep_their_digits():
         np.zeros((1, 2)),
         np.zeros(2),
     )
-    assert found.subspace_angles(1)[0, 0] == pytest.approx(tilt, rel=1e-6)
+    assert found.subspace_angles(1)[0, 0] == pytest.approx(tilt, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize(
