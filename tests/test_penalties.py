@@ -1,4 +1,4 @@
-"""Losses on a cell: values and gradients against closed forms, high precision, differences and JAX."""
+"""Losses on a cell: values and gradients against closed forms, high precision and differences."""
 
 from dataclasses import dataclass
 
@@ -104,37 +104,6 @@ def test_value_and_gradient_in_two_hundred_bits(cell_class, penalty, loss):
         assert value == pytest.approx(float(displaced(0)), rel=1e-12)
         slope = float((displaced(1) - displaced(-1)) / (2 * step))
     assert abs(slope - inner(gradient, along)) < 1e-11 * norm(gradient)
-
-
-@pytest.mark.parametrize("k", [None, 2])
-@each_cell
-def test_one_step_jacobians_against_jax(cell_class, k):
-    jax = pytest.importorskip("jax")
-    import jax.numpy as jnp
-
-    from tests.gradcheck import next_state
-
-    cell, x, rng = network(cell_class)
-    h0 = np.abs(rng.standard_normal(sizes(cell).state))
-
-    def loss(cell):
-        total = 0.0
-        for b in range(2):
-            h = jnp.asarray(h0)
-            for t, driven in enumerate(x[:, b]):
-                if t >= 2:
-                    D = jax.jacfwd(lambda h, u=driven: next_state(cell, h, u, jnp))(h)
-                    log_sigma = jnp.log(jnp.linalg.svd(D, compute_uv=False))[:k]
-                    total += ((log_sigma + 0.2) ** 2).sum()
-                h = next_state(cell, h, driven, jnp)
-        return total / (2 * (len(x) - 2))
-
-    with jax.enable_x64(True):
-        expected, slopes = jax.value_and_grad(loss)(type(cell)(*map(jnp.asarray, cell)))
-    value, gradient, _ = OneStepJacobian(k, -0.2, transient=2).value_and_grad(cell, x, h0)
-    assert value == pytest.approx(float(expected), rel=1e-12)
-    for name, found, slope in zip(cell._fields, gradient, slopes):
-        np.testing.assert_allclose(found, slope, rtol=0, atol=1e-10 * norm(gradient), err_msg=name)
 
 
 @each_penalty

@@ -2,15 +2,16 @@
 
     python -m pip install ".[validation]" && python -m validation.autodiff
 
-Exponents, flossing gradients and task gradients against JAX's automatic differentiation of the
-plain equations, and steps of LSTM and GRU against PyTorch's with copied weights. Prints the worst
-error per cell and quantity, relative to its largest entry, over sizes, t_ons, transients, targets
-and losses. Exit code 1 if one exceeds 1e-9. Six minutes, most of them JAX's compiler. Half of the
-exponents of n at most: an interval of t_ons steps with all of them has a condition number that
-costs both sides digits."""
+Exponents, the gradients of flossing, of one-step Jacobians' singular values and of tasks against
+JAX's automatic differentiation of the plain equations, and steps of LSTM and GRU against PyTorch's
+with copied weights. Prints the worst error per cell and quantity, relative to its largest entry,
+over sizes, t_ons, transients, targets and losses. Exit code 1 if one exceeds 1e-9. Some ten
+minutes, most of them JAX's compiler. Half of the exponents of n at most: an interval of t_ons steps
+with all of them has a condition number that costs both sides digits."""
 
 import functools
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,17 @@ def flossing_loss(cell, x, h, q, target, *timing):
     return jnp.sum((exponents(cell, x, h, q, *timing) - target) ** 2)
 
 
+def one_step_loss(cell, x, h, k, target, transient):
+    total = 0.0
+    for t, driven in enumerate(x):
+        if t >= transient:
+            D = jax.jacfwd(next_state, argnums=1)(cell, h, driven)
+            log_sigma = jnp.log(jnp.linalg.svd(D, compute_uv=False))[:k]
+            total += jnp.sum((log_sigma - target) ** 2)
+        h = next_state(cell, h, driven)
+    return total / (len(x) - transient)
+
+
 def task_loss(model, x, y, first, loss):
     def scored(h, driven):
         h = jax.vmap(next_state, (None, 0, 0))(model.cell, h, driven)
@@ -90,8 +102,11 @@ def random_cell(cell_class, n, rng):
 
 def errors(cell_class) -> dict[str, float]:
     """Worst error per quantity for random cells of one class."""
-    worst = dict.fromkeys(("exponents", "flossing gradient", "task gradient"), 0.0)
+    worst = dict.fromkeys(
+        ("exponents", "flossing gradient", "one-step gradient", "task gradient"), 0.0
+    )
     gradient_of_flossing = jax.jit(jax.grad(flossing_loss), static_argnums=(5, 6, 7))
+    gradient_of_steps = jax.jit(jax.grad(one_step_loss), static_argnums=(3, 5))
     for seed, (n, k, timing) in enumerate(
         (n, k, timing) for n, k in ((6, 3), (12, 5)) for timing in TIMINGS
     ):
@@ -116,6 +131,15 @@ def errors(cell_class) -> dict[str, float]:
         )
         theirs = gradient_of_flossing(cell, x, h, q, target, *timing)
         worst["flossing gradient"] = max(worst["flossing gradient"], difference(gradient, theirs))
+
+        penalty = lf.penalties.OneStepJacobian(k, 0.2, transient=timing[1])
+        try:
+            _, gradient, _ = penalty.value_and_grad(cell, x, h)
+        except lf.Diverged as error:
+            penalty = replace(penalty, k=error.rank)
+            _, gradient, _ = penalty.value_and_grad(cell, x, h)
+        theirs = gradient_of_steps(cell, x, h, penalty.k, 0.2, timing[1])
+        worst["one-step gradient"] = max(worst["one-step gradient"], difference(gradient, theirs))
 
         model = lf.Model.random(cell, 3, rng=rng)._replace(h0=h)
         xs, ys = rng.standard_normal((50, 4, 2)), rng.random((50, 4, 3))

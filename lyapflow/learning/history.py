@@ -22,7 +22,7 @@ class FlossingRecord(Result):
     epoch: int
     loss: float
     exponents: np.ndarray
-    values: np.ndarray
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)
