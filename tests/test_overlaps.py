@@ -1,7 +1,5 @@
 """The gradient beside covariant vectors during training: its definition, closed forms, and runs that go on."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -93,15 +91,3 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, start):
         assert lf.digest(trained) == lf.digest(expected)
         same_history(history, whole)
         same_history(lf.RunFolder(folder).history(), whole)
-
-
-def test_runs_that_know_no_overlaps_go_on(tmp_path):
-    expected, whole = lf.train(model(), **SETTINGS)
-    lf.train(model(), **SETTINGS, folder=tmp_path, callbacks=lambda record: True)
-    path = tmp_path / "settings.json"
-    settings = json.loads(path.read_text())
-    assert settings["training"].pop("measure_vectors") is None
-    path.write_text(json.dumps(settings))
-    trained, history = lf.resume(tmp_path)
-    assert lf.digest(trained) == lf.digest(expected)
-    same_history(history, whole)

@@ -1,6 +1,7 @@
 """Runs that stop, in whatever way, and go on."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -91,6 +92,31 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, stop):
     assert sum(map(len, (part.training, part.flossing, part.measurement))) == stop
     assert lf.digest(lf.RunFolder(tmp_path).model()) == lf.digest(stopped)
     same_history(lf.RunFolder(tmp_path).history(), part)
+    trained, history = lf.resume(tmp_path)
+    assert lf.digest(trained) == lf.digest(expected)
+    same_history(history, whole)
+
+
+def test_runs_of_before_penalties_and_overlaps_go_on(tmp_path):
+    expected, whole = lf.train(model(), **SETTINGS)
+    heard = []
+
+    def enough(record):
+        heard.append(record)
+        return len(heard) >= 8
+
+    lf.train(model(), **SETTINGS, callbacks=enough, folder=tmp_path)
+    path = tmp_path / "settings.json"
+    settings = json.loads(path.read_text())
+    for name in ("penalty", "weight", "every", "measure_vectors"):
+        del settings["training"][name]
+    del settings["training"]["flossing"]["penalty"]
+    path.write_text(json.dumps(settings))
+    path = tmp_path / "checkpoint.safetensors"
+    content, metadata = files.read_arrays(path)
+    new = {"flossing.values", "measurement.overlaps"}
+    old = {k: v for k, v in content.items() if k not in new and not k.startswith("penalty.")}
+    files.write_arrays(path, old, metadata)
     trained, history = lf.resume(tmp_path)
     assert lf.digest(trained) == lf.digest(expected)
     same_history(history, whole)

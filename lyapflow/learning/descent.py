@@ -41,11 +41,11 @@ def descend(
     whose units keep still at the end are warned of, and go into `blind`, which has those that were
     warned of before."""
 
-    def kept(value: float, values: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """What a record holds: exponents, or the values of another penalty."""
-        return (value, values[:0], values) if loss.off is None else (value, values, values[:0])
+    def kept(value: float, values: np.ndarray) -> tuple[Any, ...]:
+        """What a record holds: exponents, or none and the values of another penalty."""
+        return (value, values[:0], values) if loss.off is None else (value, values)
 
-    def update(x: Sequence[Any], r: int) -> tuple[float, np.ndarray, np.ndarray]:
+    def update(x: Sequence[Any], r: int) -> tuple[Any, ...]:
         cell = cells.now[r]
         value, gradient, values = loss.value_and_grad(r, cell, x[r])
         before = moments[r]
@@ -54,7 +54,7 @@ def descend(
             check_form(optimizer, before, moments[r])
         return kept(value, values)
 
-    def lost(x: Sequence[Any], r: int) -> tuple[float, np.ndarray, np.ndarray]:
+    def lost(x: Sequence[Any], r: int) -> tuple[Any, ...]:
         cell = cells.now[r]
         return kept(np.nan, np.full(loss.n_values(cell, x[r]), np.nan, cell[0].dtype))
 

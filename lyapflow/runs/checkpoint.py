@@ -183,6 +183,8 @@ def _history(content: Mapping[str, np.ndarray]) -> History:
     """The history whose columns these are."""
     history = History()
     for kind, record in RECORDS.items():
+        if record is PenaltyRecord and f"{kind}.epoch" not in content:
+            continue  # of a run before there were any
         names = [
             field.name
             for field in fields(record)

@@ -22,6 +22,11 @@ from lyapflow.learning.penalties.registry import CLASSES as PENALTIES
 from lyapflow.learning.tasks import CLASSES, Task
 from lyapflow.learning.training import Training
 
+# what the settings of older runs lack, which had them at their defaults
+LATER = {
+    "training": ("penalty", "weight", "every", "measure_vectors"),
+    "flossing": ("penalty",),
+}
 # that change the order or rounding of sums
 INSTRUCTIONS = ("sse4.2", "avx", "avx2", "fma", "avx512f")
 
@@ -93,8 +98,6 @@ def read(
 
     Raises LyapflowError if they are no settings of a run, or something is another than it was.
     """
-    if isinstance(plain, dict):  # an older run has no setting of it
-        plain = {"measure_vectors": None} | plain
     values = _fields("training", plain, Training)
     values["task"] = (
         _same("task", task, _task, values["task"]) if task else _read_task(values["task"])
@@ -165,6 +168,8 @@ def _read_optimizer(argument: str, plain: Any) -> Adam:
 def _fields(name: str, value: Any, cls: Any) -> dict[str, Any]:
     """A dictionary with the fields of a class, all of them and no others."""
     wanted = [field.name for field in fields(cls)]
+    if isinstance(value, dict):
+        value = {f.name: f.default for f in fields(cls) if f.name in LATER.get(name, ())} | value
     if not isinstance(value, dict) or sorted(value) != sorted(wanted):
         raise LyapflowError(
             f"the settings of {name} must be {', '.join(wanted)}, got {value!s:.80}"
