@@ -283,6 +283,16 @@ def test_a_run_that_another_process_works_is_waited_for(sweep, tmp_path, monkeyp
     waiting.join()
 
 
+def test_two_masters_share_a_folder(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "SECONDS_BUSY", 0.1)
+    grid = {**GRID, "seed": range(6)}
+    with ThreadPoolExecutor(2) as masters:
+        every = [future.result() for future in [masters.submit(sweep, grid) for _ in range(2)]]
+    assert [(len(swept.done), swept.failed) for swept in every] == [(12, {}), (12, {})]
+    for name, recipe in list(SweepFolder(tmp_path / "sweep").runs().items())[:4]:
+        assert bits(tmp_path / "sweep" / name) == alone(tmp_path / "alone" / name, recipe)
+
+
 def test_a_full_disk_ends_it_in_one_line_and_loses_nothing(sweep, tmp_path, monkeypatch):
     write, free = files.write_atomically, [14]
 

@@ -177,11 +177,13 @@ def failed(base: Path, runs: int, rng: np.random.Generator, count: Count) -> Non
 
 
 @contextmanager
-def small_disk(base: Path) -> Iterator[Path | None]:
+def small_disk(base: Path, size: str = "300k") -> Iterator[Path | None]:
     disk = base / "disk"
     disk.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", disk], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk],
+        capture_output=True,
+        check=False,
     )
     try:
         yield None if done.returncode else disk

@@ -67,6 +67,7 @@ NEAREST = {
     "jit": ("jit",),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
+SWEEPS = ("grid", "recipe", "sweep", "sweep_folder", "worker", "collect")
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -336,7 +337,7 @@ MUTATIONS = [
     ("learning/overlaps.py", "y[:, :1], first, loss", "y[:, :1], 0, loss"),
     ("learning/training.py", 'stream(seed, "vectors")', 'stream(seed, "test")'),
     ("runs/checkpoint.py", "or any(getattr(one, field.name).size for one in getattr(history, kind))", "or False"),
-    ("runs/settings.py", 'plain = {"measure_vectors": None} | plain', "pass"),
+    ("runs/settings.py", "if f.name in LATER.get(name, ())}", "if False}"),
     # error bars
     ("lyapunov/error_bars.py", "widening = stdtrit(freedom, ndtr(2.0)) / 2", "widening = 1.0"),
     ("lyapunov/error_bars.py", "min(WAVES, max(2, (n_qr - 1) // 3))", "max(2, n_qr // 2)"),
@@ -417,10 +418,10 @@ MUTATIONS = [
     ("learning/training.py", "max(1, STEPS_DRAWN_AT_ONCE // (self.T * self.batch))", "STEPS_DRAWN_AT_ONCE"),
     ("learning/training.py", 'f"flossing before {training_epoch}", epoch', 'f"flossing before {training_epoch}", 0'),
     # rules that end a run
-    ("learning/stopping.py", "if means.size and (means >= self.goal).all():", "if means.size and (means >= self.goal).any():"),
+    ("learning/stopping.py", "(means >= self.goal).all()", "(means >= self.goal).any()"),
     ("learning/stopping.py", "means = means[~np.isnan(means)]", "pass"),
     ("learning/stopping.py", 'if record.kind == "training":', 'if record.kind != "flossing":'),
-    ("learning/stopping.py", "(record.accuracy for record in before)", "()"),
+    ("learning/stopping.py", "for record in before:", "for record in ():"),
     # arbitrary precision
     ("precision/cells.py", "lambda v: (a.tanh(v), a.sech(v) ** 2)", "lambda v: (a.tanh(v), a.sech(v))"),
     ("precision/cells.py", "(v, one) if a.not_negative(v)", "(v, one) if True"),
@@ -504,6 +505,19 @@ MUTATIONS = [
     ("learning/history.py", "if r.epoch < epoch)", "if True)"),
     ("learning/history.py", "self.stopped |= any(", "self.stopped = any("),
     ("learning/flossing.py", "object.__setattr__(self, name, None)", "pass"),
+    # sweeps over settings
+    ("runs/recipe.py", 'if field.name != "epochs" and', "if"),
+    ("runs/recipe.py", "else self.clip or None", "else self.clip"),
+    ("runs/grid.py", "range(int((last - first) / step + 1e-9) + 1)", "range(int((last - first) / step) + 1)"),
+    ("runs/folder.py", "state._replace(measured=False)", "state"),
+    ("runs/folder.py", "at = [at for at in flossing.at if at < epochs]", "at = flossing.at"),
+    ("runs/worker.py", "if state is not None and any(rule.reached() for rule in rules):", "if False:"),
+    ("runs/worker.py", "return error is not None", "return False"),
+    ("runs/worker.py", "and not any(rule.reason for rule in rules)", ""),
+    ("runs/sweep.py", "if name in self.swept.done else", "if True else"),
+    ("runs/sweep.py", "if self.deaths[name] >= DEATHS:", "if False:"),
+    ("runs/collect.py", "reached[0] + window", "reached[0]"),
+    ("learning/stopping.py", "self._epochs < self.after", "self._epochs <= self.after"),
 ]  # fmt: skip
 
 
@@ -534,11 +548,11 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
             words += ["tests/test_cli.py"]
         elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
             words += ["tests/test_condition.py"]
+        elif mutation and Path(mutation[0]).stem in SWEEPS:
+            words += [f"tests/test_{name}.py" for name in ("grid", "recipe", "sweep", "collect")]
         elif mutation and "runs" in mutation[0]:
-            words += [
-                f"tests/test_{name}.py"
-                for name in ("overlaps", "resume", "runs", "hostile", "signals")
-            ]
+            of = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
+            words += [f"tests/test_{name}.py" for name in of]
         else:
             nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
             words += [

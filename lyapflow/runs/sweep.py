@@ -329,7 +329,8 @@ class _Master:
         elif status.kind == "unwritten":
             self.permit.unlink(missing_ok=True)
             raise LyapflowError(
-                f"{status.reason}; what was done is kept, go on with the sweep when that is mended (--resume)"
+                f"{status.reason.partition('; ')[0]}; what was done is kept, go on with the sweep "
+                f"when that is mended (--resume)"
             )
         elif status.kind in ("done", "failed"):
             self._end(job.name, status, left)

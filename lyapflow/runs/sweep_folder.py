@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -105,12 +106,11 @@ class SweepFolder:
         LyapflowError
             If the folder is that of another sweep, or of something else, or cannot be written.
         """
-        there = self.runs() if recipes is None or self.holds_a_sweep() else None
-        wanted = there if recipes is None else dict(zip(names(recipes), recipes))
-        if wanted is None:
-            raise LyapflowError("a sweep must have a grid")
+        wanted = self.runs() if recipes is None else dict(zip(names(recipes), recipes))
         if epochs is not None:
             wanted = _extended(wanted, epochs)
+        self._make()
+        there = self.runs() if self.holds_a_sweep() else None
         if there is not None and there.keys() != wanted.keys():
             raise LyapflowError(
                 f"{self.path} is the folder of another sweep, of {len(there)} runs, such as {next(iter(there))}; "
@@ -122,10 +122,29 @@ class SweepFolder:
                     f"epochs may only grow, from {recipe.epochs} of the runs in {self.path}, got {wanted[name].epochs}"
                 )
         if wanted != there:
-            self._write(wanted, new=there is None)
+            self._write(wanted)
         return wanted
 
-    def _write(self, runs: Mapping[str, Recipe], *, new: bool) -> None:
+    def _make(self) -> None:
+        """Make the folder, if it is not there, and refuse one of something else."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            found = {name for name in os.listdir(self.path) if not name.endswith(files.PART)}
+            # another master may just have begun here: its sweep.json comes first
+            if found - {STATUS} and not self.holds_a_sweep():
+                raise LyapflowError(
+                    f"the folder of a sweep must be new or empty, {self.path} is neither; choose another"
+                )
+            (self.path / STATUS).mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: OSError) -> LyapflowError:
+        return LyapflowError(
+            f"cannot write the folder {self.path} of the sweep: {error.strerror or error}"
+        )
+
+    def _write(self, runs: Mapping[str, Recipe]) -> None:
         plain = {name: asdict(run) for name, run in runs.items()}
         first = next(iter(plain.values()))
         common = {key for key in first if all(run[key] == first[key] for run in plain.values())}
@@ -138,18 +157,9 @@ class SweepFolder:
             },
         }
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            found = {name for name in os.listdir(self.path) if not name.endswith(files.PART)}
-            if new and found - {STATUS}:
-                raise LyapflowError(
-                    f"the folder of a sweep must be new or empty, {self.path} is neither; choose another"
-                )
-            (self.path / STATUS).mkdir(exist_ok=True)
             files.write_atomically(self.path / SWEEP, json.dumps(settings, indent=1).encode())
         except OSError as error:
-            raise LyapflowError(
-                f"cannot write the folder {self.path} of the sweep: {error.strerror}"
-            ) from None
+            raise self._unwritten(error) from None
 
     def status(self, name: str) -> Status | None:
         """How far a run is; None if nothing readable says it."""
@@ -187,16 +197,15 @@ class SweepFolder:
 
     @contextmanager
     def permit(self) -> Iterator[Path]:
-        """A file without which no worker of this process goes on: to delete it ends them after their epoch.
+        """A file without which no worker of a master goes on: to delete it ends them after their epoch.
 
         To delete one works on every executor that shares the folder, and on a full disk."""
-        path = self.path / STATUS / f"permit-{socket.gethostname()}-{os.getpid()}"
         try:
-            path.touch()
+            descriptor, name = tempfile.mkstemp(prefix="permit-", dir=self.path / STATUS)
         except OSError as error:
-            raise LyapflowError(
-                f"cannot write the folder {self.path} of the sweep: {error.strerror}"
-            ) from None
+            raise self._unwritten(error) from None
+        os.close(descriptor)
+        path = Path(name)
         try:
             yield path
         finally:

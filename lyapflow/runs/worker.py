@@ -110,7 +110,8 @@ def work(job: Job) -> Status:
         kind, reason = _outcome(job, watch, fresh)
     if kind == "busy":
         return watch.status(kind)
-    told = [*said, *(str(other.message) for other in others)]
+    # where a disk is full, that runs went on without checkpoints is no news
+    told = [] if kind == "unwritten" else [*said, *(str(other.message) for other in others)]
     status = watch.status(kind, reason=reason, warnings=told, versions=_versions())
     if kind != "unwritten":
         try:
