@@ -25,7 +25,8 @@ from lyapflow.lyapunov.vectors import CovariantVectors, covariant_vectors
 from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.collect import collect
 from lyapflow.runs.folder import RunFolder
-from lyapflow.runs.sweep import Swept, sweep
+from lyapflow.runs.master import Swept
+from lyapflow.runs.sweep import sweep
 from lyapflow.runs.train import resume, train
 from lyapflow.runs.weights import digest, load, save
 

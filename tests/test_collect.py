@@ -12,9 +12,9 @@ import pytest
 import lyapflow as lf
 from lyapflow import cli
 from lyapflow.cli.sweep import Progress
-from lyapflow.runs import sweep as sweeps
+from lyapflow.runs import pools
 from lyapflow.runs.collect import collect
-from lyapflow.runs.sweep import Swept
+from lyapflow.runs.master import Master, Swept
 from lyapflow.runs.sweep_folder import Status, SweepFolder
 
 pandas = pytest.importorskip("pandas")
@@ -42,7 +42,7 @@ def threads(monkeypatch, tmp_path):
     def pool(count, *_):
         return ThreadPoolExecutor(count)
 
-    monkeypatch.setattr(sweeps, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(pools, "ProcessPoolExecutor", pool)
 
 
 @pytest.fixture
@@ -181,14 +181,14 @@ def test_exit_codes(command):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(command, monkeypatch, number):
-    tell = sweeps._Master._tell
+    tell = Master._tell
 
-    def interrupted(master, left):
+    def interrupted(of, left):
         signal.raise_signal(number)
-        monkeypatch.setattr(sweeps._Master, "_tell", tell)
-        return tell(master, left)
+        monkeypatch.setattr(Master, "_tell", tell)
+        return tell(of, left)
 
-    monkeypatch.setattr(sweeps._Master, "_tell", interrupted)
+    monkeypatch.setattr(Master, "_tell", interrupted)
     code, out, err = command("sweep", "runs", written(GRID))
     assert (code, err) == (128 + number, "")
     assert f"stopped: {number.name}" in out

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.runs import checkpoint, files, worker
-from lyapflow.runs import sweep as sweeps
+from lyapflow.learning.stopping import TimeLimit
+from lyapflow.runs import checkpoint, files, master, worker
 from lyapflow.runs.grid import names, recipes
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.sweep_folder import Status, SweepFolder
@@ -93,6 +93,7 @@ def test_the_runs_are_those_of_train(sweep, tmp_path):
     swept = sweep(GRID)
     runs = recipes(GRID)
     assert (swept.total, swept.done, swept.failed) == (4, names(runs), {})
+    assert (swept.share, swept.running, swept.stopped) == (1.0, {}, "")
     for name, recipe in zip(names(runs), runs):
         assert bits(tmp_path / "sweep" / name) == alone(tmp_path / "alone" / name, recipe)
 
@@ -153,6 +154,12 @@ def test_a_run_that_is_extended_is_the_longer_run(sweep, tmp_path, monkeypatch, 
     assert name.startswith("run-")
     longer = Recipe(**grid | {"epochs": 6})
     assert bits(tmp_path / "sweep" / name) == alone(tmp_path / "alone", longer)
+
+
+def test_a_sweep_that_is_stopped_while_it_compiles(tmp_path):
+    swept = lf.sweep(tmp_path / "sweep", SMALL, workers=1, stops=[TimeLimit(0)])
+    assert (swept.done, swept.stopped) == ([], "time limit of 0 minutes")
+    assert not multiprocessing.active_children()
 
 
 def test_a_sweep_that_is_stopped_can_be_extended(sweep, tmp_path, monkeypatch):
@@ -226,8 +233,8 @@ def dies(job):
 
 
 def test_a_run_whose_worker_always_dies_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "work", dies)
-    monkeypatch.setattr(sweeps, "rehearse", abs)
+    monkeypatch.setattr(master, "work", dies)
+    monkeypatch.setattr(master, "rehearse", abs)
     swept = lf.sweep(tmp_path / "sweep", {**SMALL, "seed": [0]}, workers=1)
     assert list(swept.failed.values()) == ["its worker died 3 times before it had gone on"]
 
@@ -237,8 +244,8 @@ def dies_unseen(job):
 
 
 def test_workers_that_die_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "work", dies_unseen)
-    monkeypatch.setattr(sweeps, "rehearse", abs)
+    monkeypatch.setattr(master, "work", dies_unseen)
+    monkeypatch.setattr(master, "rehearse", abs)
     with pytest.raises(
         lf.LyapflowError, match=r"^workers died 3 times in a row before they had begun"
     ):
@@ -270,7 +277,7 @@ def test_an_executor_that_dies_ends_the_sweep(sweep):
 
 
 def test_a_run_that_another_process_works_is_waited_for(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "SECONDS_BUSY", 0.1)
+    monkeypatch.setattr(master, "SECONDS_BUSY", 0.1)
     (name,) = names(recipes(SMALL))
     run = lf.RunFolder(tmp_path / "sweep" / name)
     SweepFolder(tmp_path / "sweep").begin(recipes(SMALL), None)
@@ -284,7 +291,7 @@ def test_a_run_that_another_process_works_is_waited_for(sweep, tmp_path, monkeyp
 
 
 def test_two_masters_share_a_folder(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "SECONDS_BUSY", 0.1)
+    monkeypatch.setattr(master, "SECONDS_BUSY", 0.1)
     grid = {**GRID, "seed": range(6)}
     with ThreadPoolExecutor(2) as masters:
         every = [future.result() for future in [masters.submit(sweep, grid) for _ in range(2)]]
@@ -316,7 +323,7 @@ def test_a_full_disk_ends_it_in_one_line_and_loses_nothing(sweep, tmp_path, monk
 
 
 def test_ctrl_c_ends_the_runs_after_their_epochs(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps._Master, "_tell", lambda master, left: interrupt(left))
+    monkeypatch.setattr(master.Master, "_tell", lambda _, left: interrupt(left))
 
     def interrupt(left):
         if left:

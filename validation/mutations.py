@@ -67,7 +67,7 @@ NEAREST = {
     "jit": ("jit",),
 }
 TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
-SWEEPS = ("grid", "recipe", "sweep", "sweep_folder", "worker", "collect")
+SWEEPS = ("grid", "recipe", "sweep", "master", "pools", "sweep_folder", "worker", "collect")
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
 # file, what stands there (once), what to put instead
@@ -514,8 +514,8 @@ MUTATIONS = [
     ("runs/worker.py", "if state is not None and any(rule.reached() for rule in rules):", "if False:"),
     ("runs/worker.py", "return error is not None", "return False"),
     ("runs/worker.py", "and not any(rule.reason for rule in rules)", ""),
-    ("runs/sweep.py", "if name in self.swept.done else", "if True else"),
-    ("runs/sweep.py", "if self.deaths[name] >= DEATHS:", "if False:"),
+    ("runs/master.py", "if name in self.swept.done else", "if True else"),
+    ("runs/master.py", "if self.deaths[name] >= DEATHS:", "if False:"),
     ("runs/collect.py", "reached[0] + window", "reached[0]"),
     ("learning/stopping.py", "self._epochs < self.after", "self._epochs <= self.after"),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """``lyapflow sweep``: the runs of a grid of settings, worked side by side, in a folder from which they can go on."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -18,8 +19,8 @@ from lyapflow.cli import options
 from lyapflow.cli.show import console
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.stopping import StopRule, TimeLimit
+from lyapflow.runs.master import Swept
 from lyapflow.runs.signals import EndOnSignal
-from lyapflow.runs.sweep import Swept
 
 SOME_FAILED, TIME_LIMIT = 3, 75  # exit codes; 75 is EX_TEMPFAIL, to try again later
 SECONDS_PER_LINE = 30.0
@@ -70,9 +71,10 @@ def sweep(
     for name, reason in swept.failed.items():
         console.print(f"{name} failed: {reason}", soft_wrap=True)
     console.print(f"{_counts(swept)}   ({display.seconds():.0f} s)")
-    console.print(f"table: lyapflow compare {folder}", soft_wrap=True)
+    quoted = shlex.quote(str(folder))
+    console.print(f"table: lyapflow compare {quoted}", soft_wrap=True)
     if swept.stopped:
-        words = f"stopped: {swept.stopped}; go on: lyapflow sweep {folder} --resume"
+        words = f"stopped: {swept.stopped}; go on: lyapflow sweep {quoted} --resume"
         console.print(words, soft_wrap=True)
         raise typer.Exit(TIME_LIMIT if signals.first is None else 128 + signals.first)
     if swept.failed:
