@@ -60,4 +60,5 @@ def per_delay(runs: pd.DataFrame, score: str, how: str = "median") -> pd.DataFra
 
 def listed(values: Iterable[float], digits: int = 3) -> str:
     """Numbers in a sentence."""
-    return ", ".join("-" if np.isnan(value) else f"{value:.{digits}g}" for value in values)
+    words = ("-" if np.isnan(v) else "never" if np.isinf(v) else f"{v:.{digits}g}" for v in values)
+    return ", ".join(words)

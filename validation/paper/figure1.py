@@ -1,4 +1,4 @@
-"""Figures 1B-D and 6: λ₁ driven to targets, and whole spectra flossed.
+"""Figures 1B-D and 6: first exponents driven to targets, and whole spectra flossed.
 
 Networks of 32 units. Every flossing epoch draws four Gaussian inputs of 200 steps and unit
 variance, of which 20 steps align the tangent block. Adam's rate is 0.01 for 60 epochs, then falls

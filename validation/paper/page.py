@@ -44,9 +44,9 @@ def page(tables: Tables) -> str:
     """The whole page, of the figures that have verdicts."""
     verdicts = pd.read_csv(tables.folder / "verdicts.csv")
     counts = verdicts["verdict"].value_counts()
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    summary = ", ".join(f"{verdict} {count}" for verdict, count in counts.items())
     done = [name for name in TITLES if (verdicts["figure"] == name).any()]
-    parts = [(NOTES / "introduction.md").read_text(), f"Of {len(verdicts)} claims: {summary}.\n"]
+    parts = [(NOTES / "introduction.md").read_text(), f"Claims by verdict: {summary}.\n"]
     parts += [section(name, verdicts[verdicts["figure"] == name], tables) for name in done]
     if missing := [TITLES[name] for name in TITLES if name not in done]:
         parts.append(f"Not run yet: {', '.join(missing)}.\n")
