@@ -156,6 +156,27 @@ def test_a_run_that_is_extended_is_the_longer_run(sweep, tmp_path, monkeypatch, 
     assert bits(tmp_path / "sweep" / name) == alone(tmp_path / "alone", longer)
 
 
+def test_a_run_that_reaches_its_goal_as_the_sweep_is_stopped_is_done(sweep, monkeypatch):
+    grid = {**SMALL, "stop_at": 0.1, "stop_window": 2, "stop_after": 3, "floss": "none"}
+    with monkeypatch.context() as patches:
+        swept = sweep(grid, stops=[StopAfter(patches, "training", 2)])
+    assert len(swept.done) == 1
+
+
+def test_two_write_the_status_of_a_run_at_once(sweep, tmp_path):
+    place = SweepFolder(tmp_path / "sweep")
+    place.begin(recipes(SMALL), None)
+
+    def write(number):
+        for updates in range(300):
+            place.write_status("run", Status("running", updates=updates))
+
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(write, range(4)))
+    assert place.status("run") == Status("running", updates=299)
+    assert os.listdir(place.path / "status") == ["run.json"]
+
+
 def test_a_sweep_that_is_stopped_while_it_compiles(tmp_path):
     swept = lf.sweep(tmp_path / "sweep", SMALL, workers=1, stops=[TimeLimit(0)])
     assert (swept.done, swept.stopped) == ([], "time limit of 0 minutes")

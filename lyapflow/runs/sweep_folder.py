@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -180,7 +181,8 @@ class SweepFolder:
 
         A crash of the machine may leave nothing readable, which costs a look at the run."""
         path = self._status(name)
-        part = path.with_name(path.name + files.PART)
+        # a worker that finds the run in use writes, too, before it finds that out
+        part = path.with_name(f"{name}-{os.getpid()}-{threading.get_ident()}{files.PART}")
         part.write_text(json.dumps(asdict(status)))
         os.replace(part, path)
 
