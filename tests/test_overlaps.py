@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow._trees import map_arrays
 from lyapflow.learning.streams import stream
 from tests.test_resume import SETTINGS, lost_member, same_history
 from tests.test_training import TASK, model
@@ -52,6 +53,19 @@ def test_a_readout_of_one_direction_has_a_gradient_along_it():
             network, task, epochs=0, seed=0, T=80, batch=2, measure_every=1, measure_vectors=3
         )
         np.testing.assert_allclose(history.measurement["overlaps"][0], np.eye(3)[unit], atol=1e-8)
+
+
+@pytest.mark.parametrize(("dtype", "decay"), [(np.float32, 0.25), (np.float64, 1e-4)])
+def test_gradients_that_have_vanished_keep_their_direction(dtype, decay):
+    """dL/dh is about decay ** T, a number, though its square is none."""
+    T = int(np.log(1e8 * np.finfo(dtype).tiny) / np.log(decay))
+    cell = lf.LinearRNN(np.diag([decay, decay / 8]), np.ones((2, 1)), np.zeros(2))
+    network = lf.Model(cell, np.ones((1, 2)), np.zeros(1), np.zeros(2))
+    network = map_arrays(lambda a: a.astype(dtype), network)
+    settings = {"epochs": 0, "seed": 0, "T": T, "batch": 2, "measure_every": 1}
+    task = lf.tasks.DelayedCopy(T - 1)
+    _, history = lf.train(network, task, **settings, measure_vectors=2)
+    np.testing.assert_allclose(history.measurement["overlaps"][0], [1, 0], atol=1e-3)
 
 
 def test_vectors_that_are_not_unique_have_no_overlap():

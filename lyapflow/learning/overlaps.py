@@ -40,6 +40,9 @@ def overlaps(
         _, gradient, _ = bptt(start, size, x[:, :1], y[:, :1], first, loss)
     except Diverged:
         return np.full(k, np.nan, x.dtype)
+    # a gradient that has vanished on its way may have a square that is 0; powers of two round nothing
+    h0_bar = gradient.h0.astype(float)
+    h0_bar = np.ldexp(h0_bar, -np.frexp(np.abs(h0_bar).max())[1])
     with np.errstate(invalid="ignore"):
-        cosines = gradient.h0 @ found.vectors[0] / np.linalg.norm(gradient.h0)
+        cosines = h0_bar @ found.vectors[0] / np.linalg.norm(h0_bar)
     return np.abs(cosines).astype(x.dtype)
