@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -370,6 +371,11 @@ def test_ctrl_c_ends_the_runs_after_their_epochs(sweep, tmp_path, monkeypatch):
         (GRID, {"epochs": 0}, "epochs must be an integer at least 1, got 0"),
         (GRID, {"workers": 0}, "workers must be an integer at least 1, got 0"),
         (GRID, {"threads": 0}, "threads must be an integer at least 1, got 0"),
+        (GRID, {"checkpoint_epochs": 0}, "checkpoint_epochs must be an integer at least 1, got 0"),
+        (GRID, {"checkpoint_seconds": -1}, "checkpoint_seconds must be a finite number at least 0"),
+        (GRID, {"executor": 3}, "executor must be a concurrent.futures.Executor, got 3"),
+        (GRID, {"stops": TimeLimit(1)}, "stops must be a list of rules, got TimeLimit"),
+        (GRID, {"progress": 3}, "progress must be a function, got 3"),
         ({**GRID, "epochs": [6, 7]}, {"epochs": 9}, "extends runs of one length, got 6, 7 epochs"),
     ],
 )
@@ -436,6 +442,36 @@ def test_warnings_of_runs_are_passed_on(sweep, monkeypatch):
     monkeypatch.setattr(worker, "rehearse", lambda *_: None)
     with pytest.warns(lf.LyapflowWarning, match=r"run-.*: nearly all units are saturated"):
         sweep(SMALL)
+
+
+def test_runs_in_threads_leave_the_warnings_of_the_process_alone(tmp_path, monkeypatch):
+    inside, out = ([threading.Event(), threading.Event()] for _ in range(2))
+
+    def outcome(job, *_):
+        inside[job.recipe.seed].set()
+        out[job.recipe.seed].wait(30)
+        return "done", ""
+
+    monkeypatch.setattr(worker, "_outcome", outcome)
+    (tmp_path / "status").mkdir()
+    before = warnings._showwarnmsg_impl, list(warnings.filters)
+    with ThreadPoolExecutor(2) as executor:
+        runs = []
+        for seed in (0, 1):
+            job = worker.Job(str(tmp_path), "run", Recipe(seed=seed), __file__, 1, os.getpid(), {})
+            runs.append(executor.submit(worker.work, job))
+            inside[seed].wait(30)
+        for run, end in zip(runs, out):  # the one that came first goes first
+            end.set()
+            assert run.result().kind == "done"
+    assert (warnings._showwarnmsg_impl, warnings.filters) == before
+
+
+def test_progress_counts_no_epoch_twice(sweep, tmp_path):
+    penalty = {"penalty": "spectral-radius", "penalty_weight": 0.01}
+    sweep({**SMALL, **penalty, "floss": "before"})
+    place = SweepFolder(tmp_path / "sweep")
+    assert [place.status(name).updates for name in place.runs()] == [6 + 2]
 
 
 def test_a_dask_cluster(tmp_path):

@@ -8,11 +8,13 @@ from typing import Any
 
 from lyapflow import _checks
 from lyapflow._engine.pool import threads as processors
+from lyapflow.errors import LyapflowError
 from lyapflow.learning.stopping import StopRule
 from lyapflow.runs.grid import Grid, recipes
 from lyapflow.runs.master import Master, Swept
 from lyapflow.runs.pools import Pool, Processes
 from lyapflow.runs.sweep_folder import SweepFolder
+from lyapflow.runs.train import interval
 from lyapflow.runs.worker import Job
 
 
@@ -97,6 +99,13 @@ def sweep(
             lf.sweep("runs", {"delay": [20, 40, 70], "seed": range(5)})
     """
     place = SweepFolder(folder)
+    interval(checkpoint_seconds, checkpoint_epochs)
+    if executor is not None and not hasattr(executor, "submit"):
+        raise LyapflowError(f"executor must be a concurrent.futures.Executor, got {executor!r:.80}")
+    if not isinstance(stops, Iterable):
+        raise LyapflowError(f"stops must be a list of rules, got {type(stops).__name__}")
+    if progress is not None and not callable(progress):
+        raise LyapflowError(f"progress must be a function, got {progress!r:.80}")
     if epochs is not None:
         _checks.integer("epochs", epochs, 1)
     if threads is not None:

@@ -151,10 +151,8 @@ def train(
         every,
         measure_vectors,
     )
-    record, interval = (
-        Recorder(callbacks, History()),
-        _interval(checkpoint_seconds, checkpoint_epochs),
-    )
+    record = Recorder(callbacks, History())
+    checkpoints = interval(checkpoint_seconds, checkpoint_epochs)
     start = training.begin(model)
     if folder is None:
         state = start
@@ -167,7 +165,7 @@ def train(
     run.make(force=force)
     with run.alone(), one_blas_thread():
         run.create(training, start.model, about or {}, force=force)
-        return _go(run, training, start, record, *interval)
+        return _go(run, training, start, record, *checkpoints)
 
 
 def resume(
@@ -218,10 +216,8 @@ def resume(
     """
     run = RunFolder(folder, cell=cell)
     training = run.training(task, optimizer, flossing, penalty)
-    record, interval = (
-        Recorder(callbacks, History()),
-        _interval(checkpoint_seconds, checkpoint_epochs),
-    )
+    record = Recorder(callbacks, History())
+    checkpoints = interval(checkpoint_seconds, checkpoint_epochs)
     with run.alone(), one_blas_thread():
         state, record.history = run.state(training)
         start = run.start()
@@ -250,10 +246,11 @@ def resume(
                 RuntimeWarning,
                 2,
             )
-        return _go(run, training, state, record, *interval)
+        return _go(run, training, state, record, *checkpoints)
 
 
-def _interval(seconds: float, epochs: int | None) -> tuple[float, int | None]:
+def interval(seconds: float, epochs: int | None) -> tuple[float, int | None]:
+    """Time and epochs between checkpoints, after checks."""
     _checks.number("checkpoint_seconds", seconds, 0.0)
     return seconds, None if epochs is None else _checks.integer("checkpoint_epochs", epochs, 1)
 

@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class _Watch:
 
     def __call__(self, record: Any) -> bool:
         self.records += 1
-        if record.kind != "measurement":
+        if record.kind in ("training", "flossing"):
             self.updates += 1
             accuracy = getattr(record, "accuracy", float("nan"))
             self.shown = f"{record.kind} epoch {record.epoch + 1}, loss {record.loss:.4g}"
@@ -105,8 +105,7 @@ def work(job: Job) -> Status:
     if before is not None and (before.kind, before.epochs) == ("done", job.recipe.epochs):
         return before
     watch, fresh = _Watch(job, before), not _run_folder(job).exists()
-    with warnings.catch_warnings(record=True) as others, collected_warnings() as said:
-        warnings.simplefilter("always")
+    with _caught(job.master) as others, collected_warnings() as said:
         kind, reason = _outcome(job, watch, fresh)
     if kind == "busy":
         return watch.status(kind)
@@ -120,6 +119,20 @@ def work(job: Job) -> Status:
             reason = f"cannot write the folder {job.folder} of the sweep: {error.strerror}"
             return replace(status, kind="unwritten", reason=reason)
     return status
+
+
+@contextmanager
+def _caught(master: int) -> Iterator[list[Any]]:
+    """Warnings of Python and NumPy; none in the master's process, where they are shown as ever.
+
+    How a process shows its warnings all its threads share: two of them, each of which changes that
+    and changes it back, may leave it changed."""
+    if os.getpid() == master:
+        yield []
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 def _run_folder(job: Job) -> Path:
@@ -213,8 +226,7 @@ def rehearse(recipes: Iterable[Recipe], threads: int | None, master: int) -> Non
     if threads is not None and os.getpid() != master:
         set_threads(threads)
     for recipe in recipes:
-        with suppress(LyapflowError), collected_warnings(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with suppress(LyapflowError), collected_warnings(), _caught(master):
             start = recipe.start()
             train(start, **vars(recipe.training(start)))
 
