@@ -80,6 +80,8 @@ def test_values_of_numpy():
     assert recipes({"gain": np.linspace(0.5, 1, 2), "seed": np.arange(2)}) == recipes(
         {"gain": [0.5, 1.0], "seed": [0, 1]}
     )
+    with pytest.raises(lf.LyapflowError, match=r"seed must be an integer at least 0, got array\(3"):
+        recipes({"seed": np.array(3)})
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,12 @@ def test_values_of_numpy():
         ({"cell": ["tanh", "rnn"]}, "cell must be one of 'tanh', "),
         ({"seed": range(1001)}, "the grid has 1001 runs, more than 1000; if so many are meant"),
         ({name: range(10**6) for name in ("seed", "k")}, "the grid has 1000000000000 runs"),
+        # neither may be written out first, which takes all memory
+        ({"seed": range(10**15)}, "seed must have at most 1000000 values, got 1e+15"),
+        ({"seed": {"from": 0, "to": 10**15}}, "seed must have at most 1000000 values, got 1e+15"),
+        ({"gain": {"from": 0, "to": 1e300, "step": 1e-300}}, "at most 1000000 values, got inf"),
+        ({"seed": np.arange(4).reshape(2, 2)}, "seed must be an integer at least 0, got array"),
+        ({"seed": np.array([[0, 1]])}, "seed must be an integer at least 0, got array"),
     ],
 )
 def test_grids_that_make_no_sense(grid, message):

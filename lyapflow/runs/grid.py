@@ -17,6 +17,7 @@ from lyapflow.runs import files
 from lyapflow.runs.recipe import MAY_BE_NONE, Recipe
 
 MANY = 1000  # runs, beyond which it is asked whether they are meant
+MOST = 1_000_000  # values of a setting
 NAMES = [field.name for field in fields(Recipe)]
 Grid = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
@@ -117,11 +118,19 @@ def _values(name: str, value: Any) -> list[Any]:
         raise LyapflowError(f"a grid has settings of lyapflow train, got {name!r:.40}; {hint}")
     if isinstance(value, Mapping):
         return _range(name, value)
-    if not isinstance(value, (list, tuple, range, np.ndarray)):
+    row = isinstance(value, np.ndarray) and value.ndim == 1
+    if not row and not isinstance(value, (list, tuple, range)):
         return [value]
     if not len(value):
         raise LyapflowError(f"{name} must have at least one value, got an empty list")
+    _count(name, len(value))
     return list(value)
+
+
+def _count(name: str, values: float) -> None:
+    """Refuse more values than can be meant, before they are written out."""
+    if values > MOST:
+        raise LyapflowError(f"{name} must have at most {MOST} values, got {values:.4g}")
 
 
 def _range(name: str, table: Mapping[str, Any]) -> list[Any]:
@@ -137,6 +146,7 @@ def _range(name: str, table: Mapping[str, Any]) -> list[Any]:
         raise LyapflowError(
             f"a range of {name} must go up, got from {first} to {last} by steps of {step}"
         )
+    _count(name, (last - first) / step + 1)
     steps = range(int((last - first) / step + 1e-9) + 1)
     # 0.1 + 2 * 0.1 is to be the number that is written 0.3
     return [
@@ -149,7 +159,8 @@ def _value(name: str, value: Any) -> Any:
     """A value as Python has it: TOML has no None."""
     if isinstance(value, np.generic):
         value = value.item()
-    return None if value == "none" and name in MAY_BE_NONE and name != "floss" else value
+    is_none = isinstance(value, str) and value == "none"
+    return None if is_none and name in MAY_BE_NONE and name != "floss" else value
 
 
 def names(runs: list[Recipe]) -> list[str]:
