@@ -11,6 +11,7 @@ import pytest
 
 import lyapflow as lf
 from lyapflow import cli
+from lyapflow.cli.compare import _text
 from lyapflow.cli.sweep import Progress
 from lyapflow.runs import pools
 from lyapflow.runs.collect import collect
@@ -102,11 +103,25 @@ def test_histories():
         for kind, log in vars(history).items():
             of = rows[rows.kind == kind]
             np.testing.assert_array_equal(of.loss, [record.loss for record in log])
-            if kind != "training":
+            if kind in ("flossing", "measurement"):
                 np.testing.assert_array_equal(of.λ1, [record.exponents[0] for record in log])
     flossing = table[table.kind == "flossing"]
     assert set(flossing.epoch) == {0}
     assert list(flossing.flossing_epoch) == [0, 1, 0, 1]
+
+
+def test_histories_have_the_penalty():
+    lf.sweep("runs", {**SMALL, "penalty": "spectral-radius", "penalty_weight": 0.1})
+    (name,) = SweepFolder("runs").runs()
+    table = collect("runs", histories=True)
+    log = lf.RunFolder(f"runs/{name}").history().penalty
+    rows = table[table.kind == "penalty"]
+    assert list(rows.epoch) == list(range(6))
+    np.testing.assert_array_equal(rows.loss, log["loss"])
+
+
+def test_counts_are_shown_whole():
+    assert [_text(value) for value in (12345.0, 75.0, 0.123456)] == ["12345", "75", "0.1235"]
 
 
 def test_runs_that_have_not_begun_or_failed():

@@ -61,4 +61,6 @@ def _print(table: Any, level: float) -> None:
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.15g}"  # a count, in a column in which others are missing
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -51,8 +51,8 @@ def collect(
         more; `λ1`, `λ2`, ... (nats per step) of the last measurement. What is not known is missing.
 
         With histories, a row for each epoch of each run: the settings that differ, `run`, `kind`
-        ("training", "flossing" or "measurement"), `epoch`, `flossing_epoch`, `loss`, `accuracy`,
-        `h0_gradient_norm`, `λ1`, `λ2`, ...
+        ("training", "penalty", "flossing" or "measurement"), `epoch`, `flossing_epoch`, `loss`,
+        `accuracy`, `h0_gradient_norm`, `λ1`, `λ2`, ...
 
     Raises
     ------
@@ -149,13 +149,13 @@ def _exponents(last: Any, count: int) -> dict[str, float]:
 def _records(history: History, exponents: int) -> list[dict[str, Any]]:
     """Every record of a run, by its training epoch."""
     rows: list[dict[str, Any]] = []
-    for record in (*history.training, *history.flossing, *history.measurement):
+    for record in (record for log in vars(history).values() for record in log):
         row = {"kind": record.kind, "epoch": record.epoch, "loss": float(record.loss)}
         for name in ("accuracy", "h0_gradient_norm"):
             row[name] = float(getattr(record, name, np.nan))
         if record.kind == "flossing":
             row |= {"epoch": record.training_epoch, "flossing_epoch": record.epoch}
-        if record.kind != "training":
+        if record.kind in ("flossing", "measurement"):
             row |= _exponents([record], exponents)
         rows.append(row)
     return sorted(rows, key=lambda row: (row["epoch"], row["kind"], row.get("flossing_epoch", 0)))
