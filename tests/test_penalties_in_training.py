@@ -260,6 +260,13 @@ def test_a_penalty_that_diverges_names_the_epoch_and_leaves_a_member_behind():
     assert np.isnan(history.flossing["values"][:, 1]).all()
 
 
+def test_a_weight_of_numpy_keeps_float32():
+    start, term = model(dtype=np.float32), {"penalty": SpectralRadius(), "weight": 0.1}
+    expected, _ = lf.train(start, **SETTINGS, **term)
+    found, _ = lf.train(start, **SETTINGS, **term | {"weight": np.float64(0.1)})
+    assert lf.digest(found) == lf.digest(expected)
+
+
 # users' mistakes
 
 
@@ -289,6 +296,14 @@ class Wrong(SmallWeights):
             lambda loss, gradient, values: (loss, gradient._replace(b=np.zeros(1)), values),
             r"with b float64 \(8,\), got float64 \(1,\)",
         ),
+        (
+            lambda loss, gradient, values: (loss, gradient, ["a"]),
+            "the values of Wrong must be real numbers, got <U1",
+        ),
+        (
+            lambda loss, gradient, values: (loss, gradient, [1j]),
+            "the values of Wrong must be real numbers, got complex128",
+        ),
         (lambda loss, gradient, values: (np.nan, gradient, values), "of Wrong is not finite"),
         (
             lambda loss, gradient, values: (loss, gradient._replace(b=np.full(8, np.inf)), values),
@@ -303,6 +318,12 @@ def test_what_a_penalty_returns_is_checked(change, message):
     ):
         with pytest.raises(lf.LyapflowError, match=message):
             lf.train(model(), **SETTINGS, **settings)
+
+
+def test_an_error_within_a_penalty_of_ones_own_is_raised_as_it_is():
+    wrong = Wrong(lambda *_: np.linalg.inv(np.zeros((2, 2))))
+    with pytest.raises(np.linalg.LinAlgError, match="Singular matrix"):
+        lf.train(model(), **SETTINGS, penalty=wrong, weight=1.0)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,8 @@ class Training:
         """The penalty beside the task's loss."""
         if self.penalty is None or self.weight is None:
             return None
-        return Term(self.penalty, self.weight, self.every, self.task)
+        # a weight of NumPy's in float64 would make float64 of float32 gradients
+        return Term(self.penalty, float(self.weight), self.every, self.task)
 
     def begin(self, model: Any) -> State:
         """The state of a Model, or of an ensemble of them, before the run; checks that they fit each other."""

@@ -4,6 +4,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from lyapflow import _checks
 from lyapflow.cells.interface import Cell
 from lyapflow.errors import Diverged, LyapflowError
 
@@ -66,13 +67,13 @@ def evaluated(
     penalty: Penalty, cell: Cell, x: np.ndarray, h0: np.ndarray
 ) -> tuple[float, Any, np.ndarray]:
     """`value_and_grad` of a penalty, whoever wrote it, after checks of what comes back."""
-    name, n_values = type(penalty).__name__, penalty.n_values(cell, x)
+    name = type(penalty).__name__
+    n_values = _checks.integer(f"n_values of {name}", penalty.n_values(cell, x), 0)
+    found = penalty.value_and_grad(cell, x, h0)
     try:
-        loss, gradient, values = penalty.value_and_grad(cell, x, h0)
+        loss, gradient, values = found
         loss, arrays, values = float(loss), list(map(np.asarray, gradient)), np.asarray(values)
     except (TypeError, ValueError) as error:
-        if isinstance(error, LyapflowError):
-            raise
         raise LyapflowError(
             f"value_and_grad of {name} must return a number, a cell and an array: {error}"
         ) from error
@@ -87,6 +88,8 @@ def evaluated(
             f"value_and_grad of {name} must return a gradient in {', '.join(cell._fields)} and n_values = {n_values} "
             f"values, got {len(arrays)} arrays and values of shape {values.shape}"
         )
+    if values.dtype.kind not in "iuf":
+        raise LyapflowError(f"the values of {name} must be real numbers, got {values.dtype}")
     if not np.isfinite(loss) or not all(np.isfinite(g).all() for g in arrays):
         raise Diverged(f"the loss or the gradient of {name} is not finite")
     return loss, type(cell)(*arrays), values
