@@ -275,7 +275,8 @@ def test_small_angles_keep_their_digits():
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [(0, None), (6, None), ([], [1]), ([0, 1], [1]), ([6], None), (2, [])]
+    ("first", "second"),
+    [(0, None), (6, None), ([], [1]), ([0, 1], [1]), ([6], None), (2, []), ("01", None), (2, 3)],
 )
 def test_sets_that_are_none(first, second):
     cell, x = driven(8)
@@ -294,6 +295,21 @@ def test_an_ensemble_is_its_members():
         np.testing.assert_array_equal(together.vectors[r], alone.vectors)
         np.testing.assert_array_equal(together.angles()[r], alone.angles())
         np.testing.assert_array_equal(together.subspace_angles(1)[r], alone.subspace_angles(1))
+
+
+def test_a_lost_member_has_no_angles():
+    good, bad = (
+        linear(np.triu(np.ones((3, 3)), 1) + np.diag([0.9, 0.5, 0.1])),
+        linear(np.eye(3) * 0),
+    )
+    settings = {"steps": 120, "q_transient": 50, "end_transient": 50}
+    together = lf.covariant_vectors(lf.stack([good, bad]), **settings)
+    assert together.reasons[1] is not None
+    alone = lf.covariant_vectors(good, **settings)
+    for name, given in (("angles", ()), ("subspace_angles", (1,))):
+        found = getattr(together, name)(*given)
+        np.testing.assert_array_equal(found[0], getattr(alone, name)(*given))
+        assert np.isnan(found[1]).all()
 
 
 def test_equal_exponents_are_refused():

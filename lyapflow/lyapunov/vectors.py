@@ -113,9 +113,13 @@ class CovariantVectors(Result):
         Björck and Golub (1973): small angles from their sines, large ones from their cosines.
         """
         k = self.vectors.shape[-1]
-        if not np.iterable(first):
+        if isinstance(first, str) or not np.iterable(first):
             first = range(_checks.integer("first, if a number,", first, 1, k - 1, " = k - 1"))
         second = [i for i in range(k) if i not in first] if second is None else second
+        if isinstance(second, str) or not np.iterable(second):
+            raise LyapflowError(
+                f"second must be numbers of vectors, such as [{k - 1}], got {second!r:.80}"
+            )
         sets = [
             [_checks.integer(name, i, 0, k - 1, " = k - 1") for i in of]
             for name, of in (("first", first), ("second", second))
@@ -128,13 +132,16 @@ class CovariantVectors(Result):
             )
         with one_blas_thread():
             large, small = (
-                np.linalg.qr(self.vectors[..., of])[0] for of in sorted(sets, key=len, reverse=True)
+                np.linalg.qr(np.nan_to_num(self.vectors[..., of]))[0]
+                for of in sorted(sets, key=len, reverse=True)
             )
             along = large.swapaxes(-1, -2) @ small
             cosines = np.linalg.svd(along, compute_uv=False)
             sines = np.linalg.svd(small - large @ along, compute_uv=False)[..., ::-1]
         near = np.arcsin(np.minimum(sines, 1.0))
-        return np.where(sines < cosines, near, np.arccos(np.minimum(cosines, 1.0)))
+        angles = np.where(sines < cosines, near, np.arccos(np.minimum(cosines, 1.0)))
+        angles[np.isnan(self.vectors[..., 0, 0])] = np.nan  # of lost members
+        return angles
 
     @staticmethod
     def over_members(
