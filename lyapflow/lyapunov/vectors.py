@@ -286,7 +286,10 @@ def covariant_vectors(
     \lambda_i) t}`. What that has come to is measured: `convergence` is the larger of the angle
     between the spans that two initial blocks have come to at the first counted step (root of the sum
     of the squared sines of their principal angles), and the distance of the vectors that two
-    initial coefficients have come to after the last.
+    initial coefficients have come to after the last. It is too small, and no warning comes, where two
+    sweeps agree before either has arrived: where neighbouring exponents differ by less than
+    1/`q_transient`, and their vectors are nearly parallel. The error is then as large as the angle
+    between the two.
 
     Examples
     --------
