@@ -145,6 +145,15 @@ def test_a_setting_out_of_its_range(settings, message):
         ({"floss_steps": 16}, "floss_steps must be longer than its transients, got 16 steps"),
         ({"floss_at": "0,3"}, "floss_at must be epochs from 0 to 2, got 0,3"),
         ({"penalty": "exponents"}, "penalty_weight is needed for the penalty exponents"),
+        (
+            {
+                "penalty": "exponents",
+                "penalty_weight": 1,
+                "floss_steps": 80,
+                "floss_transient": 55,
+            },
+            "floss_transient must be less than 55, the steps of the input of a penalty",
+        ),
         ({"penalty_weight": 1}, "penalty_weight and penalty_every are of a penalty, got 1"),
         ({"penalty_every": 2}, "penalty_weight and penalty_every are of a penalty, got None and 2"),
         (

@@ -236,6 +236,11 @@ class Recipe:
             raise LyapflowError(
                 f"penalty_weight is needed for the penalty {self.penalty} beside the task's loss, such as 0.001"
             )
+        if self.penalty not in (None, "spectral-radius") and self.floss_transient >= Flossing.steps:
+            raise LyapflowError(
+                f"floss_transient must be less than {Flossing.steps}, the steps of the input of a penalty beside the "
+                f"task's loss, got {self.floss_transient}"
+            )
         penalty = None if self.penalty is None else self._penalty(self.penalty, self._k(start))
         return penalty, self.penalty_weight, self.penalty_every
 
