@@ -21,10 +21,10 @@ def test_lists_are_combined_and_the_last_varies_fastest():
 
 
 def test_ranges_have_both_ends():
-    grid = {"seed": {"from": 2, "to": 4}, "gain": {"from": 0.1, "to": 0.5, "step": 0.1}}
+    grid = {"seed": {"from": 2, "to": 4}, "gain": {"from": 0.1, "to": 0.7, "step": 0.1}}
     runs = recipes(grid)
     assert {run.seed for run in runs} == {2, 3, 4}
-    assert sorted({run.gain for run in runs}) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert sorted({run.gain for run in runs}) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     assert settings(recipes({"delay": {"from": 10, "to": 25, "step": 10}}), "delay") == [
         (10,),
         (20,),

@@ -563,6 +563,8 @@ def notices(mutation: tuple[str, str, str] | None) -> str | None:
                 for name in (*nearest, *(n for n in TESTS if n not in nearest))
             ]
             own = CELLS.get(Path(mutation[0]).stem) if mutation else None
+            if own in ("LSTM", "GRU"):
+                own = f"{own} or gates"
             others = " and ".join(f"not {name}" for name in CELLS.values())
             words += [
                 "-k",

@@ -111,7 +111,9 @@ def filled(disk: Path, grid: Path, rng: np.random.Generator, whole: float) -> tu
     folder, lines = disk / "sweep", []
     while True:
         master = start(folder, grid)
-        time.sleep(rng.uniform(whole / 4, whole / 2))
+        while master.poll() is None and not list(folder.glob("*/settings.json")):
+            time.sleep(0.1)  # it starts
+        time.sleep(rng.uniform(0.0, whole / 8))
         with open(disk / "other", "wb", buffering=0) as other:
             try:
                 while len(lines) < 3:
@@ -164,7 +166,9 @@ def main() -> int:
             else:
                 found, lines = filled(disk, grid, rng, whole)
                 held.append(
-                    found == expected and all(len(line.splitlines()) == 1 for line in lines)
+                    found == expected
+                    and bool(lines)
+                    and all(len(line.splitlines()) == 1 for line in lines)
                 )
                 print(f"full disk, {len(lines)} times; the same bits: {found == expected}; it said")
                 print("\n".join(lines))
