@@ -118,16 +118,16 @@ def test_random_triangular_system():
         MatrixProduct(np.ones(n)),
         D.reshape(steps, -1),
         q0=np.eye(n),
-        q_transient=50,
+        q_transient=150,
         end_transient=100,
     )
     assert found.convergence.max() < 1e-12
     np.testing.assert_array_equal(np.tril(found.vectors, -1), 0)
     along = np.log(found.vectors[:, range(n), range(n)])
-    diagonal = np.log(D[50:299, range(n), range(n)])
+    diagonal = np.log(D[150:299, range(n), range(n)])
     np.testing.assert_allclose(found.growth[:-1], diagonal + along[:-1] - along[1:], atol=1e-10)
-    for t in range(0, 249, 10):
-        moved = D[50 + t] @ found.vectors[t]
+    for t in range(0, 149, 10):
+        moved = D[150 + t] @ found.vectors[t]
         np.testing.assert_allclose(
             moved / np.exp(found.growth[t]), found.vectors[t + 1], atol=1e-12
         )
@@ -371,3 +371,16 @@ def test_more_vectors_than_memory_are_refused(monkeypatch):
     with pytest.raises(lf.LyapflowError, match="4 covariant vectors of length 30 at 300 steps"):
         lf.covariant_vectors(cell, **settings)
     lf.covariant_vectors(cell, every=10, **settings)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-4, 0.0])
+def test_starts_that_agree_before_they_arrive_are_warned_of(gap):
+    # far from normal: the second eigenvector is close to the first one, or there is none
+    W = np.array([[0.9, 0.3], [0.0, 0.9 * (1 - gap)]])
+    cell = lf.LinearRNN(W, np.empty((2, 0)), np.zeros(2))
+    with pytest.warns(lf.LyapflowWarning, match="have not converged"):
+        found = lf.covariant_vectors(cell, steps=3000, q_transient=1000, end_transient=1000)
+    assert (found.convergence > 0.1).all()
+    exact = np.linalg.eig(W)[1]
+    cosines = np.abs(np.sum(found.vectors[0] * exact, axis=0))
+    assert (np.sqrt(1 - np.minimum(cosines, 1.0) ** 2) <= found.convergence).all()

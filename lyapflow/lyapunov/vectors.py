@@ -180,8 +180,8 @@ class _Checked:
         steps = self.given.plan.steps
         most = steps - self.first - 1
         why = f" for {steps} steps, of which {self.first} come before those that are counted"
-        end = _checks.integer("end_transient", end_transient, 0, most, why)
-        self.last = steps - end
+        self.end = _checks.integer("end_transient", end_transient, 0, most, why)
+        self.last = steps - self.end
         self.every = _checks.integer("every", every, 1)
         self.memory = _checks.number("memory", memory, 0.0)
         k, n = self.given.block.shape
@@ -283,13 +283,12 @@ def covariant_vectors(
 
     The forward sweep comes to the span of the first i vectors as :math:`e^{-(\lambda_i -
     \lambda_{i+1}) t}`, the backward sweep to vector i within it as :math:`e^{-(\lambda_{i-1} -
-    \lambda_i) t}`. What that has come to is measured: `convergence` is the larger of the angle
-    between the spans that two initial blocks have come to at the first counted step (root of the sum
-    of the squared sines of their principal angles), and the distance of the vectors that two
-    initial coefficients have come to after the last. It is too small, and no warning comes, where two
-    sweeps agree before either has arrived: where neighbouring exponents differ by less than
-    1/`q_transient`, and their vectors are nearly parallel. The error is then as large as the angle
-    between the two.
+    \lambda_i) t}`. `convergence` is the largest of what is left by these rates, with the gaps of the
+    mean growth; of the angle between the spans that two initial blocks have come to at the first
+    counted step (root of the sum of the squared sines of their principal angles); and of the
+    distance of the vectors that two initial coefficients have come to after the last. The rates
+    are needed where Jacobians are far from normal: there two starts agree with each other long
+    before they have arrived. Of the last vector the gap to the exponents beyond is not known.
 
     Examples
     --------
@@ -322,9 +321,11 @@ def vectors_of(checked: _Checked) -> CovariantVectors:
         if error.rank is None:
             raise
         raise with_way_out(error, given) from None
-    found = backward(taped, checked.first, checked.last, checked.every)
-    convergence = np.maximum(found.apart, flags_apart(given, checked.first, found.first_block))
-    _refuse_equal(given, found.growth, convergence)
+    counted = checked.last - checked.first
+    found = backward(taped, checked.first, checked.last, min(checked.every, counted))
+    apart = np.maximum(found.apart, flags_apart(given, checked.first, found.first_block))
+    convergence = np.maximum(apart, _by_the_gaps(checked, found.growth))
+    _refuse_equal(given, found.growth, apart)
     late = np.flatnonzero(convergence > CONVERGED)
     if late.size:
         warn(
@@ -340,6 +341,19 @@ def vectors_of(checked: _Checked) -> CovariantVectors:
         convergence.astype(dtype),
         checked.every,
     )
+
+
+def _by_the_gaps(checked: _Checked, growth: np.ndarray) -> np.ndarray:
+    """What is left of other directions by the gaps between exponents, of length k.
+
+    Where a gap is small and the Jacobians are not normal, two starts agree with each other long
+    before they have arrived."""
+    gaps = np.maximum(-np.diff(growth.mean(axis=0)), 0.0)
+    left = np.zeros(growth.shape[1])
+    # the last vector's gap to the exponents beyond is not known
+    left[:-1] = np.exp(-gaps * (checked.first - checked.given.plan.transient))
+    left[1:] = np.maximum(left[1:], np.exp(-gaps * checked.end))
+    return left
 
 
 def _refuse_equal(given: Problem, growth: np.ndarray, convergence: np.ndarray) -> None:
