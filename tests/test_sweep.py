@@ -125,6 +125,7 @@ def test_a_sweep_that_is_stopped_goes_on_to_the_same_bits(
         swept = sweep(GRID, stops=[StopAfter(patches, kind, epoch)])
     assert swept.stopped == "enough"
     assert len(swept.done) < 4
+    assert 0 < swept.share < 1
     assert not list((tmp_path / "sweep" / "status").glob("permit*"))
     assert len(sweep().done) == 4
     sweep(GRID, "other")

@@ -168,6 +168,8 @@ class Master:
             )
         elif status.kind in ("done", "failed"):
             self._end(job.name, status, left)
+        else:
+            self.updates[job.name] = max(self.updates[job.name], status.updates)
         return None
 
     def _end(self, name: str, status: Status, left: dict[str, Job]) -> None:
