@@ -595,3 +595,10 @@ def test_losses_are_drawn_on_a_logarithmic_axis(task, scale):
     _, history = lf.train(model, task, epochs=3, seed=0, T=20)
     figure = training_figure({"network": Shown(history, np.zeros(6))}, np.zeros(6), "title")
     assert figure.axes[0].get_yscale() == scale
+
+
+def test_workers_are_those_of_this_machine(command):
+    for executor in (("--dask", "tcp://nowhere:1"), ("--mpi",)):
+        code, _, err = command("sweep", "s", "grid.toml", "--workers", "2", *executor)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "--workers counts processes of this machine" in err

@@ -51,6 +51,10 @@ def sweep(
             "a sweep needs a grid (a TOML file) or --resume, to go on with the grid of the folder; got "
             + ("neither" if grid is None else "both")
         )
+    if workers is not None and (dask is not None or mpi):
+        raise LyapflowError(
+            "--workers counts processes of this machine, leave it out with --dask or --mpi"
+        )
     limits: list[StopRule] = []
     if time_limit is not None:
         limits.append(TimeLimit(_checks.number("--time-limit", time_limit, 0.0)))
