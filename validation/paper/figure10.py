@@ -1,6 +1,5 @@
 """Figures 10 and 11: singular values of dL/dW over training, of two networks."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -58,9 +57,7 @@ def draw(tables: Tables, size: Size) -> Figure:
             for style, (name, index) in zip(("-", "--", ":"), columns(size).items()):
                 label = f"{index}, {condition}"
                 values.plot(run["epoch"], run[name], style, color=COLOURS[condition], label=label)
-        floor = np.finfo(np.float32).tiny
         values.set(yscale="log", xlabel="training epoch", ylabel="singular values of dL/dW")
-        values.set_ylim(bottom=max(floor, 1e-12))
         values.legend(fontsize=7)
         over_epochs(accuracy, curves[curves["seed"] == seed], "accuracy")
         accuracy.set(ylabel="accuracy", title=f"network {seed}")
