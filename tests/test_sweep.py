@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import lyapflow as lf
@@ -236,14 +237,25 @@ def test_runs_that_fail_are_listed_and_the_others_go_on(sweep, tmp_path):
 def test_workers_that_die_are_replaced(tmp_path):
     killed = []
 
-    def kill(swept):
-        children = multiprocessing.active_children()
-        if swept.running and len(killed) < 2 and children:
-            children[0].kill()
-            killed.append(len(swept.done))
+    def kill():
+        """Kill a worker as soon as a run has a checkpoint, long before its end."""
+        while not (killed or over.wait(0.005)):
+            if any((tmp_path / "sweep").glob("*/checkpoint.safetensors")):
+                workers = [
+                    p for p in psutil.Process().children() if "spawn_main" in str(p.cmdline())
+                ]
+                workers[0].kill()
+                killed.append(workers[0])
 
     grid = {**SMALL, "epochs": 1500, "floss": "none", "seed": [0, 1], "measure_every": "none"}
-    swept = lf.sweep(tmp_path / "sweep", grid, workers=2, progress=kill, checkpoint_epochs=50)
+    over = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        swept = lf.sweep(tmp_path / "sweep", grid, workers=2, checkpoint_epochs=50)
+    finally:
+        over.set()
+        killer.join()
     assert killed
     assert (len(swept.done), swept.failed) == (2, {})
     for name, recipe in SweepFolder(tmp_path / "sweep").runs().items():
