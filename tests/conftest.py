@@ -1,8 +1,12 @@
 """Settings of the whole test suite."""
 
 import signal
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from lyapflow import cli
 
 settings.register_profile(
     "lyapflow",
@@ -14,3 +18,18 @@ settings.register_profile(
 settings.load_profile("lyapflow")
 # which a shell has jobs in the background ignore
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """The command line in an empty folder: takes words, gives exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["lyapflow", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run

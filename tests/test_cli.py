@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 import lyapflow as lf
-from lyapflow import cli
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli.progress import Progress, long_product
 from lyapflow.learning.tasks import TASKS
@@ -21,20 +20,6 @@ from lyapflow.plotting import Shown, smooth, training_figure
 from lyapflow.runs.folder import RunFolder
 
 SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lyapflow", *words])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
-
-    return run
 
 
 def is_picture(path):

@@ -3,35 +3,23 @@
 import builtins
 import os
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow import cli
 from lyapflow.cli.compare import _text
 from lyapflow.cli.sweep import Progress
 from lyapflow.runs import pools
 from lyapflow.runs.collect import collect
 from lyapflow.runs.master import Master, Swept
 from lyapflow.runs.sweep_folder import Status, SweepFolder
+from tests import test_sweep
 
 pandas = pytest.importorskip("pandas")
 
-SMALL = {
-    "units": 6,
-    "k": 3,
-    "delay": 2,
-    "steps": 12,
-    "batch": 2,
-    "epochs": 6,
-    "floss_epochs": 2,
-    "floss_steps": 20,
-    "measure_every": 4,
-    "stop_window": 3,
-}
+SMALL = {**test_sweep.SMALL, "stop_window": 3}
 GRID = {**SMALL, "seed": [0, 1], "floss": ["none", "before"]}
 
 
@@ -44,18 +32,6 @@ def threads(monkeypatch, tmp_path):
         return ThreadPoolExecutor(count)
 
     monkeypatch.setattr(pools, "ProcessPoolExecutor", pool)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lyapflow", *words])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
-
-    return run
 
 
 def written(grid):

@@ -10,7 +10,7 @@ from lyapflow.learning.penalties import Exponents, OneStepJacobian, SpectralRadi
 from lyapflow.learning.streams import stream
 from lyapflow.learning.training import Training
 from tests.test_penalties import SmallWeights
-from tests.test_resume import lost_member, same_history
+from tests.test_resume import of_every_kind, same_history
 from tests.test_training import TASK, model, small
 
 ONE_STEP = OneStepJacobian(3, transient=40)
@@ -138,16 +138,7 @@ def test_members_have_the_bits_that_they_get_alone():
             )
 
 
-@pytest.mark.parametrize(
-    ("start", "seed"),
-    [
-        (model(), 3),
-        (model(dtype=np.float32), 3),
-        (lf.stack([model(seed=0), model(seed=1)]), (3, 4)),
-        (lost_member(), (3, 4)),
-    ],
-    ids=["alone", "float32", "ensemble", "lost member"],
-)
+@of_every_kind
 @pytest.mark.filterwarnings("ignore:.*overflow:RuntimeWarning")
 def test_a_run_goes_on_from_anywhere_to_the_same_bits(tmp_path, start, seed):
     settings = SETTINGS | TERM | {"epochs": 3, "seed": seed, "measure_every": 2}

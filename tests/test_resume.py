@@ -47,7 +47,7 @@ def lost_member():
     return lf.stack([model(), bad._replace(cell=bad.cell._replace(W=np.full((8, 8), 1e300)))])
 
 
-@pytest.mark.parametrize(
+of_every_kind = pytest.mark.parametrize(
     ("start", "seed"),
     [
         (model(), 3),
@@ -57,6 +57,9 @@ def lost_member():
     ],
     ids=["alone", "float32", "ensemble", "lost member"],
 )
+
+
+@of_every_kind
 def test_a_run_goes_on_from_anywhere_to_the_same_bits(tmp_path, start, seed):
     training, history = Training(**SETTINGS | {"seed": seed}), History()
     states = list(training.go(training.begin(start), Recorder((), history)))

@@ -508,7 +508,7 @@ MUTATIONS = [
     ("learning/history.py", "self.stopped |= any(", "self.stopped = any("),
     ("learning/flossing.py", "object.__setattr__(self, name, None)", "pass"),
     # sweeps over settings
-    ("runs/recipe.py", 'if field.name != "epochs" and', "if"),
+    ("runs/recipe.py", 'plain.pop("epochs", None)', "pass"),
     ("runs/recipe.py", "else self.clip or None", "else self.clip"),
     ("runs/grid.py", "range(int((last - first) / step + 1e-9) + 1)", "range(int((last - first) / step) + 1)"),
     ("runs/folder.py", "state._replace(measured=False)", "state"),

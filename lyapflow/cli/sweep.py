@@ -58,7 +58,7 @@ def sweep(
     limits: list[StopRule] = []
     if time_limit is not None:
         limits.append(TimeLimit(_checks.number("--time-limit", time_limit, 0.0)))
-    with EndOnSignal() as signals, _executor(dask, mpi) as executor, Progress() as display:
+    with EndOnSignal() as signals, chosen_executor(dask, mpi) as executor, Progress() as display:
         swept = lyapflow.sweep(
             folder,
             grid,
@@ -86,7 +86,7 @@ def sweep(
 
 
 @contextmanager
-def _executor(dask: str | None, mpi: bool) -> Iterator[Executor | None]:
+def chosen_executor(dask: str | None, mpi: bool) -> Iterator[Executor | None]:
     """The executor that is asked for; None for processes of this machine."""
     if dask is not None and mpi:
         raise LyapflowError("a sweep has one executor, got --dask and --mpi")

@@ -116,7 +116,7 @@ def _status(place: SweepFolder, name: str, recipe: Recipe) -> dict[str, Any]:
     status = place.status(name)
     if status is None:
         return {"status": "waiting", "reason": "", "seconds": np.nan}
-    extended = status.kind == "done" and status.epochs < recipe.epochs
+    extended = status.kind == "done" and not status.ends(recipe)
     kind = "stopped" if extended else status.kind
     return {"status": kind, "reason": status.reason, "seconds": status.seconds}
 

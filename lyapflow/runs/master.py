@@ -75,9 +75,8 @@ class Master:
         self.work = {name: _updates(recipe) for name, recipe in runs.items()}
         self.swept = Swept(len(runs))
         for name, status in statuses.items():
-            if status is not None and status.epochs == runs[name].epochs:
-                if status.kind == "done":
-                    self.swept.done.append(name)
+            if status is not None and status.ends(runs[name]):
+                self.swept.done.append(name)
             self.updates[name] = 0 if status is None else status.updates
         self.before, self.looked = self._all_updates(), 0.0
 

@@ -118,15 +118,17 @@ class Recipe:
         """The network at the start, but for its random numbers."""
         return RandomNetwork(self.cell, self.units, self.gain, self.weights, self.dtype)
 
+    def given(self) -> dict[str, Any]:
+        """The settings that are not at their defaults."""
+        every = ((field, getattr(self, field.name)) for field in fields(self))
+        return {field.name: value for field, value in every if value != field.default}
+
     def digest(self) -> str:
         """Eight hexadecimal digits of all settings but the epochs: a run that is extended keeps them.
 
         Settings of a later version, at their defaults, do not change them."""
-        plain = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name != "epochs" and getattr(self, field.name) != field.default
-        }
+        plain = self.given()
+        plain.pop("epochs", None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
     def start(self) -> Model:

@@ -57,6 +57,10 @@ class Status:
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def ends(self, recipe: Recipe) -> bool:
+        """Whether the run of this recipe is done, to the last of its epochs."""
+        return (self.kind, self.epochs) == ("done", recipe.epochs)
+
 
 class SweepFolder:
     """The files of a sweep, but for those of its runs.

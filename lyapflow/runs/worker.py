@@ -102,9 +102,9 @@ def work(job: Job) -> Status:
     if not os.path.exists(job.permit):
         return Status("stopped")
     before = SweepFolder(job.folder).status(job.name)
-    if before is not None and (before.kind, before.epochs) == ("done", job.recipe.epochs):
+    if before is not None and before.ends(job.recipe):
         return before
-    watch, fresh = _Watch(job, before), not _run_folder(job).exists()
+    watch, fresh = _Watch(job, before), not _has_begun(job)
     with _caught(job.master) as others, collected_warnings() as said:
         kind, reason = _outcome(job, watch, fresh)
     if kind == "busy":
@@ -136,7 +136,11 @@ def _caught(master: int) -> Iterator[list[Any]]:
 
 
 def _run_folder(job: Job) -> Path:
-    return Path(job.folder) / job.name / SETTINGS
+    return Path(job.folder) / job.name
+
+
+def _has_begun(job: Job) -> bool:
+    return (_run_folder(job) / SETTINGS).exists()
 
 
 def _outcome(job: Job, watch: _Watch, fresh: bool) -> tuple[str, str]:
@@ -148,7 +152,7 @@ def _outcome(job: Job, watch: _Watch, fresh: bool) -> tuple[str, str]:
         return "busy", ""
     except LyapflowError as error:
         # somebody else began it since we looked
-        if fresh and not watch.records and _run_folder(job).exists():
+        if fresh and not watch.records and _has_begun(job):
             return "busy", ""
         return "unwritten" if _of_the_disk(error) else "failed", str(error)
     except OSError as error:
@@ -170,13 +174,13 @@ def _begin(job: Job, watch: _Watch) -> str:
     training = recipe.training(start)
     rules = recipe.stop_rules(training.task)
     watch.updates = 0
-    kept: dict[str, Any] = {"folder": _run_folder(job).parent, "about": asdict(recipe.network)}
+    kept: dict[str, Any] = {"folder": _run_folder(job), "about": asdict(recipe.network)}
     train(start, **vars(training), **kept, **job.checkpoints, callbacks=[*rules, watch])
     return _kind(watch, rules)
 
 
 def _go_on(job: Job, watch: _Watch) -> str:
-    run, recipe = RunFolder(_run_folder(job).parent), job.recipe
+    run, recipe = RunFolder(_run_folder(job)), job.recipe
     training = recipe.training(recipe.start())
     with run.alone():
         run.extend(training)
