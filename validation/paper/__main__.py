@@ -17,7 +17,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from lyapflow.cli.sweep import TIME_LIMIT, Progress
+from lyapflow.cli.sweep import TIME_LIMIT, Progress, chosen_executor
 from lyapflow.learning.stopping import StopRule, TimeLimit
 from lyapflow.runs.signals import EndOnSignal
 from validation.paper.figures import TITLES, figure
@@ -46,11 +46,7 @@ def main() -> int:
         stops: list[StopRule] = [inside.enter_context(EndOnSignal())]
         if options.time_limit is not None:
             stops.append(TimeLimit(options.time_limit))
-        executor = None
-        if options.dask is not None:
-            from distributed import Client
-
-            executor = inside.enter_context(Client(options.dask)).get_executor()
+        executor = inside.enter_context(chosen_executor(options.dask, mpi=False))
         display = inside.enter_context(Progress())
         finished = tables.work(
             needed,

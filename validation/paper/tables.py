@@ -5,7 +5,6 @@ to be kept of a night; what has begun goes on from its run folder."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ HERE = Path(__file__).parent
 LAST = 100  # epochs whose mean is what a run has reached
 DIGITS = 5  # significant, in the files
 EXPONENTS = (1, 10, 75)  # that are kept
+# in which runs of a group may differ
 SETTINGS = (
     "task",
     "delay",
@@ -130,11 +130,12 @@ class Tables:
         rows, curves, measured = [], [], []
         for name, recipe in folder.runs().items():
             status, run = folder.status(name), name_of(recipe)
-            if run not in wanted or status is None or status.kind != "done":
+            if run not in wanted or status is None or not status.ends(recipe):
                 continue
             place = RunFolder(folder.path / name)
             history = place.history()
-            settings = {"run": run, "condition": condition(self.size, recipe), **_shown(recipe)}
+            settings = {"run": run, "condition": condition(self.size, recipe)}
+            settings |= {setting: getattr(recipe, setting) for setting in SETTINGS}
             rows.append(
                 settings
                 | reached(history)
@@ -151,10 +152,14 @@ class Tables:
         self._append(group, "runs", [pd.DataFrame([row]) for row in rows])
 
     def _append(self, group: str, kind: str, tables: list[pd.DataFrame]) -> None:
-        path = self.folder / f"{group}-{kind}.csv"
-        there = [pd.read_csv(path)] if path.exists() else []
-        if tables:
-            self._write(group, kind, pd.concat([*there, *tables], ignore_index=True))
+        """Add rows of runs to a table; those that an interrupted call left of the same runs go."""
+        if not tables:
+            return
+        new, path = pd.concat(tables), self.folder / f"{group}-{kind}.csv"
+        if path.exists():
+            there = pd.read_csv(path)
+            new = pd.concat([there[~there["run"].isin(new["run"])], new])
+        self._write(group, kind, new)
 
     def _read(self, *names: str) -> pd.DataFrame:
         return pd.read_csv(self.folder / f"{'-'.join(names)}.csv")
@@ -175,19 +180,10 @@ def name_of(recipe: Recipe) -> str:
 
 def _as_grid(recipe: Recipe) -> dict[str, Any]:
     """A grid of one run."""
-    settings = {
-        field.name: getattr(recipe, field.name)
-        for field in fields(recipe)
-        if getattr(recipe, field.name) != field.default
-    }
+    settings = recipe.given()
     if recipe.floss_at is not None:
         settings["floss_at"] = text(recipe.floss_at)
     return settings
-
-
-def _shown(recipe: Recipe) -> dict[str, Any]:
-    """Settings in which runs of a group may differ, as columns."""
-    return {name: getattr(recipe, name, None) for name in SETTINGS}
 
 
 def reached(history: History) -> dict[str, float]:
