@@ -573,10 +573,10 @@ def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None
         words += ["tests/test_cli.py"]
     elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
         words += ["tests/test_condition.py"]
-    elif mutation and Path(mutation[0]).stem in SWEEPS:
-        words += [f"tests/test_{name}.py" for name in ("grid", "recipe", "sweep", "collect")]
-    elif mutation and "runs" in mutation[0]:
-        of = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
+    elif mutation and mutation[0].startswith("runs/"):
+        of: tuple[str, ...] = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
+        if Path(mutation[0]).stem in SWEEPS:
+            of = ("grid", "recipe", "sweep", "collect")
         words += [f"tests/test_{name}.py" for name in of]
     else:
         nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
