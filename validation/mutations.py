@@ -13,6 +13,7 @@ tests run once on unbroken code before.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training jit".split()
+TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -49,7 +50,9 @@ NEAREST = {
         ("qr", "panels", "cholesky_qr", "householder", "stacks", "qr_pullback"),
         ("qr", "flossing_gradient"),
     ),
-    **dict.fromkeys(("team", "products", "tiles", "registers", "by_address"), ("products", "team")),
+    **dict.fromkeys(
+        ("team", "pool", "products", "tiles", "registers", "by_address"), ("products", "team")
+    ),
     **dict.fromkeys(("training", "flossing", "descent"), ("training", "bptt")),
     **dict.fromkeys(
         ("one_step", "spectral_radius", "penalty", "term", "history"),
@@ -66,7 +69,7 @@ NEAREST = {
     "stopping": ("stopping",),
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
-    "jit": ("jit",),
+    **dict.fromkeys(("jit", "cache", "outside"), ("jit",)),
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
@@ -608,11 +611,17 @@ def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None
 
 
 def about(file: str, test: str | None) -> str:
-    """Digest of a broken file and of the tests that noticed: what a recorded result is about."""
-    paths = [ROOT / "lyapflow" / file]
+    """Digest of a broken file and of the test that noticed: what a recorded result is about."""
+    sources = [(ROOT / "lyapflow" / file).read_text()]
     if test and "::" in test:
-        paths.append(ROOT / "tests" / test.split("::")[0])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+        sources.append(_test_source(*test.partition("[")[0].split("::")))
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
+
+
+def _test_source(file: str, name: str) -> str:
+    text = (ROOT / "tests" / file).read_text()
+    of = (node for node in ast.walk(ast.parse(text)) if getattr(node, "name", None) == name)
+    return "".join(ast.get_source_segment(text, node) or "" for node in of)
 
 
 def recorded(path: Path) -> dict[tuple[str, str, str], str]:
