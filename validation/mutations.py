@@ -607,7 +607,11 @@ def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None
     except subprocess.TimeoutExpired:
         return "the tests do not end"
     failed = re.search(r"^(?:FAILED|ERROR) \S*tests/(\S+)", done.stdout, re.MULTILINE)
-    return failed[1] if failed else None if done.returncode == 0 else "the suite does not start"
+    if failed:
+        return failed[1]
+    if done.returncode < 0:
+        return f"the tests are ended by signal {-done.returncode}"
+    return "the suite does not start" if done.returncode else None
 
 
 def about(file: str, test: str | None) -> str:
