@@ -73,7 +73,7 @@ NEAREST = {
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
-TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
+TOO_LONG = 900  # seconds, for tests that a broken term keeps from ending
 SWEEPS = ("grid", "recipe", "sweep", "master", "pools", "sweep_folder", "worker", "collect")
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
