@@ -5,7 +5,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lyapflow.linalg import modular
@@ -116,6 +116,7 @@ def modulo(A):
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9))
+@example([5e-324, -3e-310, 2.2250738585072014e-308, 1.7976931348623157e308])
 def test_residues_of_any_number(numbers):
     R = modulo(np.array([numbers]))
     assert [int(r) % int(PRIME) for r in R[0]] == [residue(number) for number in numbers]
