@@ -69,7 +69,7 @@ NEAREST = {
     "stopping": ("stopping",),
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
-    **dict.fromkeys(("jit", "cache", "outside"), ("jit",)),
+    **dict.fromkeys(("jit", "cache", "outside", "blas", "forks"), ("jit",)),
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
