@@ -61,6 +61,25 @@ def test_a_direction_of_which_a_block_knows_too_few_digits_has_no_gradient():
         flossing(3e-13)
 
 
+def test_a_direction_has_the_errors_of_the_vectors_that_are_taken_away():
+    def flossing(second):
+        # D takes the third vector to (D q_2 - D q_1) / second + 1e-10 e_3
+        D = np.array([[1.0, 1.0, 0.0], [0.0, second, 1.0], [0.0, 0.0, 1e-10]])
+        cell = lf.LinearRNN(D, np.empty((3, 0)), np.zeros(3))
+        return lf.flossing_value_and_grad(cell, steps=1, k=3, q0=np.eye(3))
+
+    np.testing.assert_allclose(flossing(1.0)[2], [0.0, 0.0, np.log(1e-10)], atol=1e-9)
+    with pytest.raises(lf.Diverged, match="2 of 3 exponents can be told from rounding"):
+        flossing(1e-3)
+
+
+def test_a_gradient_beyond_the_largest_number_has_overflowed():
+    cell = lf.LinearRNN(np.full((2, 2), 1.7e308), np.empty((2, 0)), np.zeros(2))
+    with pytest.raises(lf.Diverged, match="the tangent block overflowed at step 0") as caught:
+        lf.flossing_value_and_grad(cell, steps=5, k=1, q0=np.full((2, 1), np.sqrt(0.5)))
+    assert caught.value.step == 0
+
+
 @pytest.mark.filterwarnings("ignore:growth rates stay")  # short runs are meant here
 def test_flossing_names_a_k_that_works_at_once():
     for seed in range(6):
