@@ -14,6 +14,7 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -173,6 +174,23 @@ def leaky_accumulate(
                         gradient.W[i, j] += tangent_work[c, k, i] * Q[c, k, j]
 
 
+@implement(input_pullback, Leaky)
+def leaky_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    fault = len(cell.fault)
+    for c in range(len(h)):
+        for r in range(h.shape[1]):
+            for j in range(x.shape[2]):
+                if fault != 61:
+                    x_bar[c, r, j] = 0.0
+                for i in range(cell.b.size):
+                    e = step_work[0 if fault == 62 else c, r, i]
+                    x_bar[c, r, j] += cell.V[i, 0 if fault == 63 else j] * e
+    if fault == 64:
+        step_work[:] = 0.0
+
+
 def leaky(fault=0, n=4, dtype=np.float64):
     rng = np.random.default_rng(5)
     W, V, b = rng.standard_normal((n, n)), rng.standard_normal((n, 2)), rng.standard_normal(n)
@@ -189,6 +207,8 @@ def test_a_sound_cell_passes():
         assert check in report.checks
     for field in ("W", "V", "b", "leak"):
         assert f"accumulate: gradient of step, {field}" in report.checks
+    for part in ("step", "tangent", "both"):
+        assert f"input_pullback: x_bar of {part}" in report.checks
 
 
 @pytest.mark.parametrize(
@@ -220,6 +240,10 @@ def test_a_sound_cell_passes():
         (54, "accumulate", "gradient of step, V["),
         (55, "accumulate", "gradient of tangent, leak["),
         (56, "accumulate", "gradient of tangent, W["),
+        (61, "input_pullback", "x_bar[0, 0, 0] is not written, or not finite"),
+        (62, "input_pullback", "x_bar of step["),
+        (63, "input_pullback", "x_bar of tangent["),
+        (64, "input_pullback", "changes step_work, which it is only to read"),
     ],
 )
 def test_every_fault_is_noticed_and_its_kernel_named(fault, kernel, what):

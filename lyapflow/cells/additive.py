@@ -7,6 +7,7 @@ A cell of this family has the fields W, V, b, says what φ is by `activation`, a
     step pullback     h̄ = φ' ⊙ W^T h̄'
     tangent pullback  q̄_j = φ' ⊙ u_j,   h̄ += φ'' ⊙ Σ_j u_j ⊙ q_j
     parameters        W̄ = Σ h̄' φ(h)^T + Σ_j q̄'_j (φ' ⊙ q_j)^T,   V̄ = Σ h̄' x'^T,   b̄ = Σ h̄'
+    input             x̄' = V^T h̄'
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -69,6 +71,7 @@ def additive(cell_class: Any) -> Any:
         (step_pullback, _step_pullback),
         (tangent_pullback, _tangent_pullback),
         (accumulate, _accumulate),
+        (input_pullback, _input_pullback),
         (jacobian, _jacobian),
     ):
         implement(generic, cell_class)(kernel)
@@ -137,6 +140,10 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     gemm(h_next_bar, True, as_matrix(x), False, 1.0, 1.0, gradient.V)
     add_rows(h_next_bar, gradient.b)
     gemm(as_matrix(Q_next_bar), True, as_matrix(tangent_work), False, 1.0, 1.0, gradient.W)
+
+
+def _input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    gemm(as_matrix(h_next_bar), False, cell.V, False, 1.0, 0.0, as_matrix(x_bar))
 
 
 def _jacobian(cell, turned, h, x, D):

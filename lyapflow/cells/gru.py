@@ -22,6 +22,7 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -262,6 +263,16 @@ def gru_accumulate(
     add_rows(within, gradient.b_n)
     add_rows(step_bar, b_bar[2 * n :])
     gemm(as_matrix(tangent_work), True, as_matrix(Q), False, 1.0, 1.0, W_bar)
+
+
+@implement(input_pullback, GRU)
+def gru_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    bars, V, x_bar, n = as_matrix(step_work), as_matrix(cell.V), as_matrix(x_bar), cell.b_n.size
+    a_bar, e_bar = window(bars, 0, len(bars), 0, 2 * n), window(bars, 0, len(bars), 3 * n, 4 * n)
+    gemm(a_bar, False, window(V, 0, 2 * n), False, 1.0, 0.0, x_bar)
+    gemm(e_bar, False, window(V, 2 * n, 3 * n), False, 1.0, 1.0, x_bar)
 
 
 @implement(jacobian, GRU)

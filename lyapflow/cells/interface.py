@@ -14,8 +14,8 @@ or in a user's own module::
 array they write. Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a
 tangent block (k, n_state). So a product with W^T wants its rows: `turned` is the cell with every
 array as a matrix, transposed (`transposed`). `step` and `tangent` suffice for a spectrum; gradients
-take the two pullbacks and `accumulate`; `jacobian` is for tests, precision and people, and is made
-of `tangent` where a cell has none."""
+take the two pullbacks and `accumulate`, those in the input `input_pullback` as well; `jacobian` is
+for tests, precision and people, and is made of `tangent` where a cell has none."""
 
 import functools
 import inspect
@@ -125,6 +125,10 @@ def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent
     All arrays have the C steps as a first axis: x (C, B, m), h (C, B, n_state) before the step,
     h_next_bar after it, and so on; Q, Q_next_bar (C', k, n_state) and tangent_work have C' = C, or
     C' = 0 where no tangent block moved."""
+
+
+def input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    """Set x_bar (C, B, m), the cotangent of the inputs of C steps, from what `accumulate` is given."""
 
 
 def jacobian(cell, turned, h, x, D):

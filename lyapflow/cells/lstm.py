@@ -22,6 +22,7 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -259,6 +260,15 @@ def lstm_accumulate(
     gemm(a_bar, True, as_matrix(x), False, 1.0, 1.0, as_matrix(gradient.V))
     add_rows(a_bar, gradient.b.reshape(4 * n))
     gemm(as_matrix(tangent_work), True, window(Q, 0, len(Q), 0, n), False, 1.0, 1.0, W_bar)
+
+
+@implement(input_pullback, LSTM)
+def lstm_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    bars, n = as_matrix(step_work), cell.b.shape[1]
+    a_bar = window(bars, 0, len(bars), 0, 4 * n)
+    gemm(a_bar, False, as_matrix(cell.V), False, 1.0, 0.0, as_matrix(x_bar))
 
 
 @implement(jacobian, LSTM)

@@ -11,7 +11,15 @@ from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.scratch import scratch
 from lyapflow._engine.team import share
 from lyapflow._trees import arrays, like
-from lyapflow.cells.interface import Sizes, accumulate, member, step, step_pullback, transposed
+from lyapflow.cells.interface import (
+    Sizes,
+    accumulate,
+    input_pullback,
+    member,
+    step,
+    step_pullback,
+    transposed,
+)
 from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
@@ -42,6 +50,7 @@ class _Pieces(NamedTuple):
     step_work: np.ndarray  # (P, C, b, step_work)
     no_block: np.ndarray  # (0, 0, n_state), the tangent block that does not move
     no_work: np.ndarray  # (0, 0, tangent_work)
+    x_bar: np.ndarray | None  # (P, T, b, m), cotangents of the inputs, where they are asked for
     gradient: Model  # every array with P ahead, all of them parts of
     numbers: np.ndarray
     lost: np.ndarray  # (P,), the step at which something stopped being finite, or -1
@@ -107,6 +116,24 @@ def _ahead(job, p):
 
 
 @jit
+def _pull_inputs_back(work, p, begin, end, x_bar):
+    """Cotangents of the inputs of a chunk; before `accumulate`, which may write over its arguments."""
+    if x_bar is not None:
+        input_pullback(
+            work.model.cell,
+            work.x[p, begin:end],
+            work.states[p, begin:end],
+            work.records[p, begin:end],
+            work.states_bar[p, 1 : end - begin + 1],
+            work.step_work[p, : end - begin],
+            work.no_block,
+            work.no_block,
+            work.no_work,
+            x_bar[p, begin:end],
+        )
+
+
+@jit
 def _back(job, p):
     """Steps of piece p from stop back to start, in whole chunks from stop on."""
     work, start, stop, _, _ = job
@@ -143,6 +170,7 @@ def _back(job, p):
                 t -= 1
             work.lost[p] = t
             return
+        _pull_inputs_back(work, p, begin, end, work.x_bar)
         accumulate(
             work.model.cell,
             work.x[p, begin:end],
@@ -202,7 +230,13 @@ def views(model: Model, numbers: np.ndarray, *ahead: int) -> Model:
 
 
 def _workspace(
-    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, chunk: int
+    model: Model,
+    size: Sizes,
+    x: np.ndarray,
+    y: np.ndarray,
+    real: np.ndarray,
+    chunk: int,
+    input_gradient: bool,
 ) -> _Pieces:
     """All arrays of pieces, of which the states before the first step and the gradient are set."""
     pieces, steps, batch = x.shape[:3]
@@ -223,6 +257,7 @@ def _workspace(
         np.empty((pieces, chunk, batch, size.step_work), x.dtype),
         np.empty((0, 0, size.state), x.dtype),
         np.empty((0, 0, size.tangent_work), x.dtype),
+        np.empty_like(x) if input_gradient else None,
         views(model, numbers, pieces),
         numbers,
         np.full(pieces, -1),
@@ -241,8 +276,9 @@ def together(
     count: int,
     loss: str,
     total: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Losses and outputs of each of the pieces from number start on, for a mean over `count` outputs.
+    input_gradient: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Losses, outputs and x_bar of each of the pieces from number start on, for a mean over `count` outputs.
 
     Their gradients are added to total, in which the arrays of a Model follow one another.
     """
@@ -252,7 +288,7 @@ def together(
         max(1, steps_per_segment(size, batch) // pieces),
     )
     segment = -(-segment // chunk) * chunk
-    work = _workspace(model, size, x, y, real, chunk)
+    work = _workspace(model, size, x, y, real, chunk, input_gradient)
     alive, error = pieces, None  # the first piece that fails is told, so those before it go on
 
     def lose(piece: int, fault: Diverged) -> None:
@@ -288,4 +324,4 @@ def together(
     if error is not None:
         raise error
     _add_pieces(pieces, np.array([a.size for a in arrays(model)]), work.numbers, total)
-    return work.values, work.outputs
+    return work.values, work.outputs, work.x_bar

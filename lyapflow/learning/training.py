@@ -175,7 +175,7 @@ class Training:
         def learn(r: int) -> tuple[tuple[float, float, float], tuple]:
             member = models.now[r]
             x, y, first = next(data[r])
-            loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
+            loss, gradient, outputs, _ = bptt(member, size, x, y, first, self.task.loss)
             penalty: tuple = ()
             if term is not None and term.due(epoch):
                 gradient, penalty = term.add(gradient, member, seeds[r], epoch)
@@ -321,7 +321,7 @@ def _measure(
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
     """What a Measurement holds, from the loss on."""
     x, y, first = data
-    value, gradient, outputs = bptt(model, size, x, y, first, loss)
+    value, gradient, outputs, _ = bptt(model, size, x, y, first, loss)
     W_bar = gradient.cell[0]
     with collected_warnings():  # of error bars, which nobody will see
         spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import DIFFERENTIABLE
+from lyapflow.cells.interface import DIFFERENTIABLE, input_pullback
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.lyapunov.interval import with_intervals
@@ -46,13 +46,11 @@ def wanted(
         raise LyapflowError(
             f"weights must be {k} finite numbers of at least 0, one per exponent, got {weights!r:.80}"
         )
-    if not isinstance(one_sided, (bool, np.bool_)):
-        raise LyapflowError(f"one_sided must be True or False, got {one_sided!r:.80}")
-    return Wanted(target, found, bool(one_sided), average)
+    return Wanted(target, found, _checks.flag("one_sided", one_sided), average)
 
 
-# with what is wanted, and memory
-Checked = tuple[Problem, Wanted, float]
+# with what is wanted, memory, and the shape of the gradient in the input, where it is asked for
+Checked = tuple[Problem, Wanted, float, tuple[int, ...] | None]
 
 
 def _checked(
@@ -61,20 +59,25 @@ def _checked(
     average: Any,
     weights: Any = None,
     one_sided: Any = False,
+    input_gradient: Any = False,
     **arguments: Any,
 ) -> Checked:
-    given = problem(DIFFERENTIABLE, **arguments)
+    asked = _checks.flag("input_gradient", input_gradient)
+    given = problem((*DIFFERENTIABLE, input_pullback) if asked else DIFFERENTIABLE, **arguments)
     aims = wanted(len(given.block), target, average, weights, one_sided)
-    return given, aims, _checks.number("memory", memory, 0.0)
+    batched = _checks.ndim(arguments["x"]) == 3 or _checks.ndim(arguments["h0"]) == 2
+    shape = given.x.shape if batched else (given.plan.steps, given.size.inputs)
+    return given, aims, _checks.number("memory", memory, 0.0), shape if asked else None
 
 
-def _lost(checked: Checked) -> tuple[float, Any, np.ndarray]:
-    cell, block = checked[0].cell, checked[0].block
-    return (
+def _lost(checked: Checked) -> tuple:
+    (given, _, _, shape), dtype = checked, checked[0].x.dtype
+    nothing = (
         np.nan,
-        map_arrays(lambda a: np.full_like(a, np.nan), cell),
-        np.full(len(block), np.nan, block.dtype),
+        map_arrays(lambda a: np.full_like(a, np.nan), given.cell),
+        np.full(len(given.block), np.nan, dtype),
     )
+    return nothing if shape is None else (*nothing, np.full(shape, np.nan, dtype))
 
 
 @over_members("x", "h0", "q0", check=_checked, lost=_lost)
@@ -94,7 +97,8 @@ def flossing_value_and_grad(
     weights: ArrayLike | None = None,
     one_sided: bool = False,
     memory: float = MEMORY,
-) -> tuple[float, Any, np.ndarray]:
+    input_gradient: bool = False,
+) -> tuple:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
     .. math:: L = \sum_{i \le k} w_i (\bar\lambda_i - \lambda_i^{target})^2
@@ -139,6 +143,8 @@ def flossing_value_and_grad(
         trajectory in float64. Where those of all trajectories are more, sweeps keep checkpoints and
         are done again piece by piece, one trajectory a thread at a time, which costs half as much
         time more and gives the same bits. Where nothing fits, as little is taken as is possible.
+    input_gradient : bool
+        Whether the gradient in the input is wanted, too: for what stands before the network.
 
     Returns
     -------
@@ -147,6 +153,8 @@ def flossing_value_and_grad(
         Of the same class.
     exponents : array (k,)
         In nats per step, averaged over the trajectories.
+    x_bar : array of the shape of x
+        The gradient in x, with `input_gradient`.
 
     Raises
     ------
@@ -177,18 +185,18 @@ def flossing_value_and_grad(
     array([ -2.772589, -11.090355])
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    given, aims, memory = _checked(
-        target, memory, average, weights, one_sided, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
-    )
+    wishes = target, memory, average, weights, one_sided, input_gradient
+    given, aims, memory, shape = _checked(*wishes, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
     if steps is None:
         doubt_layout(given.x)
-    return _flossing(with_intervals(given), aims, memory)
+    *found, x_bar = _flossing(with_intervals(given), aims, memory, shape is not None)
+    return tuple(found) if x_bar is None else (*found, x_bar.reshape(shape))
 
 
 def one_value_and_grad(memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
     """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
-    given, aims, memory = _checked(memory=memory, **arguments)
-    return _flossing(with_intervals(given), aims, memory)
+    given, aims, memory, _ = _checked(memory=memory, **arguments)
+    return _flossing(with_intervals(given), aims, memory)[:3]
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -201,8 +209,10 @@ def targets(target: Any, k: int) -> np.ndarray:
     return np.broadcast_to(found, (k,))
 
 
-def _flossing(given: Problem, aims: Wanted, memory: float) -> tuple[float, Any, np.ndarray]:
-    """Loss, gradient and exponents, from a sweep ahead and one back for each trajectory."""
+def _flossing(
+    given: Problem, aims: Wanted, memory: float, input_gradient: bool = False
+) -> tuple[float, Any, np.ndarray, np.ndarray | None]:
+    """Loss, gradient, exponents and x_bar, from a sweep ahead and one back for each trajectory."""
     batch = len(given.h0)
     counted = given.plan.ends[-1]
     starts = piece_starts(given, memory)
@@ -222,5 +232,10 @@ def _flossing(given: Problem, aims: Wanted, memory: float) -> tuple[float, Any, 
 
     # the loss depends on each trajectory through its counted growth alone
     growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
-    gradients = each_trajectory(lambda b: retreat(sweeps[b], growth_bar[b]), batch)
-    return loss, total(gradients, "flossing"), exponents.astype(given.x.dtype)
+    x_bars = [np.empty_like(given.x[:, :1]) for _ in range(batch)] if input_gradient else None
+    gradients = each_trajectory(
+        lambda b: retreat(sweeps[b], growth_bar[b], x_bar=None if x_bars is None else x_bars[b]),
+        batch,
+    )
+    x_bar = None if x_bars is None else np.concatenate(x_bars, axis=1)
+    return loss, total(gradients, "flossing"), exponents.astype(given.x.dtype), x_bar

@@ -11,6 +11,7 @@ from lyapflow.cells.interface import (
     accumulate,
     checked,
     has,
+    input_pullback,
     sizes,
     step,
     tangent,
@@ -31,10 +32,10 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
     """Compare the kernels of a cell with each other, at its parameters.
 
     `step` is taken to be right. `tangent`, `jacobian` and `step_pullback` are compared with its
-    differences, `tangent_pullback` and `accumulate` with differences of `step` and `tangent`, in
-    float64 and in every parameter. A float32 cell is checked as float64 numbers, and in float32
-    against these. Kernels must not write beyond the arrays that `sizes` asks for, change what they
-    are given, or leave out what they are to write.
+    differences, `tangent_pullback`, `accumulate` and `input_pullback` with differences of `step` and
+    `tangent`, in float64, in every parameter and in the inputs. A float32 cell is checked as float64
+    numbers, and in float32 against these. Kernels must not write beyond the arrays that `sizes` asks
+    for, change what they are given, or leave out what they are to write.
 
     Parameters
     ----------
@@ -95,9 +96,13 @@ def _check_float64(
     findings.stop_at_faults([g.__name__ for g in (tangent_pullback, accumulate) if has(cell, g)])
     for s in range(len(at.h)) if "Q_bar" in found else ():
         _check_second_derivatives(findings, cell, at, found, s, *along)
-    findings.stop_at_faults([accumulate.__name__] if has(cell, accumulate) else [])
+    of_chunk = [generic for generic in (accumulate, input_pullback) if has(cell, generic)]
+    findings.stop_at_faults([generic.__name__ for generic in of_chunk])
     for field in cell._fields if "gradient of step" in found else ():
         _check_gradient(findings, cell, at, found, field, rng)
+    findings.stop_at_faults([input_pullback.__name__] if has(cell, input_pullback) else [])
+    if "x_bar of step" in found:
+        _check_input_gradient(findings, cell, at, found, rng)
     findings.stop_at_faults()
     return found
 
@@ -216,21 +221,14 @@ def _check_gradient(
 
     For the states of both sequences, for the blocks, and for the first sequence with the blocks.
     """
-    value, (steps, _, n) = getattr(cell, field), at.Q.shape
+    value = getattr(cell, field)
     if not value.size:
         return
     names, along = directions(value.shape, rng)
-    h, x = (a.swapaxes(0, 1).reshape(2 * steps, a.shape[2]) for a in (at.h, at.x))
 
     def weighed(distance: float) -> np.ndarray:
-        sums = []
-        for one in along:
-            h_next, Q_next = forward(cell._replace(**{field: value + distance * one}), h, x, at.Q)
-            through_states = (h_next.reshape(2, steps, n) * at.h_next_bar.swapaxes(0, 1)).sum(
-                axis=(1, 2)
-            )
-            sums.append([*through_states, (Q_next * at.Q_next_bar).sum()])
-        return np.array(sums).reshape(len(along), 3)
+        moved = (cell._replace(**{field: value + distance * one}) for one in along)
+        return np.array([_weighed(each, at, at.x) for each in moved]).reshape(len(along), 3)
 
     parts, doubt = derivative(weighed, value)
     size = sizes(cell)
@@ -259,6 +257,37 @@ def _check_gradient(
         findings.compare(kernel, name, got, parts @ weights, entries.__getitem__, doubt + lost)
 
 
+def _check_input_gradient(
+    findings: Findings, cell: Any, at: Arrays, found: dict[str, Any], rng: np.random.Generator
+) -> None:
+    """The same of what `input_pullback` sets."""
+    if not at.x.size:
+        return
+    names, along = directions(at.x.shape, rng)
+
+    def weighed(distance: float) -> np.ndarray:
+        return np.array([_weighed(cell, at, at.x + distance * one) for one in along])
+
+    parts, doubt = derivative(weighed, at.x)
+    for what, weights in (("step", (1, 1, 0)), ("tangent", (0, 0, 1)), ("both", (1, 0, 1))):
+        if (name := f"x_bar of {what}") not in found:
+            continue
+        # but for the step alone, of the sequence that has a block
+        x_bar = found[name]
+        got = [(one[:, : x_bar.shape[1]] * x_bar).sum() for one in along]
+        entries = [f"{name}{place}" for place in names]
+        findings.compare("input_pullback", name, got, parts @ weights, entries.__getitem__, doubt)
+
+
+def _weighed(cell: Any, at: Arrays, x: np.ndarray) -> list[float]:
+    """The next states of each sequence times their cotangents, and the moved blocks times theirs."""
+    steps, _, n = at.Q.shape
+    h, rows = (a.swapaxes(0, 1).reshape(2 * steps, a.shape[2]) for a in (at.h, x))
+    h_next, Q_next = forward(cell, h, rows, at.Q)
+    by_sequence = h_next.reshape(2, steps, n) * at.h_next_bar.swapaxes(0, 1)
+    return [*by_sequence.sum(axis=(1, 2)), (Q_next * at.Q_next_bar).sum()]
+
+
 KERNELS = {
     "h_next": "step",
     "Q_next": "tangent",
@@ -268,6 +297,8 @@ KERNELS = {
     "h_bar of tangent": "tangent_pullback",
     "gradient of step": "accumulate",
     "gradient of both": "accumulate",
+    "x_bar of step": "input_pullback",
+    "x_bar of both": "input_pullback",
 }
 
 

@@ -10,6 +10,7 @@ from lyapflow._engine.jit import jit
 from lyapflow._trees import is_tree
 from lyapflow.cells.interface import (
     accumulate,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -30,8 +31,9 @@ WRITES: dict[Callable, tuple[str, ...]] = {
     step_pullback: ("h_bar", "work"),
     tangent_pullback: ("Q_bar", "h_bar", "step_work", "work"),
     accumulate: ("gradient", "step_work", "tangent_work"),
+    input_pullback: ("x_bar",),
 }
-RESULTS = ("h_next", "Q_next", "D", "h_bar", "Q_bar", "gradient")
+RESULTS = ("h_next", "Q_next", "D", "h_bar", "Q_bar", "gradient", "x_bar")
 
 
 @jit
@@ -64,8 +66,24 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient)
 
 
+@jit
+def _input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar)
+
+
 COMPILED = dict(
-    zip(WRITES, (_step, _tangent, _jacobian, _step_pullback, _tangent_pullback, _accumulate))
+    zip(
+        WRITES,
+        (
+            _step,
+            _tangent,
+            _jacobian,
+            _step_pullback,
+            _tangent_pullback,
+            _accumulate,
+            _input_pullback,
+        ),
+    )
 )
 
 

@@ -11,6 +11,7 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     has,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -108,11 +109,8 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
         work=(len(h), size.step_work),
     )
     found["h_bar"] = pulled["h_bar"]
-    if has(cell, accumulate):
-        empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
-        found["gradient of step"] = _gradient(
-            findings, cell, at, (record, bars, pulled["work"]), empty
-        )
+    empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
+    found |= _of_chunk(findings, cell, at, (record, bars, pulled["work"]), empty, "step")
     if has(cell, tangent_pullback):
         for name, weight in (("tangent", 0), ("both", 1)):
             found |= _pull_blocks_back(findings, cell, at, record[::2], weight * bars[::2], name)
@@ -122,7 +120,7 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
 def _pull_blocks_back(
     findings: Findings, cell: Any, at: Arrays, record: np.ndarray, bars: np.ndarray, name: str
 ) -> dict[str, Any]:
-    """Results of `tangent_pullback` at each step, and of `accumulate` for all, behind cotangents of the states."""
+    """Results of `tangent_pullback` at each step, and of what takes all of them, behind cotangents of the states."""
     size, (steps, k, n) = sizes(cell), at.Q.shape
     states = run(
         findings,
@@ -152,35 +150,37 @@ def _pull_blocks_back(
         each: np.array([block[each] for block in pulled]) for each in ("Q_bar", "step_work", "work")
     }
     found["h_bar of tangent"] = np.array([block["h_bar"] for block in pulled])
-    if has(cell, accumulate):
-        blocks = at.Q, at.Q_next_bar, found["work"]
-        found[f"gradient of {name}"] = _gradient(
-            findings, cell, at, (record, bars, found["step_work"]), blocks
-        )
-    return found
+    blocks = at.Q, at.Q_next_bar, found["work"]
+    return found | _of_chunk(findings, cell, at, (record, bars, found["step_work"]), blocks, name)
 
 
-def _gradient(
+def _of_chunk(
     findings: Findings,
     cell: Any,
     at: Arrays,
     states: Sequence[np.ndarray],
     blocks: Sequence[np.ndarray],
-) -> Any:
-    """What `accumulate` makes of `at.gradient`, from rows of one sequence or of two."""
+    name: str,
+) -> dict[str, Any]:
+    """What `accumulate` makes of `at.gradient`, and x_bar, from rows of one sequence or of two."""
     steps, both = len(at.h), len(states[0]) // len(at.h)
     record, bars, step_work = (a.reshape(steps, both, a.shape[1]) for a in states)
-    return run(
-        findings,
-        accumulate,
-        cell,
-        x=at.x[:, :both],
-        h=at.h[:, :both],
-        record=record,
-        h_next_bar=bars,
-        step_work=step_work,
-        Q=blocks[0],
-        Q_next_bar=blocks[1],
-        tangent_work=blocks[2],
-        gradient=at.gradient,
-    )["gradient"]
+    given = {
+        "x": at.x[:, :both],
+        "h": at.h[:, :both],
+        "record": record,
+        "h_next_bar": bars,
+        "step_work": step_work,
+        "Q": blocks[0],
+        "Q_next_bar": blocks[1],
+        "tangent_work": blocks[2],
+    }
+    found: dict[str, Any] = {}
+    for generic, written in (
+        (accumulate, {"gradient": at.gradient}),
+        (input_pullback, {"x_bar": (steps, both, at.x.shape[2])}),
+    ):
+        if has(cell, generic):
+            result = run(findings, generic, cell, **given, **written)
+            found |= {f"{key} of {name}": result[key] for key in written}
+    return found
