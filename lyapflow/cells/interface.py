@@ -70,6 +70,8 @@ class Sizes(NamedTuple):
         Numbers per state, and per tangent vector, that the pullbacks leave for `accumulate`.
     shapes : mapping
         The shape that each field of the cell must have.
+    bounds : mapping
+        Of fields whose values have them: above the first number, and up to the second.
     """
 
     state: int
@@ -79,6 +81,7 @@ class Sizes(NamedTuple):
     step_work: int
     tangent_work: int
     shapes: Mapping[str, tuple[int, ...]]
+    bounds: Mapping[str, tuple[float, float]] = {}
 
 
 @functools.singledispatch
@@ -236,7 +239,26 @@ def checked(cell: C, *generics: Callable) -> C:
             raise LyapflowError(
                 f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
             )
+    for field, (low, high) in size.bounds.items():
+        wrong = ~((arrays[field] > low) & (arrays[field] <= high))
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise LyapflowError(
+                f"{field} of {name} must lie in ({low:g}, {high:g}], got {arrays[field][index]:g} at index {index}"
+            )
     return cell
+
+
+def within_bounds(cell: C) -> C:
+    """The cell after an update, values beyond the bounds of its fields moved to them, a thousandth inside the lower one."""
+    bounds = sizes(cell).bounds
+    if not bounds:
+        return cell
+    moved = {}
+    for field, (low, high) in bounds.items():
+        array = getattr(cell, field)
+        moved[field] = np.clip(array, low + 1e-3 * (high - low), high).astype(array.dtype)
+    return cell._replace(**moved)
 
 
 def _without(generic: Callable, cell_class: type) -> LyapflowError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.interface import Sizes, sizes, within_bounds
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
@@ -180,7 +180,8 @@ class Training:
             if term is not None and term.due(epoch):
                 gradient, penalty = term.add(gradient, member, seeds[r], epoch)
             before = moments[r]
-            models.now[r], moments[r] = self.optimizer.update(before, member, gradient)
+            updated, moments[r] = self.optimizer.update(before, member, gradient)
+            models.now[r] = updated._replace(cell=within_bounds(updated.cell))
             if epoch == begun:
                 check_form(self.optimizer, before, moments[r])
             norm = float(np.linalg.norm(gradient.h0.astype(float)))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyapflow import _checks
 from lyapflow._results import Result
 from lyapflow.cells.interface import step, tangent
 from lyapflow.ensemble import over_members
-from lyapflow.errors import warn
+from lyapflow.errors import LyapflowError, warn
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
 from lyapflow.lyapunov.doubts import doubt
 from lyapflow.lyapunov.error_bars import error_bars, same_input
@@ -105,6 +106,26 @@ class Spectrum(Result):
     def entropy_rate_stderr(self) -> Any:
         """Standard error of the entropy rate, with the correlations between exponents."""
         return self._of_each_member(entropy_rate)[1]
+
+    def per(self, dt: float) -> "Spectrum":
+        """The same in nats per unit of time, where a step takes dt; dimensions stay as they are.
+
+        Examples
+        --------
+        >>> import numpy as np, lyapflow as lf
+        >>> W, leak = np.array([[0.5]]), np.array([0.01])  # τ dh/dt = -h + W tanh(h), τ = 1
+        >>> cell = lf.RateRNN(W, np.empty((1, 0)), np.zeros(1), leak)
+        >>> lf.lyapunov_spectrum(cell, steps=100).per(dt=0.01).exponents.round(3)
+        array([-0.501])
+        """
+        dt = _checks.number("dt", dt, 0.0)
+        if dt == 0.0:
+            raise LyapflowError("dt, the time that a step takes, must be above 0, got 0")
+        rates = ("exponents", "stderr", "history", "trajectories", "deviations")
+        found = {name: getattr(self, name) for name in rates}
+        return dataclasses.replace(
+            self, **{name: None if rate is None else rate / dt for name, rate in found.items()}
+        )
 
     def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:
         """The number and its standard error; of an ensemble, two arrays."""

@@ -9,9 +9,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lyapflow.cells.elman import ElmanReluRNN, ElmanRNN
 from lyapflow.cells.gru import GRU
+from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.rate import RateRNN
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.errors import LyapflowError
@@ -61,11 +64,28 @@ def _driven(a: Arithmetic, V: Matrix, x: Vector, b: Vector) -> Vector:
     return [bias + a.dot(row, x) for row, bias in zip(V, b)]
 
 
+# a function and its derivative at a number
+Activation = Callable[[Arithmetic, Any], tuple[Any, Any]]
+
+
+def _tanh(a: Arithmetic, v: Any) -> tuple[Any, Any]:
+    return a.tanh(v), a.sech(v) ** 2
+
+
+def _relu(a: Arithmetic, v: Any) -> tuple[Any, Any]:
+    zero, one = a.number(0.0), a.number(1.0)
+    return (v, one) if a.not_negative(v) else (zero, zero)
+
+
+def _identity(a: Arithmetic, v: Any) -> tuple[Any, Any]:
+    return v, a.number(1.0)
+
+
 def _additive(
-    cell: Any, a: Arithmetic, h: Vector, x: Vector, T: Matrix, phi: Callable[[Any], tuple[Any, Any]]
+    cell: Any, a: Arithmetic, h: Vector, x: Vector, T: Matrix, phi: Activation
 ) -> tuple[Vector, Matrix]:
-    """``h' = W φ(h) + V x + b,  D = W diag φ'(h)``, where phi gives φ and φ'."""
-    known = [phi(v) for v in h]
+    """``h' = W φ(h) + V x + b,  D = W diag φ'(h)``."""
+    known = [phi(a, v) for v in h]
     moved = a.product(
         cell.W, [[value, *(slope * q for q in row)] for (value, slope), row in zip(known, T)]
     )
@@ -74,31 +94,39 @@ def _additive(
     ]
 
 
-@move.register
-def _(cell: TanhRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
-    return _additive(cell, a, h, x, T, lambda v: (a.tanh(v), a.sech(v) ** 2))
+def _leaky(
+    cell: Any,
+    a: Arithmetic,
+    h: Vector,
+    x: Vector,
+    T: Matrix,
+    phi: Activation,
+    psi: Activation,
+) -> tuple[Vector, Matrix]:
+    """``h' = (1 - α) h + α ψ(z)``, where z is what `_additive` makes of h."""
+    z, Z = _additive(cell, a, h, x, T, phi)
+    h_next, T_next = [], []
+    for u, leak in enumerate(cell.leak):
+        value, slope = psi(a, z[u])
+        h_next.append((1 - leak) * h[u] + leak * value)
+        T_next.append(_weighted((1 - leak, T[u]), (leak * slope, Z[u])))
+    return h_next, T_next
 
 
-@move.register
-def _(cell: ReluRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
-    zero, one = a.number(0.0), a.number(1.0)
-    return _additive(cell, a, h, x, T, lambda v: (v, one) if a.not_negative(v) else (zero, zero))
-
-
-@move.register
-def _(cell: LinearRNN, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
-    one = a.number(1.0)
-    return _additive(cell, a, h, x, T, lambda v: (v, one))
+for cell_class, activation in ((TanhRNN, _tanh), (ReluRNN, _relu), (LinearRNN, _identity)):
+    move.register(cell_class, functools.partial(_additive, phi=activation))
+for cell_class, inner, outer in (
+    (RateRNN, _tanh, _identity),
+    (ElmanRNN, _identity, _tanh),
+    (ElmanReluRNN, _identity, _relu),
+):
+    move.register(cell_class, functools.partial(_leaky, phi=inner, psi=outer))
 
 
 def _sigmoid(a: Arithmetic, v: Any) -> tuple[Any, Any]:
     """The logistic function and its derivative."""
     value, other = 1 / (1 + a.exp(-v)), 1 / (1 + a.exp(v))
     return value, value * other
-
-
-def _tanh(a: Arithmetic, v: Any) -> tuple[Any, Any]:
-    return a.tanh(v), a.sech(v) ** 2
 
 
 def _weighted(*terms: tuple[Any, Vector]) -> Vector:
@@ -162,5 +190,31 @@ def _(cell: GRU, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector
         )
         T_next.append(
             _weighted((z, T[u]), ((h[u] - new) * z_slope, moved[1][u][1:]), (1 - z, T_new))
+        )
+    return h_next, T_next
+
+
+@move.register
+def _(
+    cell: GRUResetBefore, a: Arithmetic, h: Vector, x: Vector, T: Matrix
+) -> tuple[Vector, Matrix]:
+    drives = [_driven(a, V, x, b) for V, b in zip(cell.V, cell.b)]
+    to_r, to_z = (a.product(W, [[v, *row] for v, row in zip(h, T)]) for W in cell.W[:2])
+    n, reset = len(h), []
+    for u in range(n):
+        r, r_slope = _sigmoid(a, to_r[u][0] + drives[0][u])
+        reset.append([r * h[u], *_weighted((r, T[u]), (h[u] * r_slope, to_r[u][1:]))])
+    to_new = a.product(cell.W[2], reset)
+    h_next, T_next = [], []
+    for u in range(n):
+        z, z_slope = _sigmoid(a, to_z[u][0] + drives[1][u])
+        new, new_slope = _tanh(a, to_new[u][0] + drives[2][u])
+        h_next.append((1 - z) * new + z * h[u])
+        T_next.append(
+            _weighted(
+                (z, T[u]),
+                ((h[u] - new) * z_slope, to_z[u][1:]),
+                ((1 - z) * new_slope, to_new[u][1:]),
+            )
         )
     return h_next, T_next

@@ -109,7 +109,7 @@ def _check_float64(
 
 def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
     """Sizes are counts, and know every field."""
-    counts = [name for name in size._fields[:-1] if not getattr(size, name) >= 0]
+    counts = [name for name in size._fields[:-2] if not getattr(size, name) >= 0]
     if counts or size.units > size.state:
         findings.fault(
             "sizes",
