@@ -12,7 +12,7 @@ from lyapflow.cells.interface import sizes
 from tests import high_precision
 from tests.exact_systems import CatMap, HenonMap
 from tests.gradcheck import norm, random_cell, relative_error
-from tests.test_cells import each_cell
+from tests.test_cells import each_cell, each_kind
 
 SETTINGS = st.fixed_dictionaries(
     {
@@ -36,7 +36,7 @@ def problem(drawn, cell_class=lf.TanhRNN):
     """A random cell, its input, and the options of the call."""
     rng = np.random.default_rng(drawn["seed"])
     cell = random_cell(cell_class, drawn["n"], drawn["m"], rng, drawn["g"])
-    if cell_class is lf.ReluRNN:
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):
         # most units active, so that there are exponents
         cell = cell._replace(b=np.abs(cell.b) + 1.0)
     n = sizes(cell).state
@@ -124,7 +124,7 @@ def test_against_finite_differences(cell_class, data):
 
 
 @pytest.mark.filterwarnings("ignore:x is .T, B, m.")  # more trajectories than steps are meant here
-@each_cell
+@each_kind
 @given(data=st.data())
 @settings(max_examples=30)
 def test_float32_against_finite_differences_in_float64(cell_class, data):
@@ -253,12 +253,12 @@ def test_a_batch_averages_exponents_before_the_loss():
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-14)
 
 
-@each_cell
+@each_kind
 @pytest.mark.parametrize("memory", [256e6, 0.0])
 def test_averaging_the_loss_is_the_mean_of_single_trajectories(cell_class, memory):
     rng = np.random.default_rng(0)
     cell, x = random_cell(cell_class, 6, 2, rng), 0.5 * rng.standard_normal((25, 3, 2))
-    if cell_class is lf.ReluRNN:
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):
         # most units active, so that there are exponents
         cell = cell._replace(b=np.abs(cell.b) + 1.0)
     h0 = np.abs(rng.standard_normal((3, sizes(cell).state)))

@@ -10,7 +10,6 @@ from lyapflow.cells.registry import CELLS
 from lyapflow.errors import LyapflowError
 
 
-
 def _cells_with(setting: str) -> list[str]:
     return [n for n, cell in CELLS.items() if setting in inspect.signature(cell.random).parameters]
 

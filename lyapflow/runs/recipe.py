@@ -117,9 +117,7 @@ class Recipe:
     @property
     def network(self) -> RandomNetwork:
         """The network at the start, but for its random numbers."""
-        return RandomNetwork(
-            self.cell, self.units, self.gain, self.weights, self.dtype, self.leak
-        )
+        return RandomNetwork(self.cell, self.units, self.gain, self.weights, self.dtype, self.leak)
 
     def given(self) -> dict[str, Any]:
         """The settings that are not at their defaults."""
