@@ -10,7 +10,7 @@ import lyapflow as lf
 from lyapflow.cells.interface import sizes
 from lyapflow.precision import cells
 from lyapflow.precision.arithmetic import Balls, Undecided, arithmetic, exact
-from lyapflow.precision.products import _rounded
+from lyapflow.precision.products import _log_singular_values, _rounded
 from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import log_singular_values
 from lyapflow.precision.spectrum import exponents
@@ -270,11 +270,11 @@ def test_gates_without_weights(cell_class, rank, backend):
 
 @each_backend
 def test_units_that_cancel_are_at_zero_exactly(backend):
-    """Which no ball of a few hundred bits shows: two units are equal, a third is their difference."""
+    """Which no ball of a few thousand bits shows: two units are equal, a third is their difference."""
     W = np.array([[0.3, 0.3, 0.7], [0.3, 0.3, 0.7], [0.1, -0.1, 0.2]])
     cell = lf.ReluRNN(W, np.zeros((3, 0)), np.array([0.1, 0.1, 0.0]))
     found = lf.condition_number(
-        cell, np.zeros((40, 0)), steps=[1, 40], h0=np.array([0.3, 0.3, 0]), backend=backend
+        cell, np.zeros((600, 0)), steps=[1, 600], h0=np.array([0.3, 0.3, 0]), backend=backend
     )
     assert found.reason is None
     # all three units are active, the first two are equal
@@ -307,6 +307,42 @@ def test_a_rank_that_is_not_there_ends(backend):
     for matrix in (np.zeros((4, 4)), np.ones((4, 4)), two_pruned):
         with a.precision(200):
             assert log_singular_values(a, exact(a, matrix), len(matrix)) == ([], math.inf)
+
+
+@each_backend
+def test_the_bound_takes_in_what_vectors_are_off(backend, monkeypatch):
+    a = arithmetic(backend)
+
+    def short(a, T, rank, tell):  # right singular vectors, but not of length 1
+        return exact(a, 0.8 * np.eye(2))
+
+    monkeypatch.setattr("lyapflow.precision.singular_values._right_vectors", short)
+    with a.precision(200):
+        found, error = log_singular_values(a, exact(a, np.diag([1.0, 0.5])), 2)
+    assert np.expm1(-found[0]) == pytest.approx(0.25)
+    assert error >= 0.25
+
+
+@each_backend
+def test_bits_are_as_many_as_exponents_ask_for(backend, monkeypatch):
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    found = lf.condition_number(linear(rotation), np.zeros((90, 0)), steps=90, backend=backend)
+    assert found.log_kappa < 1e-9 and found.bits < 200
+    # where the first are too few, the rest is left to more of them
+    tried = []
+
+    def watched(a, T, full, bits, *rest):
+        tried.append(bits)
+        return _log_singular_values(a, T, full, bits, *rest)
+
+    monkeypatch.setattr("lyapflow.precision.products._log_singular_values", watched)
+    monkeypatch.setattr("lyapflow.precision.condition._predicted", lambda *_: (np.zeros(2), 0.0))
+    cell, steps = linear([[1.0, 0.3], [0.2, 0.07]]), [25, 28, 30]
+    found = lf.condition_number(cell, np.zeros((30, 0)), steps=steps, backend=backend)
+    assert (found.log_kappa > 25 * np.log(50)).all()
+    assert (
+        backend == "mpmath" or tried.count(tried[0]) == 1
+    )  # which does not know without a second try
 
 
 @each_backend

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
-from lyapflow.cells.interface import sizes
+from lyapflow.cells.interface import sizes, step, tangent
 from lyapflow.lyapunov import growth
+<<<<<<< HEAD
 from lyapflow.lyapunov.problem import default_block
 from tests.test_cells import each_kind
+=======
+from lyapflow.lyapunov.problem import default_block, problem
+from lyapflow.lyapunov.sweep import Sweep, new_tape
+from tests.test_cells import each_cell
+>>>>>>> main
 from tests.test_rank import exact_exponents
 
 # pulses and short runs are meant here
@@ -193,6 +199,26 @@ def test_intervals_become_shorter_and_longer_by_themselves(monkeypatch):
     np.testing.assert_allclose(
         found.exponents, lf.lyapunov_spectrum(quiet, x, 8).exponents, atol=1e-8
     )
+
+
+def test_an_interval_in_doubt_is_done_again_once():
+    cell = lf.TanhRNN(np.diag([0.9, 0.8]), np.array([[0.0], [1.0]]), np.zeros(2))
+    x = np.zeros((1000, 1))
+    x[502] = 18.0
+    by_steps, by_intervals = (lf.lyapunov_spectrum(cell, x, t_ons=t_ons) for t_ons in (1, 8))
+    # the interval, and the steps in it
+    assert by_intervals.factorisations[3] == 1 + by_steps.factorisations[3]
+    np.testing.assert_allclose(by_intervals.exponents, by_steps.exponents, atol=1e-12)
+
+
+def test_a_sweep_has_a_qr_after_as_many_steps_as_it_is_told():
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(4, 1, rng=rng), rng.standard_normal((12, 1))
+    given = problem((step, tangent), cell, x, 2, None, None, None, 12, 0, 0)
+    run = Sweep(given, new_tape(given, full=False))
+    run.every = 2
+    assert run.to(12)
+    assert run.tally.paths.sum() == 6
 
 
 def test_a_large_block_of_few_vectors_takes_few_pivots():

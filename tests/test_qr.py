@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import lyapflow as lf
 from lyapflow.linalg.cholesky_qr import DEFECT, HOUSEHOLDER, ONCE, TWICE
 from lyapflow.linalg.panels import panel, panels, solve
-from lyapflow.linalg.qr import _orthonormalise, rounding, workspace
+from lyapflow.linalg.qr import _orthonormalise, independent_rows, rounding, workspace
 from lyapflow.linalg.qr_pullback import _pull_back_log
 from lyapflow.testing.differences import central
 from tests.exact_systems import gaussian_product
@@ -77,6 +77,26 @@ def test_rank_is_counted_whatever_the_scale_of_the_vectors():
     assert independent(block) == 1
     block[0, 0] = np.nan
     assert independent(block) == 0
+
+
+@pytest.mark.parametrize("scale", [0.0, 30.0])
+def test_the_noise_of_a_direction_has_that_of_the_rows_before_it(scale):
+    rng, tried = np.random.default_rng(2), 0
+    for _ in range(20):
+        L = np.tril(rng.standard_normal((5, 5)), -1) + np.diag(np.geomspace(1.0, 1e-2, 5))
+        lengths = np.linalg.norm(L, axis=1)
+        known = np.maximum(scale, lengths)
+        # what row j takes of those before it
+        taken = [np.abs(np.linalg.solve(L[:j, :j].T, L[j, :j])) for j in range(5)]
+        noise = [known[j] + c @ known[:j] for j, c in enumerate(taken)]
+        ratios = np.diagonal(L) / noise
+        # rows so far above it that nobody looks; their c are larger than any of a real block
+        clear = np.diagonal(L) * np.minimum.accumulate(np.diagonal(L)) > ratios * known.max() ** 2
+        for resolution in np.outer(ratios[~clear], [1 - 1e-9, 1 + 1e-9]).ravel():
+            found = independent_rows(L, resolution, scale, lengths, np.empty(5))
+            assert found == np.argmin(np.append(ratios, 0.0) > resolution)
+            tried += 1
+    assert tried > 50
 
 
 def conditioned(rng, k, n, condition, last=False):

@@ -98,6 +98,11 @@ def test_sparse_networks_against_exact_ranks(seed):
     for t_ons in (1, 2, 5, 30):
         found = lf.lyapunov_spectrum(cell, x, h0=h0, t_ons=t_ons).exponents
         np.testing.assert_allclose(found, exact, atol=1e-8)
+    # what a transient loses is there when it ends
+    warm = np.array([[50.0], [-50.0]])
+    exact = exact_exponents(cell, x, lf.trajectory(cell, warm, h0)[-1])
+    found = lf.lyapunov_spectrum(cell, np.vstack([warm, x]), h0=h0, transient=2).exponents
+    np.testing.assert_allclose(found, exact, atol=1e-8)
     single = map_arrays(lambda a: a.astype(np.float32), cell)
     found = lf.lyapunov_spectrum(single, x.astype("f4"), h0=h0.astype("f4")).exponents
     assert np.isfinite(found).sum() == rank

@@ -7,11 +7,13 @@ whether there was one: for a cell its own tests (those whose name has the cell's
 theirs, for all else those of the tanh network and of what is about no cell.
 With words, only mutations whose file or text contains one of them. Each result is written to a record at once, so that a
 second call goes on where the first was stopped; a mutation is run again where its file, or the test that noticed it, has
-changed since. Exit code 1 if a change goes unnoticed. One takes about a minute, all of them some five hours on two cores; without
-words and record, all tests run once on unbroken code before.
+changed since. Exit code 1 if a change goes unnoticed. One takes about a minute, mostly for compiling the kernels of the copy, which
+are shared between changes to files without kernels; all of them take some four hours on two cores. Without words and record, all
+tests run once on unbroken code before.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -22,10 +24,11 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training jit".split()
+TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -47,7 +50,9 @@ NEAREST = {
         ("qr", "panels", "cholesky_qr", "householder", "stacks", "qr_pullback"),
         ("qr", "flossing_gradient"),
     ),
-    **dict.fromkeys(("team", "products", "tiles", "registers", "by_address"), ("products", "team")),
+    **dict.fromkeys(
+        ("team", "pool", "products", "tiles", "registers", "by_address"), ("products", "team")
+    ),
     **dict.fromkeys(("training", "flossing", "descent"), ("training", "bptt")),
     **dict.fromkeys(
         ("one_step", "spectral_radius", "penalty", "term", "history"),
@@ -64,9 +69,11 @@ NEAREST = {
     "stopping": ("stopping",),
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
-    "jit": ("jit",),
+    **dict.fromkeys(("jit", "cache", "outside"), ("jit",)),
 }
-TOO_LONG = 1800  # seconds, for tests that a broken term keeps from ending
+KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
+STAMP = "def _package_stamp() -> str:\n"
+TOO_LONG = 900  # seconds, for tests that a broken term keeps from ending
 SWEEPS = ("grid", "recipe", "sweep", "master", "pools", "sweep_folder", "worker", "collect")
 CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
 
@@ -524,74 +531,101 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-def notices(mutation: tuple[str, str, str] | None) -> str | None:
-    """The first test that fails, or None; without a mutation as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in ("lyapflow", "tests"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", copy)
-        if mutation is not None:
-            file, old, new = mutation
-            path = copy / "lyapflow" / file
-            path.write_text(path.read_text().replace(old, new))
-        environment = os.environ | {"PYTHONPATH": folder, "NUMBA_CACHE_DIR": str(copy / "cache")}
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-n0",
-            "-p",
-            "no:cacheprovider",
-            "--no-header",
-            "--tb=no",
+def notices(mutation: tuple[str, str, str] | None, folders: Queue) -> str | None:
+    """The first test that fails, or None; without a mutation as well.
+
+    Of the folders one is taken for the copy: compiled kernels know where their sources were."""
+    copy = folders.get()
+    try:
+        return _noticed_in(copy, mutation)
+    finally:
+        for path in (copy / "lyapflow", copy / "tests", copy / "cache"):
+            shutil.rmtree(path, ignore_errors=True)
+        folders.put(copy)
+
+
+def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None:
+    for name in ("lyapflow", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", copy)
+    if mutation is not None:
+        file, old, new = mutation
+        path = copy / "lyapflow" / file
+        path.write_text(path.read_text().replace(old, new))
+    cache = "cache"
+    if mutation is not None and not KERNELS.search(path.read_text()):
+        cache = "unbroken"  # stays, for the kernels are those of the unbroken package
+        caching = copy / "lyapflow/_engine/cache.py"
+        sources = caching.read_text()
+        if STAMP not in sources:
+            raise SystemExit(f"{caching.name} must contain {STAMP!r}")
+        caching.write_text(sources.replace(STAMP, f'{STAMP}    return "unbroken"\n'))
+    environment = os.environ | {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy / cache)}
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-n0",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "--tb=no",
+    ]
+    if mutation and mutation[0].startswith("cli/"):
+        words += ["tests/test_cli.py"]
+    elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
+        words += ["tests/test_condition.py"]
+    elif mutation and mutation[0].startswith("runs/"):
+        of: tuple[str, ...] = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
+        if Path(mutation[0]).stem in SWEEPS:
+            of = ("grid", "recipe", "sweep", "collect")
+        words += [f"tests/test_{name}.py" for name in of]
+    else:
+        nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
+        words += [
+            f"tests/test_{name}.py" for name in (*nearest, *(n for n in TESTS if n not in nearest))
         ]
-        if mutation and mutation[0].startswith("cli/"):
-            words += ["tests/test_cli.py"]
-        elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
-            words += ["tests/test_condition.py"]
-        elif mutation and Path(mutation[0]).stem in SWEEPS:
-            words += [f"tests/test_{name}.py" for name in ("grid", "recipe", "sweep", "collect")]
-        elif mutation and "runs" in mutation[0]:
-            of = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
-            words += [f"tests/test_{name}.py" for name in of]
-        else:
-            nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
-            words += [
-                f"tests/test_{name}.py"
-                for name in (*nearest, *(n for n in TESTS if n not in nearest))
-            ]
-            own = CELLS.get(Path(mutation[0]).stem) if mutation else None
-            if own in ("LSTM", "GRU"):
-                own = f"{own} or gates"
-            others = " and ".join(f"not {name}" for name in CELLS.values())
-            words += [
-                "-k",
-                own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others),
-            ]
-        try:
-            done = subprocess.run(
-                words,
-                cwd=copy,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TOO_LONG,
-            )
-        except subprocess.TimeoutExpired:
-            return "the tests do not end"
+        own = CELLS.get(Path(mutation[0]).stem) if mutation else None
+        if own in ("LSTM", "GRU"):
+            own = f"{own} or gates"
+        others = " and ".join(f"not {name}" for name in CELLS.values())
+        words += [
+            "-k",
+            own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others),
+        ]
+    try:
+        done = subprocess.run(
+            words,
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TOO_LONG,
+        )
+    except subprocess.TimeoutExpired:
+        return "the tests do not end"
     failed = re.search(r"^(?:FAILED|ERROR) \S*tests/(\S+)", done.stdout, re.MULTILINE)
-    return failed[1] if failed else None if done.returncode == 0 else "the suite does not start"
+    if failed:
+        return failed[1]
+    if done.returncode < 0:
+        return f"the tests are ended by signal {-done.returncode}"
+    return "the suite does not start" if done.returncode else None
 
 
 def about(file: str, test: str | None) -> str:
-    """Digest of a broken file and of the tests that noticed: what a recorded result is about."""
-    paths = [ROOT / "lyapflow" / file]
+    """Digest of a broken file and of the test that noticed: what a recorded result is about."""
+    sources = [(ROOT / "lyapflow" / file).read_text()]
     if test and "::" in test:
-        paths.append(ROOT / "tests" / test.split("::")[0])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+        sources.append(_test_source(*test.partition("[")[0].split("::")))
+    return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
+
+
+def _test_source(file: str, name: str) -> str:
+    text = (ROOT / "tests" / file).read_text()
+    of = (node for node in ast.walk(ast.parse(text)) if getattr(node, "name", None) == name)
+    return "".join(ast.get_source_segment(text, node) or "" for node in of)
 
 
 def recorded(path: Path) -> dict[tuple[str, str, str], str]:
@@ -629,11 +663,16 @@ def main() -> int:
         if (count := (ROOT / "lyapflow" / file).read_text().count(old)) != 1:
             raise SystemExit(f"{file} must contain {old!r} once, it stands there {count} times")
     found: dict[tuple[str, str, str], str | None] = dict(recorded(options.record))
-    if not found and not options.word and (test := notices(None)):
-        raise SystemExit(f"the tests must pass before the code is broken: {test}")
-    with ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        folders: Queue = Queue()
+        for name in ("first", "second"):
+            folders.put(Path(folder) / name)
+        if not found and not options.word and (test := notices(None, folders)):
+            raise SystemExit(f"the tests must pass before the code is broken: {test}")
         results = {
-            pool.submit(notices, mutation): mutation for mutation in chosen if mutation not in found
+            pool.submit(notices, mutation, folders): mutation
+            for mutation in chosen
+            if mutation not in found
         }
         for result in as_completed(results):
             mutation = results[result]
