@@ -6,14 +6,9 @@ import pytest
 import lyapflow as lf
 from lyapflow.cells.interface import sizes, step, tangent
 from lyapflow.lyapunov import growth
-<<<<<<< HEAD
-from lyapflow.lyapunov.problem import default_block
-from tests.test_cells import each_kind
-=======
 from lyapflow.lyapunov.problem import default_block, problem
 from lyapflow.lyapunov.sweep import Sweep, new_tape
-from tests.test_cells import each_cell
->>>>>>> main
+from tests.test_cells import each_kind
 from tests.test_rank import exact_exponents
 
 # pulses and short runs are meant here

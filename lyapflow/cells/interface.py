@@ -250,7 +250,7 @@ def checked(cell: C, *generics: Callable) -> C:
 
 
 def within_bounds(cell: C) -> C:
-    """The cell after an update: values beyond bounds of its fields are moved to them, a thousandth inside the lower one."""
+    """The cell after an update; values beyond their bounds are moved to them, a thousandth inside the lower one."""
     bounds = sizes(cell).bounds
     if not bounds:
         return cell

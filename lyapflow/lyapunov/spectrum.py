@@ -121,10 +121,13 @@ class Spectrum(Result):
         dt = _checks.number("dt", dt, 0.0)
         if dt == 0.0:
             raise LyapflowError("dt, the time that a step takes, must be above 0, got 0")
-        rates = ("exponents", "stderr", "history", "trajectories", "deviations")
-        found = {name: getattr(self, name) for name in rates}
         return dataclasses.replace(
-            self, **{name: None if rate is None else rate / dt for name, rate in found.items()}
+            self,
+            exponents=self.exponents / dt,
+            stderr=self.stderr / dt,
+            history=self.history / dt,
+            trajectories=self.trajectories / dt,
+            deviations=None if self.deviations is None else self.deviations / dt,
         )
 
     def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:

@@ -113,13 +113,15 @@ def _leaky(
     return h_next, T_next
 
 
-for cell_class, activation in ((TanhRNN, _tanh), (ReluRNN, _relu), (LinearRNN, _identity)):
+ADDITIVE: dict[type, Activation] = {TanhRNN: _tanh, ReluRNN: _relu, LinearRNN: _identity}
+for cell_class, activation in ADDITIVE.items():
     move.register(cell_class, functools.partial(_additive, phi=activation))
-for cell_class, inner, outer in (
-    (RateRNN, _tanh, _identity),
-    (ElmanRNN, _identity, _tanh),
-    (ElmanReluRNN, _identity, _relu),
-):
+LEAKY: dict[type, tuple[Activation, Activation]] = {
+    RateRNN: (_tanh, _identity),
+    ElmanRNN: (_identity, _tanh),
+    ElmanReluRNN: (_identity, _relu),
+}
+for cell_class, (inner, outer) in LEAKY.items():
     move.register(cell_class, functools.partial(_leaky, phi=inner, psi=outer))
 
 
