@@ -51,7 +51,7 @@ def leaky(inner: tuple[Callable, Callable], outer: tuple[Callable, Callable]) ->
 
     def register(cell_class: Any) -> Any:
         sizes.register(cell_class, _sizes)
-        for generic, kernel in (
+        kernels: list[tuple[Callable, Callable]] = [
             *zip((activation, bend), inner),
             *zip((outer_activation, outer_bend), outer),
             (step, _step),
@@ -61,7 +61,8 @@ def leaky(inner: tuple[Callable, Callable], outer: tuple[Callable, Callable]) ->
             (accumulate, _accumulate),
             (input_pullback, _input_pullback),
             (jacobian, _jacobian),
-        ):
+        ]
+        for generic, kernel in kernels:
             implement(generic, cell_class)(kernel)
         return cell_class
 
