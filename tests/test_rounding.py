@@ -90,3 +90,22 @@ def test_rounding_errors_are_measured():
             assert (errors <= np.maximum(1e-10, 1000 * real)).all()
             unharmed += 1
     assert unharmed == 8
+
+
+def test_zeros_of_all_vectors_but_the_first_are_rounded():
+    # the second is where it stays for ever if its zeros are exact
+    cell = lf.LinearRNN(np.diag([0.9, 0.5, 0.7]), np.empty((3, 0)), np.zeros(3))
+    given = problem((step, tangent), cell, None, 3, 400, None, np.eye(3), 1, 0, 0)
+    errors = measured_errors(given)
+    assert errors[0] < 1e-12
+    np.testing.assert_array_equal(np.isinf(errors), [False, True, True])
+
+
+def test_rounding_errors_are_in_the_error_bars(monkeypatch):
+    rng = np.random.default_rng(0)
+    cell, x = lf.TanhRNN.random(4, 1, rng=rng), rng.standard_normal((500, 1))
+    before = lf.lyapunov_spectrum(cell, x, 3).stderr
+    errors = np.array([0.0, 0.01, 0.1])
+    monkeypatch.setattr("lyapflow.lyapunov.spectrum.rounding_errors", lambda *_: errors)
+    after = lf.lyapunov_spectrum(cell, x, 3).stderr
+    np.testing.assert_allclose(after, np.hypot(before, errors), rtol=0.1)

@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import Queue
@@ -69,7 +70,7 @@ NEAREST = {
     "stopping": ("stopping",),
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
-    **dict.fromkeys(("jit", "cache", "outside"), ("jit",)),
+    **dict.fromkeys(("jit", "cache", "outside", "blas", "forks"), ("jit",)),
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
@@ -545,58 +546,12 @@ def notices(mutation: tuple[str, str, str] | None, folders: Queue) -> str | None
 
 
 def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None:
-    for name in ("lyapflow", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "setup.cfg", copy)
-    if mutation is not None:
-        file, old, new = mutation
-        path = copy / "lyapflow" / file
-        path.write_text(path.read_text().replace(old, new))
-    cache = "cache"
-    if mutation is not None and not KERNELS.search(path.read_text()):
-        cache = "unbroken"  # stays, for the kernels are those of the unbroken package
-        caching = copy / "lyapflow/_engine/cache.py"
-        sources = caching.read_text()
-        if STAMP not in sources:
-            raise SystemExit(f"{caching.name} must contain {STAMP!r}")
-        caching.write_text(sources.replace(STAMP, f'{STAMP}    return "unbroken"\n'))
-    environment = os.environ | {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy / cache)}
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-n0",
-        "-p",
-        "no:cacheprovider",
-        "--no-header",
-        "--tb=no",
-    ]
-    if mutation and mutation[0].startswith("cli/"):
-        words += ["tests/test_cli.py"]
-    elif mutation and ("precision" in mutation[0] or "condition" in mutation[0]):
-        words += ["tests/test_condition.py"]
-    elif mutation and mutation[0].startswith("runs/"):
-        of: tuple[str, ...] = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
-        if Path(mutation[0]).stem in SWEEPS:
-            of = ("grid", "recipe", "sweep", "collect")
-        words += [f"tests/test_{name}.py" for name in of]
-    else:
-        nearest = NEAREST.get(Path(mutation[0]).stem, ()) if mutation else ()
-        words += [
-            f"tests/test_{name}.py" for name in (*nearest, *(n for n in TESTS if n not in nearest))
-        ]
-        own = CELLS.get(Path(mutation[0]).stem) if mutation else None
-        if own in ("LSTM", "GRU"):
-            own = f"{own} or gates"
-        others = " and ".join(f"not {name}" for name in CELLS.values())
-        words += [
-            "-k",
-            own or ("LSTM or gates" if mutation and "gates" in mutation[0] else others),
-        ]
+    cache = _copy_into(copy, mutation)
+    environment = os.environ | {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(cache)}
+    options = ["-x", "-n0", "-p", "no:cacheprovider", "--no-header", "--tb=no"]
     try:
         done = subprocess.run(
-            words,
+            [sys.executable, "-m", "pytest", *options, *_tests_of(mutation)],
             cwd=copy,
             env=environment,
             capture_output=True,
@@ -612,6 +567,49 @@ def _noticed_in(copy: Path, mutation: tuple[str, str, str] | None) -> str | None
     if done.returncode < 0:
         return f"the tests are ended by signal {-done.returncode}"
     return "the suite does not start" if done.returncode else None
+
+
+def _copy_into(copy: Path, mutation: tuple[str, str, str] | None) -> Path:
+    """Copy package and tests, with the mutation; the folder for compiled kernels."""
+    for name in ("lyapflow", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", copy)
+    if mutation is None:
+        return copy / "cache"
+    file, old, new = mutation
+    path = copy / "lyapflow" / file
+    broken = path.read_text().replace(old, new)
+    path.write_text(broken)
+    if KERNELS.search(broken):
+        return copy / "cache"
+    # the kernels are those of the unbroken package, and stay
+    caching = copy / "lyapflow/_engine/cache.py"
+    sources = caching.read_text()
+    if STAMP not in sources:
+        raise SystemExit(f"{caching.name} must contain {STAMP!r}")
+    caching.write_text(sources.replace(STAMP, f'{STAMP}    return "unbroken"\n'))
+    return copy / "unbroken"
+
+
+def _tests_of(mutation: tuple[str, str, str] | None) -> list[str]:
+    """Which tests are to notice, as pytest takes them, those nearest to the file first."""
+    file = mutation[0] if mutation else ""
+    stem, selected = Path(file).stem, []
+    if file.startswith("cli/"):
+        names: Iterable[str] = ["cli"]
+    elif "precision" in file or "condition" in file:
+        names = ["condition"]
+    elif file.startswith("runs/"):
+        swept = ("grid", "recipe", "sweep", "collect")
+        others = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
+        names = swept if stem in SWEEPS else others
+    else:
+        names = dict.fromkeys((*NEAREST.get(stem, ()), *TESTS))
+        own = CELLS.get(stem, "LSTM or gates" if "gates" in file else "")
+        if own in ("LSTM", "GRU"):
+            own = f"{own} or gates"
+        selected = ["-k", own or " and ".join(f"not {name}" for name in CELLS.values())]
+    return [*(f"tests/test_{name}.py" for name in names), *selected]
 
 
 def about(file: str, test: str | None) -> str:
