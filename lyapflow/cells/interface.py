@@ -31,7 +31,7 @@ from numba.extending import overload
 from lyapflow import _checks
 from lyapflow._engine.jit import OPTIONS
 from lyapflow._engine.outside import add_kernel, by_reference
-from lyapflow._trees import is_tree
+from lyapflow._trees import arrays, is_tree, map_arrays
 from lyapflow.errors import LyapflowError
 
 BY_VALUE = (
@@ -91,7 +91,7 @@ def sizes(cell: Any) -> Sizes:
     if is_tree(cell) and not by_reference(type(cell)):
         way_out = BY_VALUE
     elif isinstance(cell, (list, tuple)):
-        way_out = "; make one ensemble of many cells with lyapflow.stack"
+        way_out = "; make one ensemble of many cells with lyapflow.stack, or one network of several layers with lyapflow.layers"
     raise LyapflowError(
         f"a cell must be one of lyapflow's, or of a class with an implementation of "
         f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{way_out}"
@@ -198,11 +198,18 @@ def kernels(cell_class: type) -> dict[Callable, Callable]:
     return {generic: own[cell_class] for generic, own in _IMPLEMENTED.items() if cell_class in own}
 
 
+def first_array(cell: Cell) -> np.ndarray:
+    """The first array of a cell, which has the dtype of all."""
+    array: np.ndarray = arrays(cell)[0]
+    return array
+
+
 def has(cell: Cell, generic: Callable) -> bool:
     """Whether the class of a cell has an implementation of a generic function."""
     return type(cell) in _IMPLEMENTED.get(generic, ())
 
 
+@functools.singledispatch
 def checked(cell: C, *generics: Callable) -> C:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
@@ -213,13 +220,13 @@ def checked(cell: C, *generics: Callable) -> C:
         if not has(cell, generic):
             raise _without(generic, type(cell))
     name = type(cell).__name__
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     dtypes = [a.dtype for a in cell if isinstance(a, np.ndarray) and a.dtype in _checks.DTYPES]
     # the few are told to become as the many
     like = np.empty(0, max(dtypes, key=dtypes.count)) if dtypes else None
     for field, value in zip(cell._fields, cell):
-        like = arrays[field] = _checks.array(f"{field} of {name}", value, like=like)
-    cell = type(cell)(**arrays)
+        like = found[field] = _checks.array(f"{field} of {name}", value, like=like)
+    cell = type(cell)(**found)
     try:
         size = sizes(cell)
     except (IndexError, ValueError) as error:
@@ -227,28 +234,29 @@ def checked(cell: C, *generics: Callable) -> C:
             raise
         raise LyapflowError(
             f"the shapes of {name} do not make a cell (its docstring has them): "
-            f"{', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
+            f"{', '.join(f'{f} {a.shape}' for f, a in found.items())}"
         ) from None
     if size.state == 0:
-        field, array = next(iter(arrays.items()))
+        field, array = next(iter(found.items()))
         raise LyapflowError(
             f"{name} must have at least one unit, got none ({field} has shape {array.shape})"
         )
     for field, shape in size.shapes.items():
-        if arrays[field].shape != shape:
+        if found[field].shape != shape:
             raise LyapflowError(
-                f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
+                f"the shapes of {name} must fit together: {field} must have shape {shape}, got {found[field].shape}"
             )
     for field, (low, high) in size.bounds.items():
-        wrong = ~((arrays[field] > low) & (arrays[field] <= high))
+        wrong = ~((found[field] > low) & (found[field] <= high))
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise LyapflowError(
-                f"{field} of {name} must lie in ({low:g}, {high:g}], got {arrays[field][index]:g} at index {index}"
+                f"{field} of {name} must lie in ({low:g}, {high:g}], got {found[field][index]:g} at index {index}"
             )
     return cell
 
 
+@functools.singledispatch
 def within_bounds(cell: C) -> C:
     """The cell after an update; values beyond their bounds are moved to them, a thousandth inside the lower one."""
     bounds = sizes(cell).bounds
@@ -278,7 +286,8 @@ def transposed(cell: C) -> C:
 
 def zeros_like(cell: C) -> C:
     """A cell of the same class and shapes, all zero: a gradient to add to."""
-    return type(cell)(*map(np.zeros_like, cell))
+    zeros: C = map_arrays(np.zeros_like, cell)
+    return zeros
 
 
 def member(cells, p):

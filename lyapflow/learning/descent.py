@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lyapflow.cells.interface import within_bounds
+from lyapflow.cells.interface import first_array, within_bounds
 from lyapflow.ensemble import Members
 from lyapflow.errors import Diverged
 from lyapflow.learning.history import FlossingRecord, Recorder
@@ -58,7 +58,7 @@ def descend(
 
     def lost(x: Sequence[Any], r: int) -> tuple[Any, ...]:
         cell = cells.now[r]
-        return kept(np.nan, np.full(loss.n_values(cell, x[r]), np.nan, cell[0].dtype))
+        return kept(np.nan, np.full(loss.n_values(cell, x[r]), np.nan, first_array(cell).dtype))
 
     def look(r: int) -> None:
         if loss.off is None or r in blind:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes, sizes, within_bounds
+from lyapflow.cells.interface import Sizes, first_array, sizes, within_bounds
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
@@ -323,7 +323,7 @@ def _measure(
     """What a Measurement holds, from the loss on."""
     x, y, first = data
     value, gradient, outputs, _ = bptt(model, size, x, y, first, loss)
-    W_bar = gradient.cell[0]
+    W_bar = first_array(gradient.cell)
     with collected_warnings():  # of error bars, which nobody will see
         spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)
     return (
@@ -336,7 +336,7 @@ def _measure(
 
 def _nothing_measured(model: Model, vectors: int | None) -> tuple:
     """What `_measure` finds, all of it NaN, and the overlaps of so many vectors."""
-    W = model.cell[0]
+    W = first_array(model.cell)
     lengths = [min(W.reshape(-1, W.shape[-1]).shape), model.h0.size]
     lengths += [] if vectors is None else [vectors]
     return np.nan, np.nan, *(np.full(length, np.nan, W.dtype) for length in lengths)

@@ -1,5 +1,6 @@
 """The flossing loss on Lyapunov exponents, and its gradient."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,13 +9,14 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE, input_pullback
+from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
-from lyapflow.lyapunov.interval import with_intervals
-from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
+from lyapflow.lyapunov.layers import driven, layer_problems
+from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory
 from lyapflow.lyapunov.pullback import retreat, total
 from lyapflow.lyapunov.resolution import with_way_out
-from lyapflow.lyapunov.tape import piece_starts, taped_sweep
+from lyapflow.lyapunov.tape import TapedSweep, piece_starts, taped_sweep
 
 MEMORY = 256e6  # bytes
 
@@ -49,8 +51,8 @@ def wanted(
     return Wanted(target, found, _checks.flag("one_sided", one_sided), average)
 
 
-# with what is wanted, memory, and the shape of the gradient in the input, where it is asked for
-Checked = tuple[Problem, Wanted, float, tuple[int, ...] | None]
+# the problem of each layer, what is wanted, memory, and the shape of the gradient in the input, where it is asked for
+Checked = tuple[list[Problem], Wanted, float, tuple[int, ...] | None]
 
 
 def _checked(
@@ -63,19 +65,28 @@ def _checked(
     **arguments: Any,
 ) -> Checked:
     asked = _checks.flag("input_gradient", input_gradient)
-    given = problem((*DIFFERENTIABLE, input_pullback) if asked else DIFFERENTIABLE, **arguments)
-    aims = wanted(len(given.block), target, average, weights, one_sided)
+    through = asked or isinstance(arguments["cell"], Layers)
+    given = layer_problems(
+        (*DIFFERENTIABLE, input_pullback) if through else DIFFERENTIABLE, **arguments
+    )
+    aims = wanted(sum(len(g.block) for g in given), target, average, weights, one_sided)
     batched = _checks.ndim(arguments["x"]) == 3 or _checks.ndim(arguments["h0"]) == 2
-    shape = given.x.shape if batched else (given.plan.steps, given.size.inputs)
+    x = given[0].x
+    shape = x.shape if batched else (x.shape[0], x.shape[2])
     return given, aims, _checks.number("memory", memory, 0.0), shape if asked else None
 
 
+def _network(cells: Sequence[Any]) -> Any:
+    """The cells of all layers as one network."""
+    return cells[0] if len(cells) == 1 else Layers(tuple(cells))
+
+
 def _lost(checked: Checked) -> tuple:
-    (given, _, _, shape), dtype = checked, checked[0].x.dtype
+    (given, aims, _, shape), dtype = checked, checked[0][0].x.dtype
     nothing = (
         np.nan,
-        map_arrays(lambda a: np.full_like(a, np.nan), given.cell),
-        np.full(len(given.block), np.nan, dtype),
+        map_arrays(lambda a: np.full_like(a, np.nan), _network([g.cell for g in given])),
+        np.full(len(aims.target), np.nan, dtype),
     )
     return nothing if shape is None else (*nothing, np.full(shape, np.nan, dtype))
 
@@ -188,15 +199,15 @@ def flossing_value_and_grad(
     wishes = target, memory, average, weights, one_sided, input_gradient
     given, aims, memory, shape = _checked(*wishes, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
     if steps is None:
-        doubt_layout(given.x)
-    *found, x_bar = _flossing(with_intervals(given), aims, memory, shape is not None)
+        doubt_layout(given[0].x)
+    *found, x_bar = _flossing(driven(given), aims, memory, shape is not None)
     return tuple(found) if x_bar is None else (*found, x_bar.reshape(shape))
 
 
 def one_value_and_grad(memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
     """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
     given, aims, memory, _ = _checked(memory=memory, **arguments)
-    return _flossing(with_intervals(given), aims, memory)[:3]
+    return _flossing(driven(given), aims, memory)[:3]
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -210,20 +221,17 @@ def targets(target: Any, k: int) -> np.ndarray:
 
 
 def _flossing(
-    given: Problem, aims: Wanted, memory: float, input_gradient: bool = False
+    given: list[Problem], aims: Wanted, memory: float, input_gradient: bool = False
 ) -> tuple[float, Any, np.ndarray, np.ndarray | None]:
-    """Loss, gradient, exponents and x_bar, from a sweep ahead and one back for each trajectory."""
-    batch = len(given.h0)
-    counted = given.plan.ends[-1]
-    starts = piece_starts(given, memory)
-    try:
-        sweeps = each_trajectory(lambda b: taped_sweep(given.alone(b), starts), batch)
-    except Diverged as error:
-        if error.rank is None:
-            raise
-        raise with_way_out(error, given) from None
+    """Loss, gradient, exponents and x_bar, from sweeps ahead, the bottom layer first, and back, the top layer first."""
+    batch, layers = len(given[0].h0), range(len(given))
+    counted = given[0].plan.ends[-1]
+    taped: list[list[TapedSweep]] = []
+    for number in layers:
+        with of_layer(number, len(given)):
+            taped.append(_ahead(given[number], memory / len(given)))
 
-    growth = np.array([taped.growth for taped in sweeps])
+    growth = np.array([np.concatenate([of.growth for of in sweeps]) for sweeps in zip(*taped)])
     exponents = growth.sum(axis=0) / (counted * batch)
     # a row for each trajectory, or one for all
     off = aims.off(growth / counted if aims.average == "loss" else exponents[None])
@@ -232,10 +240,46 @@ def _flossing(
 
     # the loss depends on each trajectory through its counted growth alone
     growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
-    x_bars = [np.empty_like(given.x[:, :1]) for _ in range(batch)] if input_gradient else None
-    gradients = each_trajectory(
-        lambda b: retreat(sweeps[b], growth_bar[b], x_bar=None if x_bars is None else x_bars[b]),
-        batch,
-    )
-    x_bar = None if x_bars is None else np.concatenate(x_bars, axis=1)
-    return loss, total(gradients, "flossing"), exponents.astype(given.x.dtype), x_bar
+    ends = np.cumsum([len(layer.block) for layer in given])
+    of_layers = np.split(growth_bar, ends[:-1], axis=1)
+    gradients, x_bar = [], None
+    for number in reversed(layers):
+        with of_layer(number, len(given)):
+            gradient, x_bar = _back(
+                taped[number], of_layers[number], x_bar, input_gradient or number > 0
+            )
+        gradients.insert(0, gradient)
+    return loss, _network(gradients), exponents.astype(given[0].x.dtype), x_bar
+
+
+def _ahead(given: Problem, memory: float) -> list[TapedSweep]:
+    """A sweep of each trajectory of a layer."""
+    starts = piece_starts(given, memory)
+    try:
+        return each_trajectory(lambda b: taped_sweep(given.alone(b), starts), len(given.h0))
+    except Diverged as error:
+        if error.rank is None:
+            raise
+        raise with_way_out(error, given) from None
+
+
+def _back(
+    sweeps: list[TapedSweep],
+    growth_bar: np.ndarray,
+    units_bar: np.ndarray | None,
+    input_gradient: bool,
+) -> tuple[Any, np.ndarray | None]:
+    """A layer's gradient, and the cotangents (T, B, m) of its input, where they are asked for.
+
+    From those of the growth (B, k) of each trajectory, and those (T, B, units) that its units get
+    from the layer above."""
+    x_bars = [np.empty_like(of.given.x) for of in sweeps] if input_gradient else None
+
+    def back(b: int) -> Any:
+        from_above = None if units_bar is None else np.ascontiguousarray(units_bar[:, b])
+        return retreat(
+            sweeps[b], growth_bar[b], from_above, None if x_bars is None else x_bars[b]
+        )
+
+    gradient = total(each_trajectory(back, len(sweeps)), "flossing")
+    return gradient, None if x_bars is None else np.concatenate(x_bars, axis=1)

@@ -9,9 +9,11 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.views import window
+from lyapflow._trees import arrays, like
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    first_array,
     input_pullback,
     step_pullback,
     tangent_pullback,
@@ -169,7 +171,7 @@ class Retreat:
 
     def __init__(self, cell: Any, size: Sizes, k: int, chunk: int) -> None:
         self.gradient = zeros_like(cell)
-        self.bars = _new_cotangents(size, chunk, k, cell[0].dtype)
+        self.bars = _new_cotangents(size, chunk, k, first_array(cell).dtype)
         self._terms = size.state**2 * max(k, 1)
 
     def take(
@@ -241,7 +243,8 @@ def retreat(
 
 def total(gradients: Sequence[Any], of: str) -> Any:
     """The sum of the gradients of all trajectories; raises Diverged if it is not finite."""
-    gradient = type(gradients[0])(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
-    if not all(np.isfinite(a).all() for a in gradient):
+    sums = (sum(of[1:], of[0]) for of in zip(*map(arrays, gradients)))
+    gradient = like(gradients[0], sums)
+    if not all(np.isfinite(a).all() for a in arrays(gradient)):
         raise Diverged(f"the {of} gradient, summed over steps, is not finite: use a shorter input")
     return gradient
