@@ -48,6 +48,9 @@ def problem(drawn, cell_class=lf.TanhRNN):
     cell = cell_class.random(drawn["n"], drawn["m"], rng=rng, g=drawn["g"])
     model = lf.Model.random(cell, drawn["o"], rng=rng)
     model = map_arrays(lambda a: a + 0.3 * rng.standard_normal(a.shape), model)
+    if "leak" in cell._fields:
+        leak = rng.uniform(0.3, 0.9, len(cell.leak))
+        model = model._replace(cell=model.cell._replace(leak=leak))
     x = rng.standard_normal((drawn["T"], drawn["batch"], drawn["m"]))
     y = rng.random((drawn["T"], drawn["batch"], drawn["o"]))
     return model, x, y, {"first": min(drawn["first"], drawn["T"] - 1), "loss": drawn["loss"]}, rng

@@ -85,7 +85,7 @@ def test_per_time():
     for found in (lf.lyapunov_spectrum(cells[0], x[0]), lf.lyapunov_spectrum(lf.stack(cells), x)):
         timed = found.per(0.1)
         for name in ("exponents", "stderr", "history", "trajectories", "deviations", "spread"):
-            np.testing.assert_array_equal(getattr(timed, name), getattr(found, name) / 0.1)
+            np.testing.assert_allclose(getattr(timed, name), getattr(found, name) / 0.1, rtol=1e-13)
         np.testing.assert_allclose(timed.entropy_rate, found.entropy_rate / 0.1)
         np.testing.assert_allclose(timed.kaplan_yorke_dimension, found.kaplan_yorke_dimension)
         np.testing.assert_allclose(timed.kaplan_yorke_stderr, found.kaplan_yorke_stderr)

@@ -316,7 +316,13 @@ def test_a_forgotten_leak_is_named_with_its_entry():
 
 def test_kernels_that_a_class_lacks_are_skipped():
     report = check_cell(LogisticMap(np.array([4.0])))
-    assert report.skipped == ("jacobian", "step_pullback", "tangent_pullback", "accumulate")
+    assert report.skipped == (
+        "jacobian",
+        "step_pullback",
+        "tangent_pullback",
+        "accumulate",
+        "input_pullback",
+    )
     assert {name.partition(":")[0] for name in report.checks} == {"step", "tangent"}
     with pytest.raises(
         CellError, match=r"tangent: .*∂h_next\[0\]/∂h\[0\] at state 0: expected 0, got"

@@ -1,7 +1,7 @@
 """Adam, with gradients clipped array by array."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,8 +67,8 @@ class Adam:
         Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no
         bound.
     hold : sequence of str
-        Names of arrays that keep their values, those of a Model's cell without ``cell.``; the leak of
-        leaky networks by default. ``hold=()`` trains everything.
+        Names of arrays that keep their values, such as ``b``; the leak of leaky networks by default.
+        ``hold=()`` trains everything.
 
     Raises
     ------
@@ -94,7 +94,8 @@ class Adam:
     hold: Sequence[str] = ("leak",)
 
     def __post_init__(self) -> None:
-        if isinstance(self.hold, str) or not all(isinstance(name, str) for name in self.hold):
+        names = isinstance(self.hold, Iterable) and not isinstance(self.hold, str)
+        if not names or not all(isinstance(name, str) for name in self.hold):
             raise LyapflowError(
                 f"hold must be names of arrays, such as ('leak', 'b'), got {self.hold!r:.80}"
             )
@@ -173,7 +174,7 @@ class Adam:
                     )
         for name, g in named_arrays(grads):
             _checks.not_masked(f"the gradient of {name}", g)
-        names = [name.removeprefix("cell.") for name, _ in named_arrays(params)]
+        names = [name.rpartition(".")[2] for name, _ in named_arrays(params)]
         for name, p, g, m, v in zip(names, fresh, arrays(grads), mean, square):
             if name in self.hold:
                 continue

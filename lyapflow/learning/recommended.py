@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from lyapflow.cells.elman import ElmanRNN
 from lyapflow.cells.gru import GRU
+from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.interface import Cell, sizes
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.rate import RateRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.flossing import Flossing
@@ -14,10 +17,10 @@ from lyapflow.learning.flossing import Flossing
 def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     """Settings of `train` to begin with, for a network of a cell's class and size.
 
-    For tanh and linear networks they are the paper's: 75 exponents, or as many as units; Adam at
-    1e-3, clipped at 0.03. So many ruin other networks: gates that let nothing go hold every
-    exponent of an LSTM at 0, but its state grows until the units are saturated, and of a ReLU
-    network few exponents exist.
+    For tanh and linear networks, with a leak or without, they are the paper's: 75 exponents, or as
+    many as units; Adam at 1e-3, clipped at 0.03. So many ruin other networks: gates that let nothing
+    go hold every exponent of an LSTM at 0, but its state grows until the units are saturated, and of
+    a ReLU network few exponents exist.
 
     - ReLU: a twentieth of the units.
     - LSTM, GRU: Adam at 3e-3, clipped at 1. What they learn without flossing they learn more slowly
@@ -54,12 +57,12 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
         lf.train(model, task, epochs=1000, seed=0, **settings)
     """
     units = sizes(cell).units
-    gated = isinstance(cell, (LSTM, GRU))
+    gated = isinstance(cell, (LSTM, GRU, GRUResetBefore))
     if isinstance(cell, LSTM):
         flossing = Flossing(k=max(1, units // 8), epochs=200)
-    elif isinstance(cell, GRU):
+    elif isinstance(cell, (GRU, GRUResetBefore)):
         flossing = Flossing(k=max(1, units // 20), epochs=200, at=(0,))
-    elif isinstance(cell, (TanhRNN, LinearRNN)):
+    elif isinstance(cell, (TanhRNN, RateRNN, ElmanRNN, LinearRNN)):
         flossing = Flossing(k=min(75, units))
     else:
         flossing = Flossing(k=max(1, units // 20))
