@@ -5,6 +5,7 @@ from lyapflow._version import __version__ as __version__
 from lyapflow.cells.elman import ElmanReluRNN, ElmanRNN
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.gru_reset_before import GRUResetBefore
+from lyapflow.cells.layers import Layers, layers
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.cells.lstm import LSTM
@@ -44,6 +45,7 @@ __all__ = [
     "ElmanReluRNN",
     "Flossing",
     "GRUResetBefore",
+    "Layers",
     "LinearRNN",
     "LyapflowError",
     "LyapflowWarning",
@@ -62,6 +64,7 @@ __all__ = [
     "floss",
     "flossing_value_and_grad",
     "jacobian",
+    "layers",
     "load",
     "lyapunov_spectrum",
     "penalties",

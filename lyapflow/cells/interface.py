@@ -91,7 +91,7 @@ def sizes(cell: Any) -> Sizes:
     if is_tree(cell) and not by_reference(type(cell)):
         way_out = BY_VALUE
     elif isinstance(cell, (list, tuple)):
-        way_out = "; make one ensemble of many cells with lyapflow.stack, or one network of several layers with lyapflow.layers"
+        way_out = "; make one ensemble of many cells with lyapflow.stack, or one network of layers with lyapflow.layers"
     raise LyapflowError(
         f"a cell must be one of lyapflow's, or of a class with an implementation of "
         f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{way_out}"
@@ -210,7 +210,7 @@ def has(cell: Cell, generic: Callable) -> bool:
 
 
 @functools.singledispatch
-def checked(cell: C, *generics: Callable) -> C:
+def checked(cell: Any, *generics: Callable) -> Any:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
         raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
@@ -246,7 +246,8 @@ def checked(cell: C, *generics: Callable) -> C:
             raise LyapflowError(
                 f"the shapes of {name} must fit together: {field} must have shape {shape}, got {found[field].shape}"
             )
-    for field, (low, high) in size.bounds.items():
+    # a gradient, which nobody runs, is a cell without bounds
+    for field, (low, high) in size.bounds.items() if generics else ():
         wrong = ~((found[field] > low) & (found[field] <= high))
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -257,7 +258,7 @@ def checked(cell: C, *generics: Callable) -> C:
 
 
 @functools.singledispatch
-def within_bounds(cell: C) -> C:
+def within_bounds(cell: Any) -> Any:
     """The cell after an update; values beyond their bounds are moved to them, a thousandth inside the lower one."""
     bounds = sizes(cell).bounds
     if not bounds:

@@ -1,12 +1,22 @@
 """Networks of several layers: the units of a layer, over time, are the input of the next."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lyapflow.cells.interface import Cell, Sizes, checked, first_array, sizes, within_bounds
+from lyapflow.cells.interface import (
+    Cell,
+    Sizes,
+    accumulate,
+    checked,
+    first_array,
+    input_pullback,
+    sizes,
+    within_bounds,
+)
 from lyapflow.errors import Diverged, LyapflowError
 
 
@@ -23,8 +33,7 @@ class Layers(NamedTuple):
 
     def split(self, states: np.ndarray) -> tuple[np.ndarray, ...]:
         """The states (..., n_state) of all layers as those of each, bottom first."""
-        ends = np.cumsum([sizes(layer).state for layer in self.layers])
-        return tuple(np.split(states, ends[:-1], axis=-1))
+        return split_states(self, states)
 
 
 def layers(*cells: Cell) -> Layers:
@@ -70,6 +79,12 @@ def each_layer(cell: Any) -> tuple[Any, ...]:
     return cell.layers if isinstance(cell, Layers) else (cell,)
 
 
+def split_states(cell: Any, states: np.ndarray) -> tuple[np.ndarray, ...]:
+    """States (..., n_state) as those of each layer; of a cell, as they are."""
+    ends = np.cumsum([sizes(layer).state for layer in each_layer(cell)])
+    return tuple(np.split(states, ends[:-1], axis=-1))
+
+
 @contextmanager
 def of_layer(number: int, of: int) -> Iterator[None]:
     """Name the layer in the errors of a network of several."""
@@ -104,9 +119,11 @@ def _(cell: Layers, *generics: Any) -> Layers:
         raise LyapflowError("layers takes the cells of the layers, bottom first, got none")
     found: list[Any] = []
     for number, layer in enumerate(cell.layers):
+        # gradients come down through the inputs
+        more = (input_pullback,) if number > 0 and accumulate in generics else ()
         with of_layer(number, 2):
-            found.append(checked(layer, *generics))
-    for number, (below, above) in enumerate(zip(found, found[1:])):
+            found.append(checked(layer, *generics, *more))
+    for number, (below, above) in enumerate(itertools.pairwise(found)):
         units, inputs = sizes(below).units, sizes(above).inputs
         if units != inputs:
             raise LyapflowError(

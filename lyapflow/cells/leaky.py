@@ -52,8 +52,10 @@ def leaky(inner: tuple[Callable, Callable], outer: tuple[Callable, Callable]) ->
     def register(cell_class: Any) -> Any:
         sizes.register(cell_class, _sizes)
         kernels: list[tuple[Callable, Callable]] = [
-            *zip((activation, bend), inner),
-            *zip((outer_activation, outer_bend), outer),
+            (activation, inner[0]),
+            (bend, inner[1]),
+            (outer_activation, outer[0]),
+            (outer_bend, outer[1]),
             (step, _step),
             (tangent, _tangent),
             (step_pullback, _step_pullback),

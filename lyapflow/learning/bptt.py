@@ -60,7 +60,6 @@ def bptt(
             rounds.append(
                 together(
                     model,
-                    size,
                     x[now],
                     wanted[now],
                     real[now],

@@ -69,14 +69,16 @@ class Model(NamedTuple):
         )
 
 
-def checked_model(model: Any) -> Model:
-    """The Model with checked, C-contiguous arrays of one dtype."""
+def checked_model(model: Any, generics: tuple = DIFFERENTIABLE) -> Model:
+    """The Model, or a gradient in one, with checked, C-contiguous arrays of one dtype.
+
+    Its cell must implement the generic functions, of which a gradient needs none."""
     if not isinstance(model, Model):
         raise LyapflowError(
             f"model must be a lyapflow.Model, got {type(model).__name__}; "
             f"make one of a cell with lyapflow.Model.random(cell, n_outputs, rng=rng)"
         )
-    cell = checked(model.cell, *DIFFERENTIABLE)
+    cell = checked(model.cell, *generics)
     size = sizes(cell)
     W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=first_array(cell))
     if len(W_out) == 0:

@@ -10,6 +10,7 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, first_array, sizes, within_bounds
+from lyapflow.cells.layers import Layers
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
@@ -115,7 +116,7 @@ class Training:
         seeds = self._seeds(models)
         if self.flossing is not None:
             n_state = f" = n_state of this {type(first.cell).__name__}"
-            if self.flossing.penalty is None:
+            if self.flossing.penalty is None and not isinstance(first.cell, Layers):
                 _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
             _checks.array(

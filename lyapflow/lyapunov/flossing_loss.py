@@ -37,6 +37,13 @@ class Wanted(NamedTuple):
         return np.minimum(off, 0.0) if self.one_sided else off
 
 
+def number_of_exponents(k: Any) -> int:
+    """How many exponents k asks for: itself or, where it is given for each of several layers, the sum."""
+    if not isinstance(k, (tuple, list)):
+        return _checks.integer("k", k, 1)
+    return sum(_checks.integer("k of each layer", of, 1) for of in k)
+
+
 def wanted(
     k: int, target: Any, average: Any, weights: Any = None, one_sided: Any = False
 ) -> Wanted:
@@ -65,10 +72,8 @@ def _checked(
     **arguments: Any,
 ) -> Checked:
     asked = _checks.flag("input_gradient", input_gradient)
-    through = asked or isinstance(arguments["cell"], Layers)
-    given = layer_problems(
-        (*DIFFERENTIABLE, input_pullback) if through else DIFFERENTIABLE, **arguments
-    )
+    generics = (*DIFFERENTIABLE, input_pullback) if asked else DIFFERENTIABLE
+    given = layer_problems(generics, **arguments)
     aims = wanted(sum(len(g.block) for g in given), target, average, weights, one_sided)
     batched = _checks.ndim(arguments["x"]) == 3 or _checks.ndim(arguments["h0"]) == 2
     x = given[0].x
@@ -242,7 +247,8 @@ def _flossing(
     growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
     ends = np.cumsum([len(layer.block) for layer in given])
     of_layers = np.split(growth_bar, ends[:-1], axis=1)
-    gradients, x_bar = [], None
+    gradients: list[Any] = []
+    x_bar = None
     for number in reversed(layers):
         with of_layer(number, len(given)):
             gradient, x_bar = _back(
@@ -277,9 +283,7 @@ def _back(
 
     def back(b: int) -> Any:
         from_above = None if units_bar is None else np.ascontiguousarray(units_bar[:, b])
-        return retreat(
-            sweeps[b], growth_bar[b], from_above, None if x_bars is None else x_bars[b]
-        )
+        return retreat(sweeps[b], growth_bar[b], from_above, None if x_bars is None else x_bars[b])
 
     gradient = total(each_trajectory(back, len(sweeps)), "flossing")
     return gradient, None if x_bars is None else np.concatenate(x_bars, axis=1)

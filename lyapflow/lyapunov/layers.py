@@ -12,7 +12,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow.cells.interface import checked, first_array, sizes
-from lyapflow.cells.layers import each_layer, of_layer
+from lyapflow.cells.layers import each_layer, of_layer, split_states
 from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.interval import with_intervals
 from lyapflow.lyapunov.problem import Problem, problem
@@ -36,7 +36,7 @@ def layer_problems(
     layers = each_layer(cell)
     ks = _for_each("k", k, len(layers))
     blocks = [q0] if len(layers) == 1 else _for_each("q0", q0, len(layers))
-    states = split_states(cell, h0)
+    states = _initial_states(cell, h0)
     found: list[Problem] = []
     for number, layer in enumerate(layers):
         if number > 0:
@@ -59,26 +59,29 @@ def _for_each(name: str, value: Any, layers: int) -> list[Any]:
     return list(value)
 
 
-def split_states(cell: Any, h0: Any) -> Sequence[Any]:
+def number_wanted(cell: Any, k: Any) -> int:
+    """How many exponents k of each layer are."""
+    return sum(_for_each("k", k, len(each_layer(cell))))
+
+
+def _initial_states(cell: Any, h0: Any) -> Sequence[Any]:
     """The initial states (n_state,) or (B, n_state) of all layers as those of each; None stays None."""
     layers = each_layer(cell)
     if h0 is None or len(layers) == 1:
         return [h0] * len(layers)
     shape = (sizes(cell).state,) if _checks.ndim(h0) == 1 else ("B", sizes(cell).state)
-    states: Sequence[Any] = cell.split(_checks.array("h0", h0, shape, like=first_array(cell)))
-    return states
+    return split_states(cell, _checks.array("h0", h0, shape, like=first_array(cell)))
 
 
 def driven(given: list[Problem]) -> list[Problem]:
-    """The problems of all layers, each with the units of the layer below as its input, and with its intervals chosen."""
+    """The same with the units of each layer as the input of the next, and intervals chosen, alike in all layers."""
     found: list[Problem] = []
+    x = given[0].x
     for number, layer in enumerate(given):
-        if number > 0:
-            units = given[number - 1].size.units
-            layer = layer._replace(x=np.ascontiguousarray(states[:, :, :units]))
+        layer = layer._replace(x=x)
         with of_layer(number, len(given)):
             found.append(with_intervals(layer))
             if number + 1 < len(given):
-                states = states_of(layer)
+                x = np.ascontiguousarray(states_of(layer)[:, :, : layer.size.units])
     shortest = min(layer.plan.t_ons for layer in found)
-    return [layer if layer.plan.t_ons == shortest else layer.with_interval(shortest) for layer in found]
+    return [of if of.plan.t_ons == shortest else of.with_interval(shortest) for of in found]

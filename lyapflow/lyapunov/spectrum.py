@@ -230,6 +230,10 @@ def _lost_spectrum(checked: Checked) -> Spectrum:
     return _of_layers(cell, wanted, given, found, [np.zeros((1, len(g.block))) for g in given])[0]
 
 
+def _growth(given: Problem) -> list[Growth]:
+    return each_trajectory(lambda b: volume_growth(given.alone(b)), len(given.h0))
+
+
 def _of_layers(
     cell: Any,
     wanted: int | None,
@@ -246,7 +250,7 @@ def _of_layers(
     alone = [_spectrum(of, g._replace(x=x), e) for of, g, e in zip(found, given, errors)]
     by_layer, short = zip(*alone)
     if len(given) == 1:
-        return by_layer[0], short
+        return by_layer[0], list(short)
     growth = [side_by_side(of) for of in zip(*found)]
     together = given[0]._replace(size=sizes(cell))
     spectrum, _ = _spectrum(growth, together, np.hstack(errors))
@@ -352,11 +356,8 @@ def lyapunov_spectrum(
     found, errors = [], []
     for number, layer in enumerate(given):
         with of_layer(number, len(given)):
-            growth = each_trajectory(
-                lambda b, layer=layer: volume_growth(layer.alone(b)), len(layer.h0)
-            )
-            found.append(growth)
-            errors.append(rounding_errors(layer, growth))
+            found.append(_growth(layer))
+            errors.append(rounding_errors(layer, found[-1]))
     known = [np.where(np.isinf(of), 0.0, of) for of in errors]
     spectrum, short = _of_layers(cell, wanted, given, found, known)
     for number, (layer, of) in enumerate(zip(given, errors)):

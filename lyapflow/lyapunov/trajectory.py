@@ -85,10 +85,9 @@ def trajectory(
 
 def states_of(given: Problem) -> np.ndarray:
     """The states (T, B, n_state) after each step; those of layers one layer after the other, over all time."""
-    length, batch = given.x.shape[:2]
     if not isinstance(given.cell, Layers):
         no_block = np.empty((0, given.size.state), given.x.dtype)
-        alone = given._replace(plan=state_schedule(length), block=no_block)
+        alone = given._replace(plan=state_schedule(len(given.x)), block=no_block)
         tape = new_tape(alone, full=True)
         sweep(alone, tape)
         return tape.states[1:]
