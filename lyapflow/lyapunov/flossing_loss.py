@@ -135,7 +135,9 @@ def flossing_value_and_grad(
     x : array (T, m) or (T, B, m)
         Input of one trajectory, or of B.
     k : int, optional
-        Number of exponents in the loss, all n_state by default.
+        Number of exponents in the loss, all n_state by default. Of a network of layers how many of
+        each, or a tuple of them; exponents, target and weights then follow one another, the bottom
+        layer's first.
     steps : int, optional
         Instead of x, for a cell without inputs, as in `lyapunov_spectrum`.
     target : float or array (k,)
@@ -143,7 +145,7 @@ def flossing_value_and_grad(
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
-        Initial orthonormal block, shared by the trajectories.
+        Initial orthonormal block, shared by the trajectories; of a network of layers one for each.
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
     average : "exponents" or "loss"

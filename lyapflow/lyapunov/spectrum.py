@@ -283,7 +283,8 @@ def lyapunov_spectrum(
         Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs
         give `steps` instead.
     k : int, optional
-        Number of exponents, all n_state by default.
+        Number of exponents, all n_state by default. Of a network of layers the first k of all; or a
+        tuple, how many of each.
     steps : int, optional
         Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B
         trajectories.
@@ -291,7 +292,7 @@ def lyapunov_spectrum(
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix
-        by default.
+        by default. Of a network of layers one for each.
     t_ons : int or "auto"
         Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless;
         an interval that proves ill-conditioned after all is done again step by step. Exponents
@@ -331,6 +332,9 @@ def lyapunov_spectrum(
     An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank
     exactly. A direction that a step leaves below rounding is found from the Jacobian itself; what
     remains unknown of it is in stderr (``docs/conventions.md``).
+
+    The exponents of a network of layers are those of each layer under the states of the one below,
+    in descending order (``docs/conventions.md``).
 
     Examples
     --------
