@@ -1,8 +1,8 @@
 """Movements X (k, m) of the input, for cells that see it through ``V x'`` alone.
 
-The tangent of ``a = W(..) + V x'`` is ``p_j = W(..) + V X_j``: X adds to p, and X̄ and V̄ are made of
-p̄. A cell with the kernels of X is given them without: X and X_bar are None where the input does not
-move, and compiled code has no trace of them."""
+The tangent of an argument ``a = W(..) + V x'`` is ``p_j = W(..) + V X_j``: X adds to p, and X̄ and V̄
+are made of p̄. Where the input does not move, X and X_bar are None, of which compiled code has no
+trace: so one kernel is both a cell's `driven_tangent` and its `tangent`."""
 
 from typing import Any
 

@@ -139,7 +139,8 @@ def input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tan
 def driven_tangent(cell, turned, record, Q, X, Q_next, work):
     """``Q_next = D Q + E X`` with ``E_ij = ∂h_next_i / ∂x_j``: `tangent` where the input moves, too.
 
-    X (k, m) has the movement of the input that goes with each tangent vector, in rows.
+    X (k, m) has the movement of the input that goes with each tangent vector, in rows; these may be
+    part of longer ones.
     """
 
 
@@ -157,8 +158,8 @@ def driven_tangent_pullback(
 def accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
     """Add to gradient what the movements X (C, k, m) of the input give the parameters in C steps.
 
-    For cells whose blocks are moved by `driven_tangent`, beside `accumulate`, and before it: that may
-    write over its arguments."""
+    Where blocks were moved by `driven_tangent`, `accumulate` is called after it for the rest (it may
+    write over its arguments)."""
 
 
 def jacobian(cell, turned, h, x, D):

@@ -59,13 +59,13 @@ def check_driven_tangent(
     got = forward(cell, h[:1], x[None], np.zeros((1, *same.shape)), each[None])[1][0]
     findings.compare(kernel, "E", got, E, lambda j, i: f"∂h_next[{i}]/∂x[{j}] at state {s}", doubt)
     expected = moved + at.X[s] @ E
-    of_both = "D Q + E X"
+    name = "D Q + E X"
     findings.compare(
         kernel,
-        of_both,
+        name,
         found["Q_next of driven"][s],
         expected,
-        lambda j, i: f"({of_both})[{j}, {i}] at state {s}",
+        lambda j, i: f"({name})[{j}, {i}] at state {s}",
         doubt * np.abs(at.X[s]).sum(axis=1).max(),
     )
 
