@@ -29,13 +29,14 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
         ("additive", "tanh", "relu", "linear", "lstm", "gru", "gates"),
         ("cells", "flossing_gradient", "bptt"),
     ),
+    **dict.fromkeys(("driven", "leaky", "gru_reset_before"), ("driven", "cells")),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "rank")),
     **dict.fromkeys(
         ("growth", "rank", "resolution"), ("growth", "rank", "resolution", "flossing_gradient")
@@ -76,7 +77,13 @@ KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
 TOO_LONG = 900  # seconds, for tests that a broken term keeps from ending
 SWEEPS = ("grid", "recipe", "sweep", "master", "pools", "sweep_folder", "worker", "collect")
-CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
+CELLS = {
+    "relu": "ReluRNN",
+    "linear": "LinearRNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "gru_reset_before": "GRUResetBefore",
+}
 
 # file, what stands there (once), what to put instead
 MUTATIONS = [
@@ -159,6 +166,16 @@ MUTATIONS = [
     ("cells/lstm.py", "D[u, n + u] = rho[u] * f[u]", "D[u, n + u] = rho[u]"),
     ("cells/lstm.py", " + rho[u] * D[n + u, v]", ""),
     ("cells/lstm.py", "W[1] = 0.0", "pass"),
+    # tangents of the input
+    ("cells/driven.py", "gemm(X, False, turned_V, False, 1.0, 1.0, p)", "pass"),
+    ("cells/driven.py", "gemm(p_bar, False, V, False, 1.0, 0.0, X_bar)", "X_bar[:] = 0.0"),
+    ("cells/additive.py", "gemm(as_matrix(Q_next_bar), True, as_matrix(X), False, 1.0, 1.0, gradient.V)", "pass"),
+    ("cells/leaky.py", "add_driven(X, turned.V, p)", "pass"),
+    ("cells/gru.py", "gemm(X, False, V_new, False, 1.0, 0.0, window(work, 0, k, 3 * n, 4 * n))", "gemm(X, False, V_new, False, 1.0, 1.0, window(work, 0, k, 2 * n, 3 * n))"),
+    ("cells/gru.py", "d[u] += new_slope[u] * p[3, u]", "pass"),
+    ("cells/gru.py", "p[3, u] = new_slope[u] * w[u]", "p[3, u] = kappa_n[u] * w[u]"),
+    ("cells/gru_reset_before.py", "add_driven(X, V_gates, gates)", "pass"),
+    ("cells/gru_reset_before.py", "add_driven(X, V_new, p_new)", "pass"),
     # GRU
     ("cells/gru.py", "y[u] += cell.b_n[u]", "pass"),
     ("cells/gru.py", "e[u] = driven_n[u] + r[u] * y[u]", "e[u] = driven_n[u] + y[u]"),
@@ -190,8 +207,8 @@ MUTATIONS = [
     ("cells/gru.py", "q_bar[u] = z[u] * v[u]", "q_bar[u] = 0.0"),
     ("cells/gru.py", "gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))", "pass"),
     ("cells/gru.py", "step_work[: 3 * n] += through_second[0]", "pass"),
-    ("cells/gru.py", "gemm(through_V, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))", "pass"),
-    ("cells/gru.py", "gemm(step_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))", "pass"),
+    ("cells/gru.py", "gemm(gates, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))", "pass"),
+    ("cells/gru.py", "gemm(e_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))", "pass"),
     ("cells/gru.py", "add_rows(through_V, b_bar[: 2 * n])", "pass"),
     ("cells/gru.py", "add_rows(within, gradient.b_n)", "pass"),
     ("cells/gru.py", "add_rows(step_bar, b_bar[2 * n :])", "pass"),

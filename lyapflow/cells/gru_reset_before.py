@@ -10,6 +10,8 @@ With the coefficients
 a tangent vector q moves as (for the pullbacks see ``docs/derivations.md``)
 
     p_r = W_r q,   p_z = W_z q,   y_q = r q + κ p_r,   p_n = W_n y_q,   q' = z q + α p_z + β p_n
+
+and where the input moves by X, ``p_r = W_r q + V_r X`` and p_z and p_n likewise.
 """
 
 from typing import Any, NamedTuple
@@ -17,23 +19,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow._engine.views import as_matrix, window
+from lyapflow.cells.driven import add_driven, driven, pull_driven_back
 from lyapflow.cells.gates import random_gates
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
     input_pullback,
     jacobian,
     sizes,
     step,
     step_pullback,
-    tangent,
-    tangent_pullback,
 )
 from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
+@driven
 class GRUResetBefore(NamedTuple):
     """Parameters of a GRU with the reset gate before the product, gates in the order r, z, n.
 
@@ -141,18 +146,22 @@ def gru_reset_before_step(cell, turned, h, x, h_next, record):
             kappa[u] = h[i, u] * r_slope[u]
 
 
-@implement(tangent, GRUResetBefore)
-def gru_reset_before_tangent(cell, turned, record, Q, Q_next, work):
-    n, k = cell.b.shape[1], len(Q)
+@implement(driven_tangent, GRUResetBefore)
+def gru_reset_before_driven_tangent(cell, turned, record, Q, X, Q_next, work):
+    n, m, k = cell.b.shape[1], len(turned.V), len(Q)
     parts = record.reshape(10, n)
     z, alpha, beta, r, kappa = parts[0], parts[1], parts[2], parts[3], parts[4]
+    gates, p_new = window(work, 0, k, 0, 2 * n), window(work, 0, k, 2 * n, 3 * n)
     W_gates, W_new = window(turned.W, 0, n, 0, 2 * n), window(turned.W, 0, n, 2 * n, 3 * n)
-    gemm(Q, False, W_gates, False, 1.0, 0.0, window(work, 0, k, 0, 2 * n))
+    V_gates, V_new = window(turned.V, 0, m, 0, 2 * n), window(turned.V, 0, m, 2 * n, 3 * n)
+    gemm(Q, False, W_gates, False, 1.0, 0.0, gates)
+    add_driven(X, V_gates, gates)
     for j in range(k):
         for u in range(n):
             work[j, 3 * n + u] = r[u] * Q[j, u] + kappa[u] * work[j, u]
     reset = window(work, 0, k, 3 * n, 4 * n)
-    gemm(reset, False, W_new, False, 1.0, 0.0, window(work, 0, k, 2 * n, 3 * n))
+    gemm(reset, False, W_new, False, 1.0, 0.0, p_new)
+    add_driven(X, V_new, p_new)
     for j in range(k):
         for u in range(n):
             p_z, p_n = work[j, n + u], work[j, 2 * n + u]
@@ -181,9 +190,9 @@ def gru_reset_before_step_pullback(cell, record, h_next_bar, h_bar, work):
     gemm(window(work, 0, batch, 0, 2 * n), False, window(W, 0, 2 * n), False, 1.0, 1.0, h_bar)
 
 
-@implement(tangent_pullback, GRUResetBefore)
-def gru_reset_before_tangent_pullback(
-    cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work
+@implement(driven_tangent_pullback, GRUResetBefore)
+def gru_reset_before_driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
 ):
     n, k = cell.b.shape[1], len(Q)
     W, parts, second = as_matrix(cell.W), record.reshape(10, n), step_work[3 * n :].reshape(5, n)
@@ -192,7 +201,7 @@ def gru_reset_before_tangent_pullback(
     r_slope, new, new_slope, z_slope = parts[5], parts[6], parts[7], parts[8]
     r_bar, z_bar, e_bar, y_bar, h_direct = second[0], second[1], second[2], second[3], second[4]
     second[:] = 0.0
-    tangent(cell, turned, record, Q, Q_bar, work)  # for p and y_q
+    driven_tangent(cell, turned, record, Q, X, Q_bar, work)  # for p and y_q
     p_bars = window(work, 0, k, 0, 3 * n)
     for j in range(k):  # loops that write one array each: those are vectorised
         q, v, p_z, p_n = Q[j], Q_next_bar[j], work[j, n : 2 * n], work[j, 2 * n : 3 * n]
@@ -221,6 +230,7 @@ def gru_reset_before_tangent_pullback(
         for u in range(n):
             y_q_bar[u] = z[u] * Q_next_bar[j, u] + r[u] * y_q_bar[u]
     gemm(window(p_bars, 0, k, 0, 2 * n), False, W_gates, False, 1.0, 1.0, Q_bar)
+    pull_driven_back(p_bars, as_matrix(cell.V), X_bar)
     # from e through y to r and h, then from the arguments of the gates to h
     gemm(second[2:3], False, W_new, False, 1.0, 0.0, second[3:4])
     for u in range(n):
@@ -257,6 +267,13 @@ def gru_reset_before_input_pullback(
     bars, n = as_matrix(step_work), cell.b.shape[1]
     arguments = window(bars, 0, len(bars), 0, 3 * n)
     gemm(arguments, False, as_matrix(cell.V), False, 1.0, 0.0, as_matrix(x_bar))
+
+
+@implement(accumulate_driven, GRUResetBefore)
+def gru_reset_before_accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    moved, n = as_matrix(tangent_work), cell.b.shape[1]
+    p_bar = window(moved, 0, len(moved), 0, 3 * n)
+    gemm(p_bar, True, as_matrix(X), False, 1.0, 1.0, as_matrix(gradient.V))
 
 
 @implement(jacobian, GRUResetBefore)

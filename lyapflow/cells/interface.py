@@ -15,7 +15,9 @@ array they write. Arrays are row-major and a vector is a row: a batch of states 
 tangent block (k, n_state). So a product with W^T wants its rows: `turned` is the cell with every
 array as a matrix, transposed (`transposed`). `step` and `tangent` suffice for a spectrum; gradients
 take the two pullbacks and `accumulate`, those in the input `input_pullback` as well; `jacobian` is
-for tests, precision and people, and is made of `tangent` where a cell has none."""
+for tests, precision and people, and is made of `tangent` where a cell has none. `driven_tangent`,
+`driven_tangent_pullback` and `accumulate_driven` are for networks whose inputs are moved by what is
+upstream: layers, one above the other, and outputs that are fed back."""
 
 import functools
 import inspect
@@ -132,6 +134,32 @@ def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent
 
 def input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
     """Set x_bar (C, B, m), the cotangent of the inputs of C steps, from what `accumulate` is given."""
+
+
+def driven_tangent(cell, turned, record, Q, X, Q_next, work):
+    """``Q_next = D Q + E X`` with ``E_ij = ∂h_next_i / ∂x_j``: `tangent` where the input moves, too.
+
+    X (k, m) has the movement of the input that goes with each tangent vector, in rows; these may be
+    part of longer ones.
+    """
+
+
+def driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
+    """Adjoint of `driven_tangent`: sets Q_bar and X_bar (k, m), *adds* to h_bar what D and E give the state.
+
+    As in `tangent_pullback`, work is left for `accumulate` (and `accumulate_driven`), and whatever is
+    not there is *added* to step_work: of the second derivatives, those in the parameters and in the
+    step's own input, which `accumulate` and `input_pullback` make of it.
+    """
+
+
+def accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    """Add to gradient what the movements X (C, k, m) of the input give the parameters in C steps.
+
+    Where blocks were moved by `driven_tangent`, `accumulate` is called after it for the rest (it may
+    write over its arguments)."""
 
 
 def jacobian(cell, turned, h, x, D):

@@ -10,6 +10,8 @@ v = φ(h), z = W v + V x' + b, y = ψ(z), s = φ'(h) and r = ψ'(z), in rows:
     parameters        W̄ = Σ z̄ v^T + Σ_j p̄_j (s ⊙ q_j)^T,   V̄ = Σ z̄ x'^T,   b̄ = Σ z̄,
                       ᾱ = Σ (y - h) h̄' + Σ_j (r p_j - q_j) q̄'_j
     input             x̄' = V^T z̄
+
+Where the input moves by X_j, ``p_j += V X_j``, so ``X̄_j = V^T p̄_j`` and ``V̄ += Σ_j p̄_j X_j^T``.
 """
 
 from collections.abc import Callable
@@ -21,17 +23,19 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._engine.views import as_matrix, window
 from lyapflow.cells.additive import activation, bend
+from lyapflow.cells.driven import add_driven, driven, pull_driven_back
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
     input_pullback,
     jacobian,
     sizes,
     step,
     step_pullback,
-    tangent,
-    tangent_pullback,
 )
 from lyapflow.errors import LyapflowError
 from lyapflow.linalg.elementary import add_rows
@@ -51,22 +55,21 @@ def leaky(inner: tuple[Callable, Callable], outer: tuple[Callable, Callable]) ->
 
     def register(cell_class: Any) -> Any:
         sizes.register(cell_class, _sizes)
-        kernels: list[tuple[Callable, Callable]] = [
-            (activation, inner[0]),
-            (bend, inner[1]),
-            (outer_activation, outer[0]),
-            (outer_bend, outer[1]),
+        kernels: list[Any] = [
+            *zip((activation, bend), inner),
+            *zip((outer_activation, outer_bend), outer),
             (step, _step),
-            (tangent, _tangent),
+            (driven_tangent, _driven_tangent),
             (step_pullback, _step_pullback),
-            (tangent_pullback, _tangent_pullback),
+            (driven_tangent_pullback, _driven_tangent_pullback),
             (accumulate, _accumulate),
             (input_pullback, _input_pullback),
+            (accumulate_driven, _accumulate_driven),
             (jacobian, _jacobian),
         ]
         for generic, kernel in kernels:
             implement(generic, cell_class)(kernel)
-        return cell_class
+        return driven(cell_class)
 
     return register
 
@@ -111,13 +114,14 @@ def _step(cell, turned, h, x, h_next, record):
             h_next[i, u] = (1 - cell.leak[u]) * h[i, u] + cell.leak[u] * value[u]
 
 
-def _tangent(cell, turned, record, Q, Q_next, work):
+def _driven_tangent(cell, turned, record, Q, X, Q_next, work):
     n = cell.b.size
     inner, outer = record[n : 2 * n], record[3 * n :]
     for j in range(len(Q)):
         for u in range(n):
             work[j, u] = inner[u] * Q[j, u]
     gemm(window(work, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, Q_next)
+    add_driven(X, turned.V, Q_next)
     for j in range(len(Q)):
         for u in range(n):
             kept = (1 - cell.leak[u]) * Q[j, u]
@@ -137,7 +141,9 @@ def _step_pullback(cell, record, h_next_bar, h_bar, work):
             h_bar[i, u] = kept + record[i, n + u] * h_bar[i, u]
 
 
-def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def _driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
     n, k = cell.b.size, len(Q)
     parts, bars = record.reshape(4, n), step_work.reshape(4, n)
     value, inner, outer_value, outer = parts[0], parts[1], parts[2], parts[3]
@@ -147,6 +153,7 @@ def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_wo
             work[j, u] = inner[u] * Q[j, u]
     p = Q_bar  # until its own turn has come
     gemm(window(work, 0, k, 0, n), False, turned.W, False, 1.0, 0.0, p)
+    add_driven(X, turned.V, p)
     zeta[:] = 0.0
     for j in range(k):  # loops that write one array each: those are vectorised
         for u in range(n):
@@ -160,7 +167,9 @@ def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_wo
     for u in range(n):
         z_bar[u] += zeta[u]
     gemm(bars[2:3], False, cell.W, False, 1.0, 0.0, bars[3:4])
-    gemm(window(work, 0, k, n, 2 * n), False, cell.W, False, 1.0, 0.0, Q_bar)
+    p_bar = window(work, 0, k, n, 2 * n)
+    gemm(p_bar, False, cell.W, False, 1.0, 0.0, Q_bar)
+    pull_driven_back(p_bar, cell.V, X_bar)
     for u in range(n):
         h_bar[u] += inner[u] * through_zeta[u]
     for j in range(k):
@@ -196,6 +205,12 @@ def _input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, ta
     bars = as_matrix(step_work)
     z_bar = window(bars, 0, len(bars), 0, cell.b.size)
     gemm(z_bar, False, cell.V, False, 1.0, 0.0, as_matrix(x_bar))
+
+
+def _accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    moved, n = as_matrix(tangent_work), cell.b.size
+    p_bar = window(moved, 0, len(moved), n, 2 * n)
+    gemm(p_bar, True, as_matrix(X), False, 1.0, 1.0, gradient.V)
 
 
 def _jacobian(cell, turned, h, x, D):
