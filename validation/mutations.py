@@ -29,14 +29,14 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky driven".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
         ("additive", "tanh", "relu", "linear", "lstm", "gru", "gates"),
         ("cells", "flossing_gradient", "bptt"),
     ),
-    **dict.fromkeys(("driven", "leaky", "gru_reset_before"), ("driven", "cells")),
+    "driven": ("driven", "cells"),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "rank")),
     **dict.fromkeys(
         ("growth", "rank", "resolution"), ("growth", "rank", "resolution", "flossing_gradient")
