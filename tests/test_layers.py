@@ -344,3 +344,46 @@ def test_bad_input():
     models = [lf.Model.random(kind.random(3, 1, rng=rng), 1, rng=rng) for kind, _ in kinds]
     with pytest.raises(lf.LyapflowError, match="first has TanhRNN, member 2 has ReluRNN"):
         lf.stack(models)
+
+
+@each_network
+def test_the_jacobian_of_all_layers(kinds):
+    net, rng = network(kinds), np.random.default_rng(4)
+    n = lf.Model.random(net, 1, rng=rng).h0.size
+    h, x = rng.standard_normal(n), rng.standard_normal(2)
+    D = lf.jacobian(net, h, x)
+    np.testing.assert_allclose(D, joint_jacobian(net, h, x), atol=1e-8)
+    first = net.split(h)[0].size
+    assert not D[:first, first:].any() and D[first:, :first].any()
+    single = map_arrays(lambda a: a.astype(np.float32), (net, h, x))
+    np.testing.assert_allclose(lf.jacobian(*single), D, atol=1e-5)
+
+
+@each_network
+def test_the_condition_number_is_that_of_the_joint_jacobians(kinds):
+    net, rng = network(kinds), np.random.default_rng(4)
+    x = rng.standard_normal((4, 2))
+    states = lf.trajectory(net, x)
+    n = states.shape[1]
+    T = np.eye(n)
+    for h, drive in zip(np.vstack([np.zeros(n), states]), x):
+        T = lf.jacobian(net, h, drive) @ T
+    found = lf.condition_number(net, x, steps=4)
+    assert found.exact_jacobians and found.rank == n
+    sigma = np.linalg.svd(T, compute_uv=False)
+    large = sigma > 1e-6 * sigma[0]
+    np.testing.assert_allclose(found.log_singular_values[large], np.log(sigma[large]), atol=1e-8)
+
+
+def test_layers_behind_gated_ones_have_a_condition_number():
+    rng = np.random.default_rng(0)
+    kinds = (lf.GRUResetBefore, lf.GRU, lf.ReluRNN)
+    net = lf.layers(*(random_cell(kind, 2, 2, rng) for kind in kinds))
+    net.layers[2].b[:] = 5.0  # all units active
+    x = rng.standard_normal((3, 2))
+    T = np.eye(6)
+    for h, drive in zip(np.vstack([np.zeros(6), lf.trajectory(net, x)]), x):
+        T = lf.jacobian(net, h, drive) @ T
+    found = lf.condition_number(net, x, steps=3)
+    sigma = np.linalg.svd(T, compute_uv=False)
+    np.testing.assert_allclose(found.log_singular_values, np.log(sigma), atol=1e-7)
