@@ -2,10 +2,14 @@
 
 from lyapflow._engine.pool import set_threads
 from lyapflow._version import __version__ as __version__
+from lyapflow.cells.elman import ElmanReluRNN, ElmanRNN
 from lyapflow.cells.gru import GRU
+from lyapflow.cells.gru_reset_before import GRUResetBefore
+from lyapflow.cells.layers import Layers, layers
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.cells.lstm import LSTM
+from lyapflow.cells.rate import RateRNN
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.ensemble import stack
@@ -37,11 +41,16 @@ __all__ = [
     "ConditionNumber",
     "CovariantVectors",
     "Diverged",
+    "ElmanRNN",
+    "ElmanReluRNN",
     "Flossing",
+    "GRUResetBefore",
+    "Layers",
     "LinearRNN",
     "LyapflowError",
     "LyapflowWarning",
     "Model",
+    "RateRNN",
     "ReluRNN",
     "RunFolder",
     "Spectrum",
@@ -55,6 +64,7 @@ __all__ = [
     "floss",
     "flossing_value_and_grad",
     "jacobian",
+    "layers",
     "load",
     "lyapunov_spectrum",
     "penalties",

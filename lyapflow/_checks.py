@@ -55,6 +55,12 @@ def not_masked(name: str, value: Any) -> None:
         )
 
 
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise LyapflowError(f"{name} must be True or False, got {value!r:.80}")
+    return bool(value)
+
+
 def ndim(value: Any) -> int:
     """Number of axes; 0 for what is no array."""
     try:

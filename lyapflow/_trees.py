@@ -54,5 +54,11 @@ def like(tree: Any, values: Iterator[Any]) -> Any:
     return dict(zip(tree, parts)) if isinstance(tree, dict) else type(tree)(parts)
 
 
+def classes(tree: Any) -> list[str]:
+    """The names of the classes of all NamedTuples of a tree, outer ones first."""
+    own = [type(tree).__name__] if is_tree(tree) else []
+    return [*own, *(name for _, part in _branches(tree) or () for name in classes(part))]
+
+
 def map_arrays(function: Callable[[Any], Any], tree: Any) -> Any:
     return like(tree, map(function, arrays(tree)))

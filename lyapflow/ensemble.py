@@ -9,7 +9,7 @@ import numpy as np
 
 from lyapflow._checks import not_masked
 from lyapflow._engine.pool import each
-from lyapflow._trees import is_tree, map_arrays, named_arrays
+from lyapflow._trees import classes, is_tree, map_arrays, named_arrays
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
 
 
@@ -47,6 +47,8 @@ class Ensemble(tuple):
         if field not in super().__getitem__(0)._fields:
             raise AttributeError(f"an ensemble of {type(self[0]).__name__} has no {field}")
         values = [getattr(member, field) for member in self]
+        if isinstance(values[0], tuple) and not is_tree(values[0]):  # layers
+            return tuple(Ensemble(parts, self.reasons) for parts in zip(*values))
         return Ensemble(values, self.reasons) if is_tree(values[0]) else np.stack(values)
 
     def __repr__(self) -> str:
@@ -112,7 +114,7 @@ def stack(members: Iterable[Any]) -> Ensemble:
             not_masked(f"{name} of member {r}", value)
         found[r] = member = map_arrays(np.asarray, member)
         shapes = (f"{name} {a.dtype} {a.shape}" for name, a in named_arrays(member))
-        kinds.append((type(member).__name__, *shapes))
+        kinds.append((*classes(member), *shapes))
     for r, kind in enumerate(kinds):
         if kind != kinds[0]:
             first, other = next((a, b) for a, b in zip((*kinds[0], ""), (*kind, "")) if a != b)

@@ -17,10 +17,12 @@ DTYPES = (np.float64, np.float32)
 
 
 def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
-    """A random cell of which neither the biases nor the forget gate's weights are zero."""
+    """A random cell of which neither the biases nor the forget gate's weights are zero, and leaks differ."""
     cell = cell_class.random(n, m, rng=rng, g=g)
     if cell_class is lf.LSTM:
         cell.W[1] = g * rng.standard_normal((n, n)) / np.sqrt(n)
+    if "leak" in cell._fields:
+        cell = cell._replace(leak=rng.uniform(0.3, 1.0, n))
     biases = [name for name in cell._fields if name.startswith("b")]
     cell = cell._replace(
         **{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases}
@@ -54,6 +56,15 @@ def next_state(cell, h, x, xp=np):
             i, f, g, o = W @ h + V @ x + b
             c = sigma(f, xp) * c + sigma(i, xp) * xp.tanh(g)
             return xp.concatenate([sigma(o, xp) * xp.tanh(c), c])
+        case lf.RateRNN(W, V, b, leak):
+            return (1 - leak) * h + leak * (W @ xp.tanh(h) + V @ x + b)
+        case lf.ElmanRNN(W, V, b, leak):
+            return (1 - leak) * h + leak * xp.tanh(W @ h + V @ x + b)
+        case lf.ElmanReluRNN(W, V, b, leak):
+            return (1 - leak) * h + leak * xp.maximum(W @ h + V @ x + b, 0)
+        case lf.GRUResetBefore(W, V, b):
+            r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2], xp)
+            return (1 - z) * xp.tanh(W[2] @ (r * h) + V[2] @ x + b[2]) + z * h
         case lf.GRU(W, V, b, b_n):
             r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2], xp)
             n = xp.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))

@@ -48,6 +48,9 @@ def problem(drawn, cell_class=lf.TanhRNN):
     cell = cell_class.random(drawn["n"], drawn["m"], rng=rng, g=drawn["g"])
     model = lf.Model.random(cell, drawn["o"], rng=rng)
     model = map_arrays(lambda a: a + 0.3 * rng.standard_normal(a.shape), model)
+    if "leak" in cell._fields:
+        leak = rng.uniform(0.3, 0.9, len(cell.leak))
+        model = model._replace(cell=model.cell._replace(leak=leak))
     x = rng.standard_normal((drawn["T"], drawn["batch"], drawn["m"]))
     y = rng.random((drawn["T"], drawn["batch"], drawn["o"]))
     return model, x, y, {"first": min(drawn["first"], drawn["T"] - 1), "loss": drawn["loss"]}, rng
@@ -63,23 +66,24 @@ def test_against_finite_differences(cell_class, dtype, data):
     # the gradient in either dtype against differences in float64, at the same numbers
     drawn = data.draw(st.sampled_from(EXAMPLES) | SETTINGS)
     model, x, y, options, rng = problem(drawn, cell_class)
-    if cell_class in (lf.LinearRNN, lf.ReluRNN):  # states must not explode
+    if cell_class in (lf.LinearRNN, lf.ReluRNN, lf.ElmanReluRNN):  # states must not explode
         model = model._replace(
             cell=model.cell._replace(W=model.cell.W / (1 + np.linalg.norm(model.cell.W, 2)))
         )
     given_model = map_arrays(lambda a: a.astype(dtype), model)
     model = map_arrays(lambda a: a.astype(float), given_model)
     x, y = x.astype(dtype), y.astype(dtype)
-    _, gradient = lf.bptt_value_and_grad(given_model, x, y, **options)
-    assert {a.dtype for a in arrays(gradient)} == {np.dtype(dtype)}
-    assume(norm(gradient) > 1e-4)
+    _, *gradients = lf.bptt_value_and_grad(given_model, x, y, input_gradient=True, **options)
+    gradients = tuple(gradients)
+    assert {a.dtype for a in arrays(gradients)} == {np.dtype(dtype)}
+    assume(norm(gradients) > 1e-4)
 
     def value(moved):
-        return lf.bptt_value_and_grad(moved, x.astype(float), y.astype(float), **options)[0]
+        return lf.bptt_value_and_grad(*moved, y.astype(float), **options)[0]
 
     # ReLU has kinks
     errors = [
-        relative_error(value, gradient, model, rng, distance)
+        relative_error(value, gradients, (model, x.astype(float)), rng, distance)
         for distance in (1e-3, 1e-4, 1e-5, 1e-6)
     ]
     assert min(errors) < (1e-6 if dtype is np.float64 else 1e-3)
@@ -143,22 +147,24 @@ def test_a_batch_in_pieces_is_one_batch(cell_class, small_pieces, monkeypatch):
     results = []
     for threads in (1, 2, 3, 4):
         monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", threads)
-        results.append(bptt(model, size, x, y, options["first"], "mse"))
+        results.append(bptt(model, size, x, y, options["first"], "mse", input_gradient=True))
     monkeypatch.setattr(
         "lyapflow.learning.sequences.steps_per_segment", lambda *_: 1
     )  # back to Python as often as can be
-    results.append(bptt(model, size, x, y, options["first"], "mse"))
-    value, gradient, outputs = results[0]
+    results.append(bptt(model, size, x, y, options["first"], "mse", input_gradient=True))
+    value, gradient, outputs, x_bar = results[0]
     for again in results[1:]:
         assert again[0] == value
-        for a, b in zip((*arrays(again[1]), again[2]), (*arrays(gradient), outputs)):
+        for a, b in zip((*arrays(again[1]), *again[2:]), (*arrays(gradient), outputs, x_bar)):
             np.testing.assert_array_equal(a, b)
     states = lf.trajectory(model.cell, x, h0=model.h0)[options["first"] :]
     states = states[..., : size.units]
     np.testing.assert_allclose(outputs, states @ model.W_out.T + model.b_out, atol=1e-13)
-    values, gradients = zip(
+    options["input_gradient"] = True
+    values, gradients, x_bars = zip(
         *(lf.bptt_value_and_grad(model, x[:, [b]], y[:, [b]], **options) for b in range(37))
     )
+    np.testing.assert_allclose(x_bar, np.concatenate(x_bars, axis=1) / 37, atol=1e-15)
     assert value == pytest.approx(np.mean(values), rel=1e-13)
     for a, *parts in zip(arrays(gradient), *map(arrays, gradients)):
         np.testing.assert_allclose(a, np.mean(parts, axis=0), atol=1e-14)
@@ -204,7 +210,7 @@ def test_memory_that_a_thread_keeps_is_in_no_result(monkeypatch):
     for kept in (scratch.KEPT_BYTES, 1000):  # beyond which nothing is kept
         monkeypatch.setattr(scratch, "KEPT_BYTES", kept)
         size = sizes(model.cell)
-        value, gradient, outputs = bptt(model, size, x, y, 0, "mse")
+        value, gradient, outputs, _ = bptt(model, size, x, y, 0, "mse")
         before = [a.copy() for a in (*arrays(gradient), outputs)]
         lf.bptt_value_and_grad(model, 9 * x, 9 * y, **options)
         lf.bptt_value_and_grad(model, x[:9, :3], y[:9, :3], **options)

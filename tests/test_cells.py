@@ -29,6 +29,10 @@ from tests.gradcheck import CELLS, DTYPES, next_state
 from tests.test_jit import MAP as SCALING_MAP
 
 each_cell = pytest.mark.parametrize("cell_class", CELLS)
+# for what hardly depends on the cell
+each_kind = pytest.mark.parametrize(
+    "cell_class", [lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU]
+)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 

@@ -121,14 +121,15 @@ def test_what_is_left_out_is_as_recommended(command, cell):
     training, advised = RunFolder("run").training(), lf.recommended(RunFolder("run").start().cell)
     assert training.flossing == advised["flossing"]
     assert training.optimizer == advised["optimizer"]
-    assert (training.flossing is None) == (cell in ("lstm", "gru"))
+    gru = cell in ("gru", "gru-reset-before")
+    assert (training.flossing is None) == (cell == "lstm" or gru)
 
-    command(*words, "--force", "--floss", "before" if cell == "gru" else "during")
+    command(*words, "--force", "--floss", "before" if gru else "during")
     training = RunFolder("run").training()
     assert (
         training.flossing == lf.recommended(RunFolder("run").start().cell, floss=True)["flossing"]
     )
-    assert training.flossing.k == {"relu": 2, "lstm": 5, "gru": 2}.get(cell, 45)
+    assert training.flossing.k == (5 if cell == "lstm" else 2 if gru or "relu" in cell else 45)
 
     command(
         *words,
@@ -196,7 +197,7 @@ def test_every_cell(command, cell):
     )
     assert (code, err) == (0, "")
     assert f"random {cell} network" in out
-    assert ("-inf" in out) == (cell == "relu")
+    assert ("-inf" in out) == ("relu" in cell)
 
 
 def test_stop_at(command):
@@ -309,7 +310,7 @@ def test_options_that_do_not_go_together(command):
     for words, message in [
         (
             ("spectrum", "--cell", "lstm", "--weights", "orthogonal"),
-            "--weights orthogonal is for tanh and linear",
+            "--weights orthogonal is for tanh, linear, rate and elman",
         ),
         (
             ("train", "run", "--cell", "lstm", "--units", "4", "--k", "9"),
@@ -344,7 +345,7 @@ def test_condition_of_a_random_network(command, cell):
     assert (code, err) == (0, "")
     rows = [line.split() for line in out.splitlines() if line.split()[:1] in (["2"], ["60"])]
     assert [row[0] for row in rows] == ["2", "60"]
-    assert ("inf" in out) == (cell == "relu")
+    assert ("inf" in out) == ("relu" in cell)
     hidden = cell == "lstm"
     assert (
         ("128 bits do not show all singular values from step 60 on" in out)

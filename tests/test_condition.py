@@ -14,7 +14,7 @@ from lyapflow.precision.products import _log_singular_values, _rounded
 from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import log_singular_values
 from lyapflow.precision.spectrum import exponents
-from tests.test_cells import each_cell
+from tests.test_cells import each_cell, each_kind
 
 try:
     import flint
@@ -28,7 +28,9 @@ each_backend = pytest.mark.parametrize("backend", BACKENDS)
 def problem(cell_class, n=4, T=40, seed=0):
     rng = np.random.default_rng(seed)
     cell = cell_class.random(n, 1, rng=rng)
-    if cell_class is lf.ReluRNN:  # all units stay active
+    if "leak" in cell._fields:
+        cell = cell._replace(leak=rng.uniform(0.3, 1.0, n))
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):  # all units stay active
         cell = cell._replace(b=np.full(n, 20.0), W=cell.W / 4)
     if cell_class is lf.LSTM:  # whose forget gate has no recurrent weights
         cell = cell._replace(W=cell.W + 0.3 * rng.standard_normal(cell.W.shape))
@@ -48,7 +50,7 @@ def float64_product(cell, x, h, steps):
 
 
 @each_backend
-@each_cell
+@each_kind
 def test_what_float64_sees(cell_class, backend):
     cell, x, h = problem(cell_class)
     found = lf.condition_number(cell, x, steps=[0, 1, 3], h0=h, backend=backend)
@@ -67,7 +69,7 @@ def test_what_float64_sees(cell_class, backend):
 
 
 @pytest.mark.skipif(flint is None, reason="no python-flint")
-@each_cell
+@each_kind
 def test_arithmetics_agree_far_beyond_float64(cell_class):
     cell, x, h = problem(cell_class)
     balls, floats = (
@@ -533,7 +535,7 @@ def test_precision_is_put_back(backend):
 
 @each_backend
 @pytest.mark.parametrize("t_ons", [1, 3])
-@each_cell
+@each_kind
 def test_exponents_in_arbitrary_precision_are_those_of_float64(cell_class, t_ons, backend):
     cell, x, h = problem(cell_class, T=23)
     Q = lf.qr(np.random.default_rng(1).standard_normal((len(h), 2)))[0]

@@ -15,7 +15,7 @@ from lyapflow._trees import arrays, map_arrays, named_arrays
 from lyapflow.cells.interface import sizes
 from lyapflow.ensemble import Ensemble
 from tests.gradcheck import CELLS, random_cell
-from tests.test_cells import each_cell, each_dtype
+from tests.test_cells import each_dtype, each_kind
 
 MEMBERS = 5
 TASK = lf.tasks.BinaryTemporalXOR(4)
@@ -35,7 +35,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(p, q, err_msg=name)
 
 
-@each_cell
+@each_kind
 @each_dtype
 def test_members_get_the_bits_that_they_get_alone(cell_class, dtype):
     cells, rng = members(cell_class, dtype), np.random.default_rng(9)
@@ -66,7 +66,7 @@ def test_members_get_the_bits_that_they_get_alone(cell_class, dtype):
         np.testing.assert_array_equal(jacobians[r], lf.jacobian(cell, h0[r], x[r, 0]))
 
 
-@each_cell
+@each_kind
 def test_batches_of_trajectories_in_an_ensemble(cell_class):
     cells, rng = members(cell_class), np.random.default_rng(9)
     x, h0 = (
@@ -86,7 +86,7 @@ def test_batches_of_trajectories_in_an_ensemble(cell_class):
         assert_same(gradient[r], alone[1])
 
 
-@each_cell
+@each_kind
 def test_training_and_flossing_of_an_ensemble(cell_class):
     rng = np.random.default_rng(0)
     models = [lf.Model.random(cell, 1, rng=rng) for cell in members(cell_class, m=1)]

@@ -7,12 +7,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import lyapflow as lf
-from lyapflow._trees import map_arrays
+from lyapflow._trees import arrays, map_arrays
 from lyapflow.cells.interface import sizes
 from tests import high_precision
 from tests.exact_systems import CatMap, HenonMap
 from tests.gradcheck import norm, random_cell, relative_error
-from tests.test_cells import each_cell
+from tests.test_cells import each_cell, each_kind
 
 SETTINGS = st.fixed_dictionaries(
     {
@@ -36,7 +36,7 @@ def problem(drawn, cell_class=lf.TanhRNN):
     """A random cell, its input, and the options of the call."""
     rng = np.random.default_rng(drawn["seed"])
     cell = random_cell(cell_class, drawn["n"], drawn["m"], rng, drawn["g"])
-    if cell_class is lf.ReluRNN:
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):
         # most units active, so that there are exponents
         cell = cell._replace(b=np.abs(cell.b) + 1.0)
     n = sizes(cell).state
@@ -91,12 +91,16 @@ def test_against_finite_differences(cell_class, data):
 
     target = np.broadcast_to(options["target"], k)
 
-    def flossing(k, cell=cell):
+    def flossing(k, cell=cell, x=x):
         return lf.flossing_value_and_grad(
-            cell, x, k, **options | {"target": target[:k], "q0": options["q0"][:, :k]}
+            cell,
+            x,
+            k,
+            input_gradient=True,
+            **options | {"target": target[:k], "q0": options["q0"][:, :k]},
         )
 
-    (loss, gradient, exponents), k = existing(flossing, k)
+    (loss, gradient, exponents, x_bar), k = existing(flossing, k)
     if options["average"] == "exponents" or (drawn["batch"] or 1) == 1:
         assert loss == pytest.approx(((exponents - target[:k]) ** 2).sum(), rel=1e-12)
     assume(norm(gradient) > 1e-4 * loss)
@@ -106,7 +110,13 @@ def test_against_finite_differences(cell_class, data):
     for distance in (1e-3, 1e-4, 1e-5, 1e-6):
         try:
             errors.append(
-                relative_error(lambda c: flossing(k, c)[0], gradient, cell, rng, distance)
+                relative_error(
+                    lambda moved: flossing(k, *moved)[0],
+                    (gradient, x_bar),
+                    (cell, x),
+                    rng,
+                    distance,
+                )
             )
         except lf.Diverged:  # a kink with less rank behind it
             continue
@@ -114,7 +124,7 @@ def test_against_finite_differences(cell_class, data):
 
 
 @pytest.mark.filterwarnings("ignore:x is .T, B, m.")  # more trajectories than steps are meant here
-@each_cell
+@each_kind
 @given(data=st.data())
 @settings(max_examples=30)
 def test_float32_against_finite_differences_in_float64(cell_class, data):
@@ -123,23 +133,26 @@ def test_float32_against_finite_differences_in_float64(cell_class, data):
     k = -(-k // 2)  # the last exponents of a saturating network are rounding errors in float32
     options |= {"target": 0.3, "q0": options["q0"][:, :k]}
     single = map_arrays(lambda a: a.astype(np.float32), cell)
-    arrays = {"h0": options["h0"].astype(np.float32), "q0": options["q0"].astype(np.float32)}
+    start = {"h0": options["h0"].astype(np.float32), "q0": options["q0"].astype(np.float32)}
     x = x.astype(np.float32)
-    cell = map_arrays(lambda a: a.astype(float), single)
-    options["h0"] = arrays["h0"].astype(float)
+    at = map_arrays(lambda a: a.astype(float), (single, x))
+    options["h0"] = start["h0"].astype(float)
     try:
-        loss, gradient, _ = lf.flossing_value_and_grad(single, x, k, **options | arrays)
+        loss, gradient, _, x_bar = lf.flossing_value_and_grad(
+            single, x, k, input_gradient=True, **options | start
+        )
     except lf.Diverged:
         assume(False)
-    assume(norm(gradient) > 1e-2 * loss)
-    assert {a.dtype for a in gradient} == {np.dtype(np.float32)}
+    gradients = gradient, x_bar
+    assume(norm(gradients) > 1e-2 * loss)
+    assert {a.dtype for a in arrays(gradients)} == {np.dtype(np.float32)}
 
     def value(moved):
-        return lf.flossing_value_and_grad(moved, x.astype(float), k, **options)[0]
+        return lf.flossing_value_and_grad(*moved, k, **options)[0]
 
-    assert value(cell) == pytest.approx(loss, rel=1e-3, abs=1e-6)
+    assert value(at) == pytest.approx(loss, rel=1e-3, abs=1e-6)
     assert (
-        min(relative_error(value, gradient, cell, rng, distance) for distance in (1e-3, 1e-5, 1e-6))
+        min(relative_error(value, gradients, at, rng, distance) for distance in (1e-3, 1e-5, 1e-6))
         < 1e-2
     )
 
@@ -171,6 +184,27 @@ def test_against_256_bits(drawn):
     scale = norm(gradient)
     for name, a, b in zip(cell._fields, gradient, exact):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.GRU])
+def test_the_gradient_in_the_input_does_not_depend_on_memory_and_members(cell_class):
+    rng = np.random.default_rng(0)
+    cells = [random_cell(cell_class, 5, 2, rng) for _ in range(2)]
+    x = rng.standard_normal((2, 90, 3, 2))
+    options = {"transient": 3, "q_transient": 4, "input_gradient": True}
+    whole = lf.flossing_value_and_grad(cells[0], x[0], 3, **options)
+    assert whole[3].shape == x[0].shape
+    pieces = lf.flossing_value_and_grad(cells[0], x[0], 3, memory=0.0, **options)
+    np.testing.assert_array_equal(pieces[3], whole[3])
+    members = lf.flossing_value_and_grad(lf.stack(cells), x, 3, **options)
+    np.testing.assert_array_equal(members[3][0], whole[3])
+    # of one trajectory, of a cell without inputs, and of what has no exponents
+    assert lf.flossing_value_and_grad(cells[0], x[0, :, 0], 3, **options)[3].shape == (90, 2)
+    alone = cells[0]._replace(V=np.empty((*cells[0].V.shape[:-1], 0)))
+    assert lf.flossing_value_and_grad(alone, k=3, steps=90, **options)[3].shape == (90, 0)
+    lost = lf.stack([cells[0], map_arrays(np.zeros_like, cells[1])])
+    if cell_class is lf.TanhRNN:
+        assert np.isnan(lf.flossing_value_and_grad(lost, x, 3, **options)[3][1]).all()
 
 
 def test_a_target_that_is_met_has_no_gradient():
@@ -219,12 +253,12 @@ def test_a_batch_averages_exponents_before_the_loss():
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-14)
 
 
-@each_cell
+@each_kind
 @pytest.mark.parametrize("memory", [256e6, 0.0])
 def test_averaging_the_loss_is_the_mean_of_single_trajectories(cell_class, memory):
     rng = np.random.default_rng(0)
     cell, x = random_cell(cell_class, 6, 2, rng), 0.5 * rng.standard_normal((25, 3, 2))
-    if cell_class is lf.ReluRNN:
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):
         # most units active, so that there are exponents
         cell = cell._replace(b=np.abs(cell.b) + 1.0)
     h0 = np.abs(rng.standard_normal((3, sizes(cell).state)))

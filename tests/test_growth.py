@@ -8,7 +8,7 @@ from lyapflow.cells.interface import sizes, step, tangent
 from lyapflow.lyapunov import growth
 from lyapflow.lyapunov.problem import default_block, problem
 from lyapflow.lyapunov.sweep import Sweep, new_tape
-from tests.test_cells import each_cell
+from tests.test_cells import each_kind
 from tests.test_rank import exact_exponents
 
 # pulses and short runs are meant here
@@ -47,7 +47,7 @@ def test_an_interval_that_is_too_long_costs_no_exponent(t_ons):
     assert found.sum() == pytest.approx(log_determinants(cell, x, np.zeros(2)).mean(), abs=1e-10)
 
 
-@each_cell
+@each_kind
 @pytest.mark.parametrize("gain", [1.5, 6.0, 20.0])
 def test_saturated_networks_against_high_precision(cell_class, gain):
     rng = np.random.default_rng(int(gain))

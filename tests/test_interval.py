@@ -5,11 +5,11 @@ import pytest
 
 import lyapflow as lf
 from tests.gradcheck import random_cell
-from tests.test_cells import each_cell, each_dtype
+from tests.test_cells import each_dtype, each_kind
 
 
 @pytest.mark.filterwarnings("ignore:growth rates stay")
-@each_cell
+@each_kind
 @each_dtype
 def test_automatic_intervals(cell_class, dtype):
     rng = np.random.default_rng(0)

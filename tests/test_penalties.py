@@ -15,7 +15,7 @@ from lyapflow.precision import cells as exact_cells
 from lyapflow.precision.arithmetic import Floats, exact
 from tests.exact_systems import HenonMap
 from tests.gradcheck import direction, inner, norm, random_cell, relative_error
-from tests.test_cells import each_cell
+from tests.test_cells import each_kind
 
 PENALTIES = (
     OneStepJacobian(3, -0.2, transient=2),
@@ -43,7 +43,7 @@ def linear(W):
 
 
 @each_penalty
-@each_cell
+@each_kind
 @settings(max_examples=8)
 @given(st.integers(0, 2**32))
 def test_the_gradient_is_that_of_differences(cell_class, penalty, seed):
@@ -83,7 +83,7 @@ def spectral_loss(a, penalty, cell, x, h):
         (SpectralRadius(0.7), spectral_loss),
     ],
 )
-@each_cell
+@each_kind
 def test_value_and_gradient_in_two_hundred_bits(cell_class, penalty, loss):
     cell, x, rng = network(cell_class, 3, seed=1)
     x, h0 = x[:4, 0], np.abs(rng.standard_normal(sizes(cell).state))
@@ -107,7 +107,7 @@ def test_value_and_gradient_in_two_hundred_bits(cell_class, penalty, loss):
 
 
 @each_penalty
-@each_cell
+@each_kind
 def test_float32(cell_class, penalty):
     cell, x, _ = network(cell_class)
     single = type(cell)(*(a.astype(np.float32) for a in cell))

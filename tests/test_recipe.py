@@ -94,6 +94,7 @@ def test_every_setting_but_the_epochs_changes_the_digest():
         "floss_penalty": "spectral-radius",
         "penalty": "exponents",
         "stop_at": 0.5,
+        "leak": 0.5,
     }
     digests = [Recipe().digest()]
     for field in dataclasses.fields(Recipe):
@@ -141,7 +142,10 @@ def test_a_setting_out_of_its_range(settings, message):
         ({"items": 3, "task": "item-copy"}, "items must be an integer between 1 and 2 = delay"),
         ({"delay": 12}, "steps must be more than the delay, got 12 steps with a delay of 12"),
         ({"k": 7}, "k must be between 1 and 6, the length of the network's state, got 7"),
-        ({"weights": "orthogonal", "cell": "gru"}, "weights orthogonal is for tanh and linear"),
+        (
+            {"weights": "orthogonal", "cell": "gru"},
+            "weights orthogonal is for tanh, linear, rate and elman",
+        ),
         ({"floss_steps": 16}, "floss_steps must be longer than its transients, got 16 steps"),
         ({"floss_at": "0,3"}, "floss_at must be epochs from 0 to 2, got 0,3"),
         ({"penalty": "exponents"}, "penalty_weight is needed for the penalty exponents"),

@@ -21,7 +21,7 @@ from tests.exact_systems import (
     mean_field_exponent,
 )
 from tests.gradcheck import cells, next_state, sigma
-from tests.test_cells import each_cell, each_dtype
+from tests.test_cells import each_cell, each_dtype, each_kind
 from tests.test_dimension import made_up
 
 
@@ -64,7 +64,7 @@ def test_against_a_plain_implementation(cell_class, data, t_ons, transient, q_tr
     np.testing.assert_allclose(spectrum.exponents[kept], plain[kept], rtol=1e-8, atol=1e-8)
 
 
-@each_cell
+@each_kind
 @each_dtype
 @given(data=st.data())
 def test_the_sum_of_all_exponents_is_the_mean_log_determinant(cell_class, dtype, data):

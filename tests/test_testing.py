@@ -13,7 +13,11 @@ from lyapflow import testing
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -173,6 +177,82 @@ def leaky_accumulate(
                         gradient.W[i, j] += tangent_work[c, k, i] * Q[c, k, j]
 
 
+@implement(input_pullback, Leaky)
+def leaky_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    fault = len(cell.fault)
+    for c in range(len(h)):
+        for r in range(h.shape[1]):
+            for j in range(x.shape[2]):
+                if fault != 61:
+                    x_bar[c, r, j] = 0.0
+                for i in range(cell.b.size):
+                    e = step_work[0 if fault == 62 else c, r, i]
+                    x_bar[c, r, j] += cell.V[i, 0 if fault == 63 else j] * e
+    if fault == 64:
+        step_work[:] = 0.0
+
+
+@implement(driven_tangent, Leaky)
+def leaky_driven_tangent(cell, turned, record, Q, X, Q_next, work):
+    fault, n = len(cell.fault), cell.b.size
+    tangent(cell, turned, record, Q, Q_next, work)
+    for j in range(len(Q)):
+        for i in range(n):
+            for u in range(X.shape[1]):
+                moved = cell.leak[i] * record[n + i] * cell.V[i, u] * X[0 if fault == 71 else j, u]
+                Q_next[j, i] += 0.0 if fault == 72 else moved
+            if fault == 73:
+                Q_next[j, i] += Q[j, i]
+    if fault == 74:
+        X[:] = 0.0
+
+
+@implement(driven_tangent_pullback, Leaky)
+def leaky_driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
+    fault, n = len(cell.fault), cell.b.size
+    if fault == 87:
+        step_work[:] = 0.0
+    tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work)
+    for j in range(len(Q)):
+        for u in range(X.shape[1]):
+            if fault != 81:
+                X_bar[j, u] = 0.0
+        for i in range(n):
+            p = 0.0
+            for u in range(X.shape[1]):
+                p += cell.V[i, u] * X[j, u]
+                X_bar[j, u] += (-1 if fault == 82 else 1) * cell.V[i, u] * work[j, i]
+            if fault != 83:
+                work[j, n + i] += p
+            second = -2 * record[i] * work[j, i] * p
+            for u in range(n):
+                h_bar[u] += 0.0 if fault == 84 else cell.W[i, u] * second
+            if fault != 85:
+                step_work[i] += second
+    if fault == 86:
+        Q_bar[0, 0] += 1.0
+
+
+@implement(accumulate_driven, Leaky)
+def leaky_accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    fault = len(cell.fault)
+    for c in range(len(X)):
+        for k in range(X.shape[1]):
+            for i in range(cell.b.size):
+                for u in range(X.shape[2]):
+                    moved = tangent_work[c, k, i] * X[0 if fault == 91 else c, k, u]
+                    if fault == 92:
+                        gradient.V[i, u] = moved
+                    else:
+                        gradient.V[i, u] += 0.0 if fault == 93 else moved
+    if fault == 94:
+        tangent_work[:] = 0.0
+
+
 def leaky(fault=0, n=4, dtype=np.float64):
     rng = np.random.default_rng(5)
     W, V, b = rng.standard_normal((n, n)), rng.standard_normal((n, 2)), rng.standard_normal(n)
@@ -189,6 +269,13 @@ def test_a_sound_cell_passes():
         assert check in report.checks
     for field in ("W", "V", "b", "leak"):
         assert f"accumulate: gradient of step, {field}" in report.checks
+    for part in ("step", "tangent", "both"):
+        assert f"input_pullback: x_bar of {part}" in report.checks
+    for check in ("driven_tangent: D Q", "driven_tangent: E", "driven_tangent: D Q + E X"):
+        assert check in report.checks
+    for check in ("Q_bar", "X_bar", "what is added to h_bar", "x_bar of driven and step"):
+        assert f"driven_tangent_pullback: {check}" in report.checks
+    assert "accumulate_driven: gradient of driven, V" in report.checks
 
 
 @pytest.mark.parametrize(
@@ -220,6 +307,25 @@ def test_a_sound_cell_passes():
         (54, "accumulate", "gradient of step, V["),
         (55, "accumulate", "gradient of tangent, leak["),
         (56, "accumulate", "gradient of tangent, W["),
+        (61, "input_pullback", "x_bar[0, 0, 0] is not written, or not finite"),
+        (62, "input_pullback", "x_bar of step["),
+        (63, "input_pullback", "x_bar of tangent["),
+        (64, "input_pullback", "changes step_work, which it is only to read"),
+        (71, "driven_tangent", "∂h_next["),
+        (72, "driven_tangent", "(D Q + E X)["),
+        (73, "driven_tangent", "where X = 0: expected"),
+        (74, "driven_tangent", "changes X, which it is only to read"),
+        (81, "driven_tangent_pullback", "X_bar[0, 0] is not written, or not finite"),
+        (82, "driven_tangent_pullback", "X_bar["),
+        (83, "accumulate_driven", "gradient of driven, leak["),
+        (84, "driven_tangent_pullback", "what is added to h_bar["),
+        (85, "accumulate_driven", "gradient of driven, W["),
+        (86, "driven_tangent_pullback", "Q_bar["),
+        (87, "driven_tangent_pullback", "gradient of driven and step, "),
+        (91, "accumulate_driven", "gradient of driven, V["),
+        (92, "accumulate_driven", "gradient of driven, V["),
+        (93, "accumulate_driven", "gradient of driven, V["),
+        (94, "accumulate_driven", "changes tangent_work, which it is only to read"),
     ],
 )
 def test_every_fault_is_noticed_and_its_kernel_named(fault, kernel, what):
@@ -292,7 +398,9 @@ def test_a_forgotten_leak_is_named_with_its_entry():
 
 def test_kernels_that_a_class_lacks_are_skipped():
     report = check_cell(LogisticMap(np.array([4.0])))
-    assert report.skipped == ("jacobian", "step_pullback", "tangent_pullback", "accumulate")
+    pullbacks = "step_pullback", "tangent_pullback", "accumulate", "input_pullback"
+    driven = "driven_tangent", "driven_tangent_pullback", "accumulate_driven"
+    assert report.skipped == ("jacobian", *pullbacks, *driven)
     assert {name.partition(":")[0] for name in report.checks} == {"step", "tangent"}
     with pytest.raises(
         CellError, match=r"tangent: .*∂h_next\[0\]/∂h\[0\] at state 0: expected 0, got"

@@ -125,9 +125,10 @@ def main() -> None:
     for cell_class, dtype in itertools.product(CLASSES.values(), (np.float64, np.float32)):
         rng = np.random.default_rng(7)
         for units in (3, 20):
-            gain = 0.9 if cell_class in (lf.ReluRNN, lf.LinearRNN) else 1.2
+            rectified = cell_class in (lf.ReluRNN, lf.ElmanReluRNN)
+            gain = 0.9 if rectified or cell_class is lf.LinearRNN else 1.2
             cells = [cell_class.random(units, 1, rng=rng, g=gain, dtype=dtype) for _ in range(3)]
-            if cell_class is lf.ReluRNN:  # most units active, or nothing is left to floss
+            if rectified:  # most units active, or nothing is left to floss
                 cells = [cell._replace(b=cell.b + dtype(2)) for cell in cells]
             name = f"{cell_class.__name__} {np.dtype(dtype)} {units} units:"
             of_a_cell(name, cells[0], rng)

@@ -29,13 +29,14 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
         ("additive", "tanh", "relu", "linear", "lstm", "gru", "gates"),
         ("cells", "flossing_gradient", "bptt"),
     ),
+    "driven": ("driven", "cells"),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "rank")),
     **dict.fromkeys(
         ("growth", "rank", "resolution"), ("growth", "rank", "resolution", "flossing_gradient")
@@ -70,13 +71,21 @@ NEAREST = {
     "stopping": ("stopping",),
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
+    "layers": ("layers",),
+    **dict.fromkeys(("leaky", "elman", "rate", "gru_reset_before"), ("leaky", "driven", "cells")),
     **dict.fromkeys(("jit", "cache", "outside", "blas", "forks"), ("jit",)),
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
 TOO_LONG = 900  # seconds, for tests that a broken term keeps from ending
 SWEEPS = ("grid", "recipe", "sweep", "master", "pools", "sweep_folder", "worker", "collect")
-CELLS = {"relu": "ReluRNN", "linear": "LinearRNN", "lstm": "LSTM", "gru": "GRU"}
+CELLS = {
+    "relu": "ReluRNN",
+    "linear": "LinearRNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "gru_reset_before": "GRUResetBefore",
+}
 
 # file, what stands there (once), what to put instead
 MUTATIONS = [
@@ -159,6 +168,16 @@ MUTATIONS = [
     ("cells/lstm.py", "D[u, n + u] = rho[u] * f[u]", "D[u, n + u] = rho[u]"),
     ("cells/lstm.py", " + rho[u] * D[n + u, v]", ""),
     ("cells/lstm.py", "W[1] = 0.0", "pass"),
+    # tangents of the input
+    ("cells/driven.py", "gemm(X, False, turned_V, False, 1.0, 1.0, p)", "pass"),
+    ("cells/driven.py", "gemm(p_bar, False, V, False, 1.0, 0.0, X_bar)", "X_bar[:] = 0.0"),
+    ("cells/additive.py", "gemm(as_matrix(Q_next_bar), True, as_matrix(X), False, 1.0, 1.0, gradient.V)", "pass"),
+    ("cells/leaky.py", "add_driven(X, turned.V, p)", "pass"),
+    ("cells/gru.py", "gemm(X, False, V_new, False, 1.0, 0.0, window(work, 0, k, 3 * n, 4 * n))", "gemm(X, False, V_new, False, 1.0, 1.0, window(work, 0, k, 2 * n, 3 * n))"),
+    ("cells/gru.py", "d[u] += new_slope[u] * p[3, u]", "pass"),
+    ("cells/gru.py", "p[3, u] = new_slope[u] * w[u]", "p[3, u] = kappa_n[u] * w[u]"),
+    ("cells/gru_reset_before.py", "add_driven(X, V_gates, gates)", "pass"),
+    ("cells/gru_reset_before.py", "add_driven(X, V_new, p_new)", "pass"),
     # GRU
     ("cells/gru.py", "y[u] += cell.b_n[u]", "pass"),
     ("cells/gru.py", "e[u] = driven_n[u] + r[u] * y[u]", "e[u] = driven_n[u] + y[u]"),
@@ -190,8 +209,8 @@ MUTATIONS = [
     ("cells/gru.py", "q_bar[u] = z[u] * v[u]", "q_bar[u] = 0.0"),
     ("cells/gru.py", "gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))", "pass"),
     ("cells/gru.py", "step_work[: 3 * n] += through_second[0]", "pass"),
-    ("cells/gru.py", "gemm(through_V, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))", "pass"),
-    ("cells/gru.py", "gemm(step_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))", "pass"),
+    ("cells/gru.py", "gemm(gates, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))", "pass"),
+    ("cells/gru.py", "gemm(e_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))", "pass"),
     ("cells/gru.py", "add_rows(through_V, b_bar[: 2 * n])", "pass"),
     ("cells/gru.py", "add_rows(within, gradient.b_n)", "pass"),
     ("cells/gru.py", "add_rows(step_bar, b_bar[2 * n :])", "pass"),
@@ -386,9 +405,9 @@ MUTATIONS = [
     ("learning/training.py", "cells = Members(models.join([member.cell for member in members]), models.reasons)", "cells = Members(models.join([member.cell for member in members]))"),
     # task loss
     ("learning/sequences.py", "slope / number(count)", "slope / number(outputs.size)"),
-    ("learning/sequences.py", "fault.member += (start + piece) * batch", "fault.member += start * batch"),
-    ("learning/sequences.py", "alive, error = piece, fault", "error = fault"),
-    ("learning/bptt.py", "np.concatenate(outputs).swapaxes(0, 1)", "np.concatenate(outputs)"),
+    ("learning/sequences.py", "member += (self.start + piece) * batch", "member += self.start * batch"),
+    ("learning/sequences.py", "self.alive = piece", "pass"),
+    ("learning/bptt.py", "np.concatenate(pieces).swapaxes(0, 1)", "np.concatenate(pieces)"),
     ("learning/sequences.py", "if i >= real:", "if False:"),
     ("learning/sequences.py", "first = max(start, unscored)", "first = start"),
     ("learning/sequences.py", "first = max(begin, unscored)", "first = begin"),
@@ -404,8 +423,7 @@ MUTATIONS = [
     ("learning/sequences.py", "1.0,\n                    1.0,\n                    after[:, :units],", "0.0,\n                    1.0,\n                    after[:, :units],"),
     ("learning/sequences.py", "gemm(outputs_bar, True, scored, False, 1.0, 1.0, work.gradient.W_out[p])", "pass"),
     ("learning/sequences.py", "if start == 0:\n        add_rows", "if True:\n        add_rows"),
-    ("learning/sequences.py", "total[first + i] += numbers[at + i]", "total[first + i] = numbers[at + i]"),
-    ("learning/sequences.py", "            at += length\n", "        at += length\n"),
+    ("learning/sequences.py", "one += array", "one[...] = array"),
     ("_engine/views.py", "shape[axis] = builder.sub(behind, first)", "pass"),
     ("_engine/views.py", "builder.mul(first, strides[axis])", "builder.mul(first, strides[0])"),
     ("_engine/views.py", "builder.mul(columns, whole.itemsize)", "cgutils.unpack_tuple(builder, whole.strides)[-2]"),
@@ -417,7 +435,7 @@ MUTATIONS = [
     ("learning/adam.py", "correction1 = 1.0 - beta1**step", "correction1 = 1.0"),
     ("learning/adam.py", "correction2 = 1.0 - beta2**step", "correction2 = 1.0"),
     ("learning/adam.py", "if norm > clip_norm", "if False"),
-    ("learning/descent.py", "cells.now[r], moments[r] = optimizer.update(", "cells.now[r], _ = optimizer.update("),
+    ("learning/descent.py", "updated, moments[r] = optimizer.update(", "updated, _ = optimizer.update("),
     ("learning/optimizer.py", "if forms[0] != forms[1]:", "if False:"),
     ("linalg/elementary.py", "q * (one - quarter * q)", "q * (one - q)"),
     ("linalg/elementary.py", "r = fma(-n, ln2_low, fma(-n, ln2_high, y))", "r = _fma(-n, ln2_high, y)"),
@@ -432,7 +450,7 @@ MUTATIONS = [
     ("learning/stopping.py", 'if record.kind == "training":', 'if record.kind != "flossing":'),
     ("learning/stopping.py", "for record in before:", "for record in ():"),
     # arbitrary precision
-    ("precision/cells.py", "lambda v: (a.tanh(v), a.sech(v) ** 2)", "lambda v: (a.tanh(v), a.sech(v))"),
+    ("precision/cells.py", "return a.tanh(v), a.sech(v) ** 2", "return a.tanh(v), a.sech(v)"),
     ("precision/cells.py", "(v, one) if a.not_negative(v)", "(v, one) if True"),
     ("precision/cells.py", "return value, value * other", "return value, value"),
     ("precision/cells.py", "c = f * memory[u] + i * g", "c = f * memory[u] + g"),
@@ -529,6 +547,23 @@ MUTATIONS = [
     ("runs/pools.py", "self.executor = self._new()", "pass"),
     ("runs/collect.py", "reached[0] + window", "reached[0]"),
     ("learning/stopping.py", "self._epochs < self.after", "self._epochs <= self.after"),
+    # gradients in the input, and layers
+    ("learning/sequences.py", "states_bar[i, u] += units_bar[p, t, i, u]", "pass"),
+    ("learning/sequences.py", "_replace(units_bar=units_bar)", "_replace(units_bar=None)"),
+    ("learning/sequences.py", "states[:, 1:, :, : sizes(", "states[:, :-1, :, : sizes("),
+    ("lyapunov/flossing_loss.py", "taped[number], of_layers[number], x_bar,", "taped[number], of_layers[number], None,"),
+    ("lyapunov/flossing_loss.py", "gradients.insert(0, gradient)", "gradients.append(gradient)"),
+    ("lyapunov/pullback.py", "bars.states[c + 1, 0, i] += states_bar[t, i]", "pass"),
+    ("lyapunov/layers.py", "shortest = min(", "shortest = max("),
+    ("lyapunov/spectrum.py", "_spectrum(of, g._replace(x=x), e)", "_spectrum(of, g, e)"),
+    ("lyapunov/spectrum.py", "_spectrum(growth, together, np.hstack(errors))", "_spectrum(growth, together, 0 * np.hstack(errors))"),
+    ("lyapunov/spectrum.py", "layer=layer[order]", "layer=layer[: len(order)]"),
+    ("lyapunov/spectrum.py", "by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer)", "by_layer=self.by_layer"),
+    ("lyapunov/spectrum.py", "ks = [min(k, n) for n in states]", "ks = [1 for n in states]"),
+    ("learning/adam.py", 'name.rpartition(".")[2]', "name"),
+    ("cells/interface.py", "low + 1e-3 * (high - low), high)", "low - 1e-3 * (high - low), high)"),
+    ("cells/leaky.py", "h_bar[u] += inner[u] * through_zeta[u]", "pass"),
+    ("cells/leaky.py", "gradient.leak[u] += h_next_bar", "gradient.leak[u] -= h_next_bar"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,9 @@ A cell of this family has the fields W, V, b, says what φ is by `activation`, a
     step pullback     h̄ = φ' ⊙ W^T h̄'
     tangent pullback  q̄_j = φ' ⊙ u_j,   h̄ += φ'' ⊙ Σ_j u_j ⊙ q_j
     parameters        W̄ = Σ h̄' φ(h)^T + Σ_j q̄'_j (φ' ⊙ q_j)^T,   V̄ = Σ h̄' x'^T,   b̄ = Σ h̄'
+    input             x̄' = V^T h̄'
+
+Where the input moves by X_j, ``q'_j += V X_j``, so ``X̄_j = V^T q̄'_j`` and ``V̄ += Σ_j q̄'_j X_j^T``.
 """
 
 from typing import Any
@@ -16,16 +19,19 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow._engine.jit import jit
 from lyapflow._engine.views import as_matrix, window
+from lyapflow.cells.driven import add_driven, driven, pull_driven_back
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
     step_pullback,
-    tangent,
-    tangent_pullback,
 )
 from lyapflow.linalg.elementary import add_rows
 from lyapflow.linalg.products import gemm
@@ -65,14 +71,16 @@ def additive(cell_class: Any) -> Any:
     sizes.register(cell_class, _sizes)
     for generic, kernel in (
         (step, _step),
-        (tangent, _tangent),
+        (driven_tangent, _driven_tangent),
         (step_pullback, _step_pullback),
-        (tangent_pullback, _tangent_pullback),
+        (driven_tangent_pullback, _driven_tangent_pullback),
         (accumulate, _accumulate),
+        (input_pullback, _input_pullback),
+        (accumulate_driven, _accumulate_driven),
         (jacobian, _jacobian),
     ):
         implement(generic, cell_class)(kernel)
-    return cell_class
+    return driven(cell_class)
 
 
 def _sizes(cell: Any) -> Sizes:
@@ -105,9 +113,10 @@ def _scale_rows(slope, Q, scaled):
             scaled[j, i] = slope[i] * Q[j, i]
 
 
-def _tangent(cell, turned, record, Q, Q_next, work):
+def _driven_tangent(cell, turned, record, Q, X, Q_next, work):
     _scale_rows(record[cell.b.size :], Q, work)
     gemm(work, False, turned.W, False, 1.0, 0.0, Q_next)
+    add_driven(X, turned.V, Q_next)
 
 
 def _step_pullback(cell, record, h_next_bar, h_bar, work):
@@ -118,7 +127,9 @@ def _step_pullback(cell, record, h_next_bar, h_bar, work):
             h_bar[i, u] *= slope[u]
 
 
-def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+def _driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
     n = cell.b.size
     value, slope = record[:n], record[n:]
     _scale_rows(slope, Q, work)
@@ -127,6 +138,7 @@ def _tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_wo
         for i in range(n):
             h_bar[i] += bend(cell, value[i]) * (Q_bar[j, i] * work[j, i])
             Q_bar[j, i] *= slope[i]
+    pull_driven_back(Q_next_bar, cell.V, X_bar)
 
 
 def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient):
@@ -137,6 +149,14 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     gemm(h_next_bar, True, as_matrix(x), False, 1.0, 1.0, gradient.V)
     add_rows(h_next_bar, gradient.b)
     gemm(as_matrix(Q_next_bar), True, as_matrix(tangent_work), False, 1.0, 1.0, gradient.W)
+
+
+def _input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    gemm(as_matrix(h_next_bar), False, cell.V, False, 1.0, 0.0, as_matrix(x_bar))
+
+
+def _accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    gemm(as_matrix(Q_next_bar), True, as_matrix(X), False, 1.0, 1.0, gradient.V)
 
 
 def _jacobian(cell, turned, h, x, D):

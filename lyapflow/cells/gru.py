@@ -10,29 +10,36 @@ With the coefficients
 a tangent vector q moves as (for the pullbacks see ``docs/derivations.md``)
 
     p = W q,   d = κ_r p_r + κ_n p_n,   q' = z q + α_z p_z + (1 - z) d
+
+and where the input moves by X, p_r and p_z gain V_r X and V_z X, and d gains n' V_n X.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lyapflow._engine.jit import jit
 from lyapflow._engine.views import as_matrix, window
+from lyapflow.cells.driven import driven
 from lyapflow.cells.gates import random_gates
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
     step_pullback,
-    tangent,
-    tangent_pullback,
 )
 from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
+@driven
 class GRU(NamedTuple):
     """Parameters of a GRU, gates in the order r, z, n.
 
@@ -114,7 +121,7 @@ def _(cell: GRU) -> Sizes:
         record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
         # cotangents of a and of e; the part of the former through the second derivatives; scratch
         step_work=10 * n,
-        tangent_work=3 * n,  # p, then its cotangent
+        tangent_work=4 * n,  # p and X's part in e, then their cotangents
         shapes={"W": (3, n, n), "V": (3, n, m), "b": (3, n), "b_n": (n,)},
     )
 
@@ -159,17 +166,49 @@ def gru_step(cell, turned, h, x, h_next, record):
             new_slope_r_slope[u] *= new_slope[u]
 
 
-@implement(tangent, GRU)
-def gru_tangent(cell, turned, record, Q, Q_next, work):
+@jit
+def _move_arguments(cell, turned, Q, X, work):
+    """p = W q, with the part V X of the gates r and z; that of e, which the reset gate does not meet, behind it."""
+    n, k = cell.b_n.size, len(Q)
+    gemm(Q, False, turned.W, False, 1.0, 0.0, window(work, 0, k, 0, 3 * n))
+    if X is not None:
+        m = len(turned.V)
+        V_gates, V_new = window(turned.V, 0, m, 0, 2 * n), window(turned.V, 0, m, 2 * n, 3 * n)
+        gemm(X, False, V_gates, False, 1.0, 1.0, window(work, 0, k, 0, 2 * n))
+        gemm(X, False, V_new, False, 1.0, 0.0, window(work, 0, k, 3 * n, 4 * n))
+
+
+@implement(driven_tangent, GRU)
+def gru_driven_tangent(cell, turned, record, Q, X, Q_next, work):
     n = cell.b_n.size
     parts = record.reshape(10, n)
-    kappa_r, alpha_z, kappa_n, z = parts[0], parts[1], parts[2], parts[3]
-    gemm(Q, False, turned.W, False, 1.0, 0.0, work)
+    kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[6]
+    _move_arguments(cell, turned, Q, X, work)
     for j in range(len(Q)):
-        p = work[j].reshape(3, n)
+        p = work[j].reshape(4, n)
         for u in range(n):
             d = kappa_r[u] * p[0, u] + kappa_n[u] * p[2, u]
+            if X is not None:
+                d += new_slope[u] * p[3, u]
             Q_next[j, u] = z[u] * Q[j, u] + alpha_z[u] * p[1, u] + (1 - z[u]) * d
+
+
+@jit
+def _pull_inputs_back(cell, bars, x_bar):
+    """``x̄ = V^T ā`` in rows; bars has the cotangents of a and, behind it, of e, which V_n gives to."""
+    V, n, rows = as_matrix(cell.V), cell.b_n.size, len(bars)
+    gates, e_bar = window(bars, 0, rows, 0, 2 * n), window(bars, 0, rows, 3 * n, 4 * n)
+    gemm(gates, False, window(V, 0, 2 * n), False, 1.0, 0.0, x_bar)
+    gemm(e_bar, False, window(V, 2 * n, 3 * n), False, 1.0, 1.0, x_bar)
+
+
+@jit
+def _accumulate_inputs(bars, x, gradient):
+    """``V̄ += Σ ā x^T`` of rows such as those of `_pull_inputs_back`."""
+    V_bar, n, rows = as_matrix(gradient.V), len(gradient.b_n), len(bars)
+    gates, e_bar = window(bars, 0, rows, 0, 2 * n), window(bars, 0, rows, 3 * n, 4 * n)
+    gemm(gates, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))
+    gemm(e_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))
 
 
 @implement(step_pullback, GRU)
@@ -189,19 +228,15 @@ def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
     gemm(work[:, : 3 * n], False, as_matrix(cell.W), False, 1.0, 1.0, h_bar)
 
 
-@implement(tangent_pullback, GRU)
-def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
-    n = cell.b_n.size
+@implement(driven_tangent_pullback, GRU)
+def gru_driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
+    n, k = cell.b_n.size, len(Q)
     W = as_matrix(cell.W)
     parts = record.reshape(10, n)
-    kappa_r, alpha_z, kappa_n, z, r, new = (
-        parts[0],
-        parts[1],
-        parts[2],
-        parts[3],
-        parts[4],
-        parts[5],
-    )
+    kappa_r, alpha_z, kappa_n = parts[0], parts[1], parts[2]
+    z, r, new = parts[3], parts[4], parts[5]
     new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
     through_second, scratch = (
         step_work[4 * n : 7 * n].reshape(1, 3 * n),
@@ -210,12 +245,15 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
     a_bar, step_e_bar = through_second.reshape(3, n), step_work[3 * n : 4 * n]
     d, w, e_bar = scratch[0], scratch[1], scratch[2]
     a_bar[:] = 0.0
-    gemm(Q, False, turned.W, False, 1.0, 0.0, work)
-    for j in range(len(Q)):  # loops that write one array each: those are vectorised
-        p = work[j].reshape(3, n)
+    _move_arguments(cell, turned, Q, X, work)
+    for j in range(k):  # loops that write one array each: those are vectorised
+        p = work[j].reshape(4, n)
         p_r, p_z, p_n, q, v, q_bar = p[0], p[1], p[2], Q[j], Q_next_bar[j], Q_bar[j]
         for u in range(n):
             d[u] = kappa_r[u] * p_r[u] + kappa_n[u] * p_n[u]
+        if X is not None:
+            for u in range(n):
+                d[u] += new_slope[u] * p[3, u]
         for u in range(n):
             w[u] = (1 - z[u]) * v[u]
         for u in range(n):
@@ -239,9 +277,14 @@ def gru_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step
             p_z[u] = alpha_z[u] * v[u]
         for u in range(n):
             p_n[u] = kappa_n[u] * w[u]
+        if X is not None:
+            for u in range(n):
+                p[3, u] = new_slope[u] * w[u]
         for u in range(n):
             q_bar[u] = z[u] * v[u]
-    gemm(work, False, W, False, 1.0, 1.0, Q_bar)
+    gemm(window(work, 0, k, 0, 3 * n), False, W, False, 1.0, 1.0, Q_bar)
+    if X_bar is not None:
+        _pull_inputs_back(cell, work, X_bar)
     gemm(through_second, False, W, False, 1.0, 1.0, h_bar.reshape(1, n))
     step_work[: 3 * n] += through_second[0]
 
@@ -251,17 +294,30 @@ def gru_accumulate(
     cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
 ):
     n = cell.b_n.size
-    W_bar, V_bar, b_bar = as_matrix(gradient.W), as_matrix(gradient.V), gradient.b.reshape(3 * n)
-    bars, x, states = as_matrix(step_work), as_matrix(x), h.shape[0] * h.shape[1]
+    W_bar, b_bar = as_matrix(gradient.W), gradient.b.reshape(3 * n)
+    bars, states = as_matrix(step_work), h.shape[0] * h.shape[1]
     through_W, through_V = window(bars, 0, states, 0, 3 * n), window(bars, 0, states, 0, 2 * n)
     within, step_bar = window(bars, 0, states, 2 * n, 3 * n), window(bars, 0, states, 3 * n, 4 * n)
     gemm(through_W, True, as_matrix(h), False, 1.0, 1.0, W_bar)
-    gemm(through_V, True, x, False, 1.0, 1.0, window(V_bar, 0, 2 * n))
-    gemm(step_bar, True, x, False, 1.0, 1.0, window(V_bar, 2 * n, 3 * n))
+    _accumulate_inputs(bars, as_matrix(x), gradient)
     add_rows(through_V, b_bar[: 2 * n])
     add_rows(within, gradient.b_n)
     add_rows(step_bar, b_bar[2 * n :])
-    gemm(as_matrix(tangent_work), True, as_matrix(Q), False, 1.0, 1.0, W_bar)
+    moved = as_matrix(tangent_work)
+    p_bar = window(moved, 0, len(moved), 0, 3 * n)
+    gemm(p_bar, True, as_matrix(Q), False, 1.0, 1.0, W_bar)
+
+
+@implement(input_pullback, GRU)
+def gru_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    _pull_inputs_back(cell, as_matrix(step_work), as_matrix(x_bar))
+
+
+@implement(accumulate_driven, GRU)
+def gru_accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    _accumulate_inputs(as_matrix(tangent_work), as_matrix(X), gradient)
 
 
 @implement(jacobian, GRU)

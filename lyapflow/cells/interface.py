@@ -14,8 +14,10 @@ or in a user's own module::
 array they write. Arrays are row-major and a vector is a row: a batch of states is (B, n_state), a
 tangent block (k, n_state). So a product with W^T wants its rows: `turned` is the cell with every
 array as a matrix, transposed (`transposed`). `step` and `tangent` suffice for a spectrum; gradients
-take the two pullbacks and `accumulate`; `jacobian` is for tests, precision and people, and is made
-of `tangent` where a cell has none."""
+take the two pullbacks and `accumulate`, those in the input `input_pullback` as well; `jacobian` is
+for tests, precision and people, and is made of `tangent` where a cell has none. `driven_tangent`,
+`driven_tangent_pullback` and `accumulate_driven` are for networks whose inputs are moved by what is
+upstream: layers, one above the other, and outputs that are fed back."""
 
 import functools
 import inspect
@@ -31,7 +33,7 @@ from numba.extending import overload
 from lyapflow import _checks
 from lyapflow._engine.jit import OPTIONS
 from lyapflow._engine.outside import add_kernel, by_reference
-from lyapflow._trees import is_tree
+from lyapflow._trees import arrays, is_tree, map_arrays
 from lyapflow.errors import LyapflowError
 
 BY_VALUE = (
@@ -70,6 +72,8 @@ class Sizes(NamedTuple):
         Numbers per state, and per tangent vector, that the pullbacks leave for `accumulate`.
     shapes : mapping
         The shape that each field of the cell must have.
+    bounds : mapping
+        Of fields whose values have them: above the first number, and up to the second.
     """
 
     state: int
@@ -79,6 +83,7 @@ class Sizes(NamedTuple):
     step_work: int
     tangent_work: int
     shapes: Mapping[str, tuple[int, ...]]
+    bounds: Mapping[str, tuple[float, float]] = {}
 
 
 @functools.singledispatch
@@ -88,7 +93,7 @@ def sizes(cell: Any) -> Sizes:
     if is_tree(cell) and not by_reference(type(cell)):
         way_out = BY_VALUE
     elif isinstance(cell, (list, tuple)):
-        way_out = "; make one ensemble of many cells with lyapflow.stack"
+        way_out = "; make one ensemble of many cells with lyapflow.stack, or one network of layers with lyapflow.layers"
     raise LyapflowError(
         f"a cell must be one of lyapflow's, or of a class with an implementation of "
         f"lyapflow.cells.interface.sizes, got {type(cell).__name__}{way_out}"
@@ -125,6 +130,36 @@ def accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent
     All arrays have the C steps as a first axis: x (C, B, m), h (C, B, n_state) before the step,
     h_next_bar after it, and so on; Q, Q_next_bar (C', k, n_state) and tangent_work have C' = C, or
     C' = 0 where no tangent block moved."""
+
+
+def input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    """Set x_bar (C, B, m), the cotangent of the inputs of C steps, from what `accumulate` is given."""
+
+
+def driven_tangent(cell, turned, record, Q, X, Q_next, work):
+    """``Q_next = D Q + E X`` with ``E_ij = ∂h_next_i / ∂x_j``: `tangent` where the input moves, too.
+
+    X (k, m) has the movement of the input that goes with each tangent vector, in rows; these may be
+    part of longer ones.
+    """
+
+
+def driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
+    """Adjoint of `driven_tangent`: sets Q_bar and X_bar (k, m), *adds* to h_bar what D and E give the state.
+
+    As in `tangent_pullback`, work is left for `accumulate` (and `accumulate_driven`), and whatever is
+    not there is *added* to step_work: of the second derivatives, those in the parameters and in the
+    step's own input, which `accumulate` and `input_pullback` make of it.
+    """
+
+
+def accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    """Add to gradient what the movements X (C, k, m) of the input give the parameters in C steps.
+
+    Where blocks were moved by `driven_tangent`, `accumulate` is called after it for the rest (it may
+    write over its arguments)."""
 
 
 def jacobian(cell, turned, h, x, D):
@@ -191,12 +226,19 @@ def kernels(cell_class: type) -> dict[Callable, Callable]:
     return {generic: own[cell_class] for generic, own in _IMPLEMENTED.items() if cell_class in own}
 
 
+def first_array(cell: Cell) -> np.ndarray:
+    """The first array of a cell, which has the dtype of all."""
+    array: np.ndarray = arrays(cell)[0]
+    return array
+
+
 def has(cell: Cell, generic: Callable) -> bool:
     """Whether the class of a cell has an implementation of a generic function."""
     return type(cell) in _IMPLEMENTED.get(generic, ())
 
 
-def checked(cell: C, *generics: Callable) -> C:
+@functools.singledispatch
+def checked(cell: Any, *generics: Callable) -> Any:
     """The cell with C-contiguous arrays of one float dtype, after checks of shapes, values and implementations."""
     if hasattr(cell, "cell"):
         raise LyapflowError(f"this takes a cell, got a {type(cell).__name__}; pass its .cell")
@@ -206,13 +248,13 @@ def checked(cell: C, *generics: Callable) -> C:
         if not has(cell, generic):
             raise _without(generic, type(cell))
     name = type(cell).__name__
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     dtypes = [a.dtype for a in cell if isinstance(a, np.ndarray) and a.dtype in _checks.DTYPES]
     # the few are told to become as the many
     like = np.empty(0, max(dtypes, key=dtypes.count)) if dtypes else None
     for field, value in zip(cell._fields, cell):
-        like = arrays[field] = _checks.array(f"{field} of {name}", value, like=like)
-    cell = type(cell)(**arrays)
+        like = found[field] = _checks.array(f"{field} of {name}", value, like=like)
+    cell = type(cell)(**found)
     try:
         size = sizes(cell)
     except (IndexError, ValueError) as error:
@@ -220,19 +262,40 @@ def checked(cell: C, *generics: Callable) -> C:
             raise
         raise LyapflowError(
             f"the shapes of {name} do not make a cell (its docstring has them): "
-            f"{', '.join(f'{f} {a.shape}' for f, a in arrays.items())}"
+            f"{', '.join(f'{f} {a.shape}' for f, a in found.items())}"
         ) from None
     if size.state == 0:
-        field, array = next(iter(arrays.items()))
+        field, array = next(iter(found.items()))
         raise LyapflowError(
             f"{name} must have at least one unit, got none ({field} has shape {array.shape})"
         )
     for field, shape in size.shapes.items():
-        if arrays[field].shape != shape:
+        if found[field].shape != shape:
             raise LyapflowError(
-                f"the shapes of {name} must fit together: {field} must have shape {shape}, got {arrays[field].shape}"
+                f"the shapes of {name} must fit together: {field} must have shape {shape}, got {found[field].shape}"
+            )
+    # a gradient, which nobody runs, is a cell without bounds
+    for field, (low, high) in size.bounds.items() if generics else ():
+        wrong = ~((found[field] > low) & (found[field] <= high))
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise LyapflowError(
+                f"{field} of {name} must lie in ({low:g}, {high:g}], got {found[field][index]:g} at index {index}"
             )
     return cell
+
+
+@functools.singledispatch
+def within_bounds(cell: Any) -> Any:
+    """The cell after an update; values beyond their bounds are moved to them, a thousandth inside the lower one."""
+    bounds = sizes(cell).bounds
+    if not bounds:
+        return cell
+    moved = {}
+    for field, (low, high) in bounds.items():
+        array = getattr(cell, field)
+        moved[field] = np.clip(array, low + 1e-3 * (high - low), high).astype(array.dtype)
+    return cell._replace(**moved)
 
 
 def _without(generic: Callable, cell_class: type) -> LyapflowError:
@@ -252,7 +315,8 @@ def transposed(cell: C) -> C:
 
 def zeros_like(cell: C) -> C:
     """A cell of the same class and shapes, all zero: a gradient to add to."""
-    return type(cell)(*map(np.zeros_like, cell))
+    zeros: C = map_arrays(np.zeros_like, cell)
+    return zeros
 
 
 def member(cells, p):

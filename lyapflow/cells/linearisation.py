@@ -10,6 +10,7 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow.cells import interface
 from lyapflow.cells.interface import C, Cell
+from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.cells.step_jacobian import jacobian_workspace, linearise
 from lyapflow.ensemble import Ensemble, over_members
 
@@ -20,15 +21,41 @@ def _jacobian(cell, turned, h, x, D):
 
 
 def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
-    generics = (
-        (interface.jacobian,)
-        if interface.has(cell, interface.jacobian)
-        else (interface.step, interface.tangent)
-    )
+    generics: tuple = (interface.step, interface.tangent)
+    if interface.has(cell, interface.jacobian):
+        generics = (interface.jacobian,)
     cell = interface.checked(cell, *generics)
+    if isinstance(cell, Layers):
+        for number, layer in enumerate(cell.layers[1:], 1):
+            with of_layer(number, 2):
+                interface.checked(layer, interface.driven_tangent)
     size = interface.sizes(cell)
-    h = _checks.array("h", h, (size.state,), like=cell[0])
-    return cell, h, _checks.array("x", x, (size.inputs,), like=cell[0])
+    h = _checks.array("h", h, (size.state,), like=interface.first_array(cell))
+    return cell, h, _checks.array("x", x, (size.inputs,), like=interface.first_array(cell))
+
+
+@jit
+def _driven(cell, turned, h, x, Q, X, h_next, record, Q_next, work):
+    interface.step(cell, turned, h, x, h_next, record)
+    interface.driven_tangent(cell, turned, record[0], Q, X, Q_next, work)
+
+
+def _of_layers(network: Layers, h: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The Jacobian of all layers: what unit vectors move in one layer moves the input of the next."""
+    n, ends = h.size, np.cumsum([interface.sizes(layer).state for layer in network.layers])
+    DT, X = np.zeros((n, n), h.dtype), np.zeros((n, x.size), h.dtype)
+    for layer, end in zip(network.layers, ends):
+        size = interface.sizes(layer)
+        own = slice(end - size.state, end)
+        h_next, record = np.empty((1, size.state), h.dtype), np.empty((1, size.record), h.dtype)
+        moved, work = np.empty((n, size.state), h.dtype), np.empty((n, size.tangent_work), h.dtype)
+        unit = np.eye(n, dtype=h.dtype)[:, own].copy()
+        turned = interface.transposed(layer)
+        with one_blas_thread():
+            _driven(layer, turned, h[None, own], x[None], unit, X, h_next, record, moved, work)
+        DT[:, own] = moved
+        x, X = h_next[0, : size.units], moved[:, : size.units].copy()
+    return np.ascontiguousarray(DT.T)
 
 
 @over_members(
@@ -54,7 +81,7 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Written out analytically for each cell of the package; of a cell without
+    Written out analytically for each cell of the package; of a network of layers made of these; of a cell without
     `lyapflow.cells.interface.jacobian`, its columns are the tangents of unit vectors. Paper, Eq. 2
     and Eq. 9.
 
@@ -68,6 +95,8 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
            [3., 4.]])
     """
     cell, h, x = _checked(cell, h, x)
+    if isinstance(cell, Layers):
+        return _of_layers(cell, h, x)
     turned, n = interface.transposed(cell), h.size
     D = np.empty((n, n), h.dtype)
     with one_blas_thread():

@@ -10,6 +10,8 @@ With t = tanh(c'), s = sech²(c') and the coefficients
 a tangent vector (q_h, q_c) moves as (for the pullbacks see ``docs/derivations.md``)
 
     p = W q_h,   q'_c = f q_c + α_i p_i + α_f p_f + α_g p_g,   q'_h = α_o p_o + ρ q'_c
+
+and where the input moves by X, ``p = W q_h + V X``.
 """
 
 from typing import Any, NamedTuple
@@ -17,22 +19,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow._engine.views import as_matrix, window
+from lyapflow.cells.driven import add_driven, driven, pull_driven_back
 from lyapflow.cells.gates import random_gates
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     implement,
+    input_pullback,
     jacobian,
     sizes,
     step,
     step_pullback,
-    tangent,
-    tangent_pullback,
 )
 from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
+@driven
 class LSTM(NamedTuple):
     """Parameters of an LSTM, gates in the order i, f, g, o.
 
@@ -154,11 +160,12 @@ def lstm_step(cell, turned, h, x, h_next, record):
             rho[u] *= o[u]
 
 
-@implement(tangent, LSTM)
-def lstm_tangent(cell, turned, record, Q, Q_next, work):
+@implement(driven_tangent, LSTM)
+def lstm_driven_tangent(cell, turned, record, Q, X, Q_next, work):
     n = cell.b.shape[1]
     alpha, f, rho = record[: 4 * n].reshape(4, n), record[4 * n : 5 * n], record[5 * n : 6 * n]
     gemm(window(Q, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, work)
+    add_driven(X, turned.V, work)
     for j in range(len(Q)):
         p = work[j].reshape(4, n)
         for u in range(n):
@@ -190,8 +197,10 @@ def lstm_step_pullback(cell, record, h_next_bar, h_bar, work):
     gemm(a_bar, False, as_matrix(cell.W), False, 1.0, 0.0, units_bar)
 
 
-@implement(tangent_pullback, LSTM)
-def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, step_work, work):
+@implement(driven_tangent_pullback, LSTM)
+def lstm_driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
     n = cell.b.shape[1]
     W = as_matrix(cell.W)
     alpha, parts = record[: 4 * n].reshape(4, n), record[4 * n :].reshape(9, n)
@@ -209,6 +218,7 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
     )
     a_bar[:] = 0.0
     gemm(window(Q, 0, len(Q), 0, n), False, turned.W, False, 1.0, 0.0, work)
+    add_driven(X, turned.V, work)
     for j in range(len(Q)):  # loops that write one array each: those are vectorised
         p = work[j].reshape(4, n)
         p_i, p_f, p_g, p_o = p[0], p[1], p[2], p[3]
@@ -244,6 +254,7 @@ def lstm_tangent_pullback(cell, turned, record, Q, Q_next_bar, Q_bar, h_bar, ste
         for u in range(n):
             q_c_bar[u] = f[u] * w[u]
     gemm(work, False, W, False, 1.0, 0.0, window(Q_bar, 0, len(Q), 0, n))
+    pull_driven_back(work, as_matrix(cell.V), X_bar)
     gemm(through_second, False, W, False, 1.0, 1.0, h_bar[:n].reshape(1, n))
     step_work[: 4 * n] += through_second[0]
 
@@ -259,6 +270,20 @@ def lstm_accumulate(
     gemm(a_bar, True, as_matrix(x), False, 1.0, 1.0, as_matrix(gradient.V))
     add_rows(a_bar, gradient.b.reshape(4 * n))
     gemm(as_matrix(tangent_work), True, window(Q, 0, len(Q), 0, n), False, 1.0, 1.0, W_bar)
+
+
+@implement(input_pullback, LSTM)
+def lstm_input_pullback(
+    cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar
+):
+    bars, n = as_matrix(step_work), cell.b.shape[1]
+    a_bar = window(bars, 0, len(bars), 0, 4 * n)
+    gemm(a_bar, False, as_matrix(cell.V), False, 1.0, 0.0, as_matrix(x_bar))
+
+
+@implement(accumulate_driven, LSTM)
+def lstm_accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    gemm(as_matrix(tangent_work), True, as_matrix(X), False, 1.0, 1.0, as_matrix(gradient.V))
 
 
 @implement(jacobian, LSTM)

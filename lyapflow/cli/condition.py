@@ -21,6 +21,7 @@ def condition(
     units: options.Units = RandomNetwork.units,
     gain: options.Gain = RandomNetwork.gain,
     weights: options.Weights = RandomNetwork.weights,
+    leak: options.Leak = None,
     dtype: options.Dtype = RandomNetwork.dtype,
     seed: options.Seed = 0,
     source: options.Input = None,
@@ -33,7 +34,7 @@ def condition(
     """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
 
     Of the network in a run folder, or of a random one; the options of a random network (--cell,
-    --units, --gain, --weights, --dtype) are not used with a run folder. The exponents are those of
+    --units, --gain, --weights, --leak, --dtype) are not used with a run folder. The exponents are those of
     at least 1000 steps."""
     from lyapflow.plotting import condition_figure, write_figure
 
@@ -42,7 +43,7 @@ def condition(
     wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))
     if wanted[0] < 0:
         raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
-    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype), seed, source)
+    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype, leak), seed, source)
     check_writable(out)
     x, h0 = network.input(transient + max(1000, wanted[-1]), seed), network.h0
     if transient:

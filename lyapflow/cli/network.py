@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow.cells.interface import Cell, sizes
+from lyapflow.cells.interface import Cell, first_array, sizes
 from lyapflow.cli import options
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError
@@ -27,7 +27,7 @@ class Chosen:
 
     def input(self, steps: int, seed: int) -> np.ndarray:
         """Its input, (steps, m)."""
-        m, dtype = sizes(self.cell).inputs, self.cell[0].dtype
+        m, dtype = sizes(self.cell).inputs, first_array(self.cell).dtype
         _checks.affordable(f"an input of {steps} steps", steps * max(1, m))
         if self.source == "none":
             return np.zeros((steps, m), dtype)

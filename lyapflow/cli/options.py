@@ -12,7 +12,7 @@ from lyapflow.cells.registry import CELLS
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.penalties.registry import PENALTIES
 from lyapflow.learning.tasks import TASKS
-from lyapflow.runs.random_network import TAKE_WEIGHTS
+from lyapflow.runs.random_network import TAKE_LEAK, TAKE_WEIGHTS
 from lyapflow.runs.recipe import DTYPES, FLOSS, WEIGHTS, Recipe
 
 # typer reads the choices from these types
@@ -52,6 +52,15 @@ Weights = Annotated[
     WeightsName,
     typer.Option(
         help=f"Recurrent weights: gaussian or, for {TAKE_WEIGHTS}, g times a random orthogonal matrix.",
+    ),
+]
+Leak = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help=f"Leak dt/τ, above 0, of {TAKE_LEAK} networks.",
+        show_default="0.1 for rate, 1 for the others",
     ),
 ]
 Dtype = Annotated[DtypeName, typer.Option(help="Floating-point numbers of the whole computation.")]

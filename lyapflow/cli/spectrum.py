@@ -15,6 +15,7 @@ def spectrum(
     units: options.Units = RandomNetwork.units,
     gain: options.Gain = RandomNetwork.gain,
     weights: options.Weights = RandomNetwork.weights,
+    leak: options.Leak = None,
     dtype: options.Dtype = RandomNetwork.dtype,
     seed: options.Seed = 0,
     source: options.Input = None,
@@ -27,13 +28,13 @@ def spectrum(
 ) -> None:
     """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
 
-    The options of a random network (--cell, --units, --gain, --weights, --dtype) are not used with
+    The options of a random network (--cell, --units, --gain, --weights, --leak, --dtype) are not used with
     a run folder."""
     from lyapflow.plotting import spectrum_figure, write_figure
 
     if out is None:
         out = Path("lyapflow-spectrum.png") if run is None else run / "spectrum.png"
-    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype), seed, source)
+    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype, leak), seed, source)
     check_writable(out)
     result = lyapunov_spectrum(
         network.cell,

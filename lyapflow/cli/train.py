@@ -76,6 +76,7 @@ def train(
     units: options.Units = Recipe.units,
     gain: options.Gain = Recipe.gain,
     weights: options.Weights = Recipe.weights,
+    leak: options.Leak = Recipe.leak,
     dtype: options.Dtype = Recipe.dtype,
     seed: options.Seed = Recipe.seed,
     epochs: options.Epochs = Recipe.epochs,

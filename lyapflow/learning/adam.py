@@ -1,7 +1,7 @@
 """Adam, with gradients clipped array by array."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -66,6 +66,9 @@ class Adam:
     clip_norm : float, optional
         Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no
         bound.
+    hold : sequence of str
+        Names of arrays that keep their values, such as ``b``; the leak of leaky networks by default.
+        ``hold=()`` trains everything.
 
     Raises
     ------
@@ -88,8 +91,15 @@ class Adam:
     beta2: float = 0.999
     eps: float = 1e-8
     clip_norm: float | None = None
+    hold: Sequence[str] = ("leak",)
 
     def __post_init__(self) -> None:
+        names = isinstance(self.hold, Iterable) and not isinstance(self.hold, str)
+        if not names or not all(isinstance(name, str) for name in self.hold):
+            raise LyapflowError(
+                f"hold must be names of arrays, such as ('leak', 'b'), got {self.hold!r:.80}"
+            )
+        object.__setattr__(self, "hold", tuple(self.hold))
         if not callable(self.lr):
             _checks.number("lr", self.lr, 0.0)
         for name in ("beta1", "beta2"):
@@ -164,7 +174,10 @@ class Adam:
                     )
         for name, g in named_arrays(grads):
             _checks.not_masked(f"the gradient of {name}", g)
-        for p, g, m, v in zip(fresh, arrays(grads), mean, square):
+        names = [name.rpartition(".")[2] for name, _ in named_arrays(params)]
+        for name, p, g, m, v in zip(names, fresh, arrays(grads), mean, square):
+            if name in self.hold:
+                continue
             flat = (p.reshape(-1), np.array(g, order="C").reshape(-1), m.reshape(-1), v.reshape(-1))
             if not _update(*flat, step, *settings):
                 raise Diverged(

@@ -1,6 +1,6 @@
 """Task losses and their gradient by backpropagation through time."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.pool import threads
 from lyapflow._trees import arrays, map_arrays
-from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.interface import Sizes, checked, input_pullback, sizes
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.model import Model, checked_model
@@ -26,10 +26,25 @@ def piece_length(n_state: int, steps: int, batch: int) -> int:
     return -(-batch // max(1, min(16, batch // 8, int(flops / FLOPS_WORTH_A_THREAD))))
 
 
+class Backpropagated(NamedTuple):
+    """What a pass ahead and one back find."""
+
+    loss: float
+    gradient: Model
+    outputs: np.ndarray  # (S, B, o), the scored ones
+    x_bar: np.ndarray | None  # (T, B, m), where it was asked for
+
+
 def bptt(
-    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, first: int, loss: str
-) -> tuple[float, Model, np.ndarray]:
-    """`bptt_value_and_grad` of checked arguments, with the scored outputs (S, B, o)."""
+    model: Model,
+    size: Sizes,
+    x: np.ndarray,
+    y: np.ndarray,
+    first: int,
+    loss: str,
+    input_gradient: bool = False,
+) -> Backpropagated:
+    """`bptt_value_and_grad` of checked arguments, with the outputs."""
     steps, batch = x.shape[:2]
     length = piece_length(size.state, steps, batch)
     count = -(-batch // length)
@@ -44,35 +59,61 @@ def bptt(
             now = slice(start, start + at_once)
             rounds.append(
                 together(
-                    model, size, x[now], wanted[now], real[now], start, y[first:].size, loss, total
+                    model,
+                    x[now],
+                    wanted[now],
+                    real[now],
+                    start,
+                    y[first:].size,
+                    loss,
+                    total,
+                    input_gradient,
                 )
             )
-    values, outputs = zip(*rounds)
+    values, outputs, x_bars = zip(*rounds)
     value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
     if not np.isfinite(value) or not np.isfinite(total).all():
         raise Diverged(
             "the task loss or its gradient, summed over steps, is not finite: use smaller weights"
         )
-    found = np.concatenate(outputs).swapaxes(0, 1).reshape(steps - first, -1, y.shape[2])[:, :batch]
-    return value, views(model, total), found
+
+    def joined(pieces: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(steps, B, ·) of rounds of pieces (P, steps, b, ·), without what filled the last one up."""
+        found = np.concatenate(pieces).swapaxes(0, 1)
+        return found.reshape(len(found), count * length, found.shape[-1])[:, :batch]
+
+    x_bar = np.ascontiguousarray(joined(x_bars)) if input_gradient else None
+    return Backpropagated(value, views(model, total), joined(outputs), x_bar)
 
 
 def _checked(
-    model: Any, x: Any, y: Any, first: Any, loss: Any
-) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int]:
+    model: Any, x: Any, y: Any, first: Any, loss: Any, input_gradient: Any
+) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int, str, bool]:
     model = checked_model(model)
     size = sizes(model.cell)
-    return model, size, *checked_data(model, size, x, y, first, loss)
+    data = checked_data(model, size, x, y, first, loss)
+    asked = _checks.flag("input_gradient", input_gradient)
+    if asked:
+        checked(model.cell, input_pullback)
+    return model, size, *data, loss, asked
 
 
-def _lost(checked: tuple[Model, Sizes, np.ndarray, np.ndarray, int]) -> tuple[float, Model]:
-    return np.nan, map_arrays(lambda a: np.full_like(a, np.nan), checked[0])
+def _lost(arguments: tuple) -> tuple:
+    model, _, x, _, _, _, input_gradient = arguments
+    nothing = np.nan, map_arrays(lambda a: np.full_like(a, np.nan), model)
+    return (*nothing, np.full_like(x, np.nan)) if input_gradient else nothing
 
 
 @over_members("x", "y", check=_checked, lost=_lost)
 def bptt_value_and_grad(
-    model: Model, x: ArrayLike, y: ArrayLike, *, first: int = 0, loss: str = "cross_entropy"
-) -> tuple[float, Model]:
+    model: Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    first: int = 0,
+    loss: str = "cross_entropy",
+    input_gradient: bool = False,
+) -> Any:
     r"""Task loss and its gradient in all parameters of the Model, by backpropagation through time.
 
     .. math:: L = \frac{1}{S B o} \sum_{t \ge first} \ell(y_t, W_{out} h_t + b_{out})
@@ -89,12 +130,16 @@ def bptt_value_and_grad(
     first : int
         First scored step, 0-based; ``y[:first]`` does not count.
     loss : {"cross_entropy", "mse"}
+    input_gradient : bool
+        Whether the gradient in the inputs is wanted, too: for what stands before the network.
 
     Returns
     -------
     loss : float
     gradient : Model
         With the gradient in the initial state as its h0.
+    x_bar : array (T, B, m)
+        The gradient in x, with `input_gradient`.
 
     Raises
     ------
@@ -113,8 +158,10 @@ def bptt_value_and_grad(
     >>> gradient.cell.W.shape
     (8, 8)
     """
-    value, gradient, _ = bptt(*_checked(model, x, y, first, loss), loss)
-    return value, gradient
+    found = bptt(*_checked(model, x, y, first, loss, input_gradient))
+    if input_gradient:
+        return found.loss, found.gradient, found.x_bar
+    return found.loss, found.gradient
 
 
 def checked_data(

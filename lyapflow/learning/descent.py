@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyapflow.cells.interface import first_array, within_bounds
 from lyapflow.ensemble import Members
 from lyapflow.errors import Diverged
 from lyapflow.learning.history import FlossingRecord, Recorder
@@ -49,14 +50,15 @@ def descend(
         cell = cells.now[r]
         value, gradient, values = loss.value_and_grad(r, cell, x[r])
         before = moments[r]
-        cells.now[r], moments[r] = optimizer.update(before, cell, gradient)
+        updated, moments[r] = optimizer.update(before, cell, gradient)
+        cells.now[r] = within_bounds(updated)
         if epoch == epochs.start:
             check_form(optimizer, before, moments[r])
         return kept(value, values)
 
     def lost(x: Sequence[Any], r: int) -> tuple[Any, ...]:
         cell = cells.now[r]
-        return kept(np.nan, np.full(loss.n_values(cell, x[r]), np.nan, cell[0].dtype))
+        return kept(np.nan, np.full(loss.n_values(cell, x[r]), np.nan, first_array(cell).dtype))
 
     def look(r: int) -> None:
         if loss.off is None or r in blind:

@@ -12,6 +12,7 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
+from lyapflow.cells.layers import each_layer
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
@@ -20,7 +21,8 @@ from lyapflow.learning.history import Callbacks, History, Log, Recorder
 from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.penalties.exponents import Exponents
 from lyapflow.learning.penalties.penalty import Penalty, checked_penalty, evaluated
-from lyapflow.lyapunov.flossing_loss import one_value_and_grad, wanted
+from lyapflow.lyapunov.flossing_loss import number_of_exponents, one_value_and_grad, wanted
+from lyapflow.lyapunov.layers import number_wanted
 from lyapflow.lyapunov.problem import doubt_layout
 from lyapflow.lyapunov.schedule import schedule
 
@@ -30,7 +32,7 @@ def floss(
     inputs: Callable[[int], ArrayLike] | None = None,
     *,
     steps: int | None = None,
-    k: int | None,
+    k: int | tuple[int, ...] | None,
     epochs: int,
     optimizer: Optimizer = Adam(1e-3),
     target: ArrayLike = 0.0,
@@ -59,8 +61,9 @@ def floss(
         each member.
     steps : int, optional
         Instead of inputs, for a cell without any, as in `lyapunov_spectrum`.
-    k : int or None
-        Number of exponents; None for all of them.
+    k : int, tuple of int, or None
+        Number of exponents; of a network of layers that of each, or of all alike. None for all of
+        them.
     epochs : int
         Number of updates.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
@@ -120,7 +123,8 @@ def floss(
     cells = Members(cell)
     # what is given stays
     cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]
-    k = sizes(cells.now[0]).state if k is None else k
+    if k is None:
+        k = tuple(sizes(layer).state for layer in each_layer(cells.now[0]))
     states, blocks = cells.split("h0", h0), cells.split("q0", q0)
     aims: dict[str, Any] = {
         "target": target,
@@ -138,8 +142,8 @@ def floss(
         lambda r, cell, x: one_value_and_grad(
             cell=cell, x=x, k=k, h0=states[r], q0=blocks[r], **aims, **times
         ),
-        lambda cell, x: k,
-        lambda exponents: wanted(k, **aims).off(exponents),
+        lambda cell, x: number_wanted(cell, k),
+        lambda exponents: wanted(exponents.shape[-1], **aims).off(exponents),
     )
     with one_blas_thread():  # once, not in every epoch
         for _ in descend(
@@ -215,7 +219,7 @@ class Flossing:
     True
     """
 
-    k: int = 75
+    k: int | tuple[int, ...] = 75
     epochs: int = 500
     steps: int = 55
     transient: int = Exponents.transient
@@ -235,9 +239,12 @@ class Flossing:
         if self.penalty is not None:
             self._leave_to(self.penalty)
         else:
-            _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
+            k = number_of_exponents(self.k)
+            _checks.affordable("a target for each exponent", k)
+            if isinstance(self.k, list):
+                object.__setattr__(self, "k", tuple(self.k))
             schedule(self.steps, self.t_ons, self.transient, self.q_transient)
-            wanted(self.k, self.target, self.average)
+            wanted(k, self.target, self.average)
         if not np.iterable(self.at):
             raise LyapflowError(
                 f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
+from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, first_array, sizes
 from lyapflow.errors import LyapflowError
 
 
@@ -60,7 +60,7 @@ class Model(NamedTuple):
         rng = _checks.generator("rng", rng)
         size = sizes(cell)
         _checks.affordable(f"a readout of {n_outputs} outputs", n_outputs * size.units)
-        dtype = cell[0].dtype
+        dtype = first_array(cell).dtype
         return cls(
             cell,
             rng.standard_normal((n_outputs, size.units)).astype(dtype),
@@ -69,20 +69,22 @@ class Model(NamedTuple):
         )
 
 
-def checked_model(model: Any) -> Model:
-    """The Model with checked, C-contiguous arrays of one dtype."""
+def checked_model(model: Any, generics: tuple = DIFFERENTIABLE) -> Model:
+    """The Model, or a gradient in one, with checked, C-contiguous arrays of one dtype.
+
+    Its cell must implement the generic functions, of which a gradient needs none."""
     if not isinstance(model, Model):
         raise LyapflowError(
             f"model must be a lyapflow.Model, got {type(model).__name__}; "
             f"make one of a cell with lyapflow.Model.random(cell, n_outputs, rng=rng)"
         )
-    cell = checked(model.cell, *DIFFERENTIABLE)
+    cell = checked(model.cell, *generics)
     size = sizes(cell)
-    W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=cell[0])
+    W_out = _checks.array("W_out", model.W_out, ("o", size.units), like=first_array(cell))
     if len(W_out) == 0:
         raise LyapflowError(
             f"W_out must have a row for each output, at least one, got shape {W_out.shape}"
         )
-    b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=cell[0])
-    h0 = _checks.array("h0", model.h0, (size.state,), like=cell[0])
+    b_out = _checks.array("b_out", model.b_out, (len(W_out),), like=first_array(cell))
+    h0 = _checks.array("h0", model.h0, (size.state,), like=first_array(cell))
     return Model(cell, W_out, b_out, h0)

@@ -37,7 +37,7 @@ def overlaps(
         with collected_warnings():  # of convergence, which nobody will see
             found = covariant_vectors(model.cell, inputs, k, h0=model.h0, **transients)
         start = model._replace(h0=found.states[0])
-        _, gradient, _ = bptt(start, size, x[:, :1], y[:, :1], first, loss)
+        gradient = bptt(start, size, x[:, :1], y[:, :1], first, loss).gradient
     except Diverged:
         return np.full(k, np.nan, x.dtype)
     # a gradient that has vanished on its way may have a square that is 0; powers of two round nothing

@@ -10,8 +10,17 @@ from lyapflow._engine.jobs import in_parts
 from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.scratch import scratch
 from lyapflow._engine.team import share
-from lyapflow._trees import arrays, like
-from lyapflow.cells.interface import Sizes, accumulate, member, step, step_pullback, transposed
+from lyapflow._trees import arrays, like, map_arrays
+from lyapflow.cells.interface import (
+    accumulate,
+    input_pullback,
+    member,
+    sizes,
+    step,
+    step_pullback,
+    transposed,
+)
+from lyapflow.cells.layers import each_layer, split_states
 from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model
 from lyapflow.linalg.elementary import add_rows, all_finite, copy
@@ -42,8 +51,9 @@ class _Pieces(NamedTuple):
     step_work: np.ndarray  # (P, C, b, step_work)
     no_block: np.ndarray  # (0, 0, n_state), the tangent block that does not move
     no_work: np.ndarray  # (0, 0, tangent_work)
-    gradient: Model  # every array with P ahead, all of them parts of
-    numbers: np.ndarray
+    x_bar: np.ndarray | None  # (P, T, b, m), cotangents of the inputs, where they are asked for
+    units_bar: np.ndarray | None  # (P, T, b, units), what comes to the units from a layer above
+    gradient: Model  # every array with P ahead
     lost: np.ndarray  # (P,), the step at which something stopped being finite, or -1
 
 
@@ -107,6 +117,32 @@ def _ahead(job, p):
 
 
 @jit
+def _pull_inputs_back(work, p, begin, end, x_bar):
+    """Cotangents of the inputs of a chunk; before `accumulate`, which may write over its arguments."""
+    if x_bar is not None:
+        input_pullback(
+            work.model.cell,
+            work.x[p, begin:end],
+            work.states[p, begin:end],
+            work.records[p, begin:end],
+            work.states_bar[p, 1 : end - begin + 1],
+            work.step_work[p, : end - begin],
+            work.no_block,
+            work.no_block,
+            work.no_work,
+            x_bar[p, begin:end],
+        )
+
+
+@jit
+def _add_from_above(units_bar, p, t, states_bar):
+    if units_bar is not None:
+        for i in range(len(states_bar)):
+            for u in range(units_bar.shape[3]):
+                states_bar[i, u] += units_bar[p, t, i, u]
+
+
+@jit
 def _back(job, p):
     """Steps of piece p from stop back to start, in whole chunks from stop on."""
     work, start, stop, _, _ = job
@@ -119,6 +155,7 @@ def _back(job, p):
         copy(work.h_bar[p], bars[end - begin])
         for t in range(end - 1, begin - 1, -1):
             after = bars[t - begin + 1]
+            _add_from_above(work.units_bar, p, t, after)
             if t >= unscored:
                 gemm(
                     work.outputs_bar[p, t - unscored],
@@ -143,6 +180,7 @@ def _back(job, p):
                 t -= 1
             work.lost[p] = t
             return
+        _pull_inputs_back(work, p, begin, end, work.x_bar)
         accumulate(
             work.model.cell,
             work.x[p, begin:end],
@@ -178,35 +216,27 @@ def _run(ahead, pieces, work, start, stop, cross_entropy, count):
     share(pieces, function, arguments)
 
 
-@jit
-def _add_pieces(pieces, lengths, numbers, total):
-    """Add up what pieces have of each of several arrays, which follow one another in numbers and in total."""
-    at = first = 0
-    for length in lengths:
-        for _ in range(pieces):
-            for i in range(length):
-                total[first + i] += numbers[at + i]
-            at += length
-        first += length
-
-
-def views(model: Model, numbers: np.ndarray, *ahead: int) -> Model:
-    """Consecutive parts of numbers as a Model, every array with axes ahead."""
+def views(model: Model, numbers: np.ndarray) -> Model:
+    """Consecutive parts of numbers as a Model."""
     parts, start = [], 0
     for a in arrays(model):
-        shape = (*ahead, *a.shape)
-        stop = start + math.prod(shape)
-        parts.append(numbers[start:stop].reshape(shape))
-        start = stop
+        parts.append(numbers[start : start + a.size].reshape(a.shape))
+        start += a.size
     return like(model, iter(parts))
 
 
 def _workspace(
-    model: Model, size: Sizes, x: np.ndarray, y: np.ndarray, real: np.ndarray, chunk: int
+    model: Model,
+    x: np.ndarray,
+    y: np.ndarray,
+    real: np.ndarray,
+    input_gradient: bool,
+    layer: int,
 ) -> _Pieces:
     """All arrays of pieces, of which the states before the first step and the gradient are set."""
+    size = sizes(model.cell)
     pieces, steps, batch = x.shape[:3]
-    numbers = np.zeros(pieces * sum(a.size for a in arrays(model)), x.dtype)
+    chunk = steps_per_chunk(size, batch, 0)
     work = _Pieces(
         model,
         transposed(model.cell),
@@ -216,24 +246,77 @@ def _workspace(
         np.empty_like(y),
         np.empty_like(y),
         real,
-        scratch("states", (pieces, steps + 1, batch, size.state), x.dtype),
-        scratch("records", (pieces, steps, batch, size.record), x.dtype),
+        scratch(f"states {layer}", (pieces, steps + 1, batch, size.state), x.dtype),
+        scratch(f"records {layer}", (pieces, steps, batch, size.record), x.dtype),
         np.zeros((pieces, batch, size.state), x.dtype),
         np.empty((pieces, chunk + 1, batch, size.state), x.dtype),
         np.empty((pieces, chunk, batch, size.step_work), x.dtype),
         np.empty((0, 0, size.state), x.dtype),
         np.empty((0, 0, size.tangent_work), x.dtype),
-        views(model, numbers, pieces),
-        numbers,
+        np.empty_like(x) if input_gradient else None,
+        None,
+        map_arrays(lambda a: np.zeros((pieces, *a.shape), x.dtype), model),
         np.full(pieces, -1),
     )
     work.states[:, 0] = model.h0
     return work
 
 
+def by_layer(model: Model) -> list[Model]:
+    """A Model of each layer, bottom first: the top one has the readout, the others have one of no outputs."""
+    layers, dtype = each_layer(model.cell), model.h0.dtype
+    models = [
+        Model(layer, np.empty((0, sizes(layer).units), dtype), np.empty(0, dtype), h0)
+        for layer, h0 in zip(layers, split_states(model.cell, model.h0))
+    ]
+    models[-1] = models[-1]._replace(W_out=model.W_out, b_out=model.b_out)
+    return models
+
+
+class _Passes:
+    """Passes ahead and back over pieces, of which number `start` is the first.
+
+    The first piece that fails is told, so those before it go on."""
+
+    def __init__(self, start: int, count: int, loss: str, pieces: int, layers: int) -> None:
+        self.start, self.count, self.cross_entropy = start, count, loss == "cross_entropy"
+        self.alive, self.layers = pieces, layers
+        self.error: Diverged | None = None
+
+    def lose(self, piece: int, fault: Diverged, batch: int, layer: int) -> None:
+        self.alive = piece
+        member = fault.member
+        if member is not None:
+            member += (self.start + piece) * batch
+        where = f"layer {layer}: " if self.layers > 1 else ""
+        self.error = Diverged(f"{where}{fault}", step=fault.step, member=member)
+
+    def run(self, work: _Pieces, ahead: bool, layer: int) -> None:
+        """All steps, in segments of whole chunks."""
+        size = sizes(work.model.cell)
+        (pieces, steps, batch), chunk = work.x.shape[:3], work.step_work.shape[1]
+        segment = max(1, steps_per_segment(size, batch) // pieces)
+        segment = -(-segment // chunk) * chunk
+        bounds = [(first, min(first + segment, steps)) for first in range(0, steps, segment)]
+        if not ahead:
+            bounds = [(max(last - segment, 0), last) for last in range(steps, 0, -segment)]
+        for first, last in bounds:
+            check_interrupt()
+            start_helpers_for(size.state**2 * batch, pieces)
+            _run(ahead, self.alive, work, first, last, self.cross_entropy, self.count)
+            if (work.lost[: self.alive] >= 0).any():
+                p = int(np.argmax(work.lost >= 0))
+                t = int(work.lost[p])
+                fault = (
+                    state_lost(t, work.states[p, t + 1])
+                    if ahead
+                    else gradient_lost(t, work.h_bar[p])
+                )
+                self.lose(p, fault, batch, layer)
+
+
 def together(
     model: Model,
-    size: Sizes,
     x: np.ndarray,
     y: np.ndarray,
     real: np.ndarray,
@@ -241,51 +324,43 @@ def together(
     count: int,
     loss: str,
     total: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Losses and outputs of each of the pieces from number start on, for a mean over `count` outputs.
+    input_gradient: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Losses, outputs and x_bar of each of the pieces from number start on, for a mean over `count` outputs.
 
-    Their gradients are added to total, in which the arrays of a Model follow one another.
+    Their gradients are added to total, in which the arrays of a Model follow one another. Layers
+    run one after the other over all time.
     """
     (pieces, steps, batch), scored = x.shape[:3], y.shape[1]
-    chunk, segment = (
-        steps_per_chunk(size, batch, 0),
-        max(1, steps_per_segment(size, batch) // pieces),
-    )
-    segment = -(-segment // chunk) * chunk
-    work = _workspace(model, size, x, y, real, chunk)
-    alive, error = pieces, None  # the first piece that fails is told, so those before it go on
-
-    def lose(piece: int, fault: Diverged) -> None:
-        nonlocal alive, error
-        alive, error = piece, fault
-        if fault.member is not None:
-            fault.member += (start + piece) * batch
-
-    def run(ahead: bool, first: int, last: int) -> None:
-        check_interrupt()
-        start_helpers_for(size.state**2 * batch, pieces)
-        _run(ahead, alive, work, first, last, loss == "cross_entropy", count)
-        if (work.lost[:alive] >= 0).any():
-            p = int(np.argmax(work.lost >= 0))
-            t = int(work.lost[p])
-            lose(
-                p,
-                state_lost(t, work.states[p, t + 1]) if ahead else gradient_lost(t, work.h_bar[p]),
+    models = by_layer(model)
+    passes = _Passes(start, count, loss, pieces, len(models))
+    # one kernel serves all layers: the bottom one finds cotangents of inputs that nobody asks for
+    bars = input_gradient or len(models) > 1
+    nothing = np.empty((pieces, 0, batch, 0), x.dtype)
+    works: list[_Pieces] = []
+    for number, layer in enumerate(models):
+        if number > 0:
+            x = np.ascontiguousarray(
+                works[-1].states[:, 1:, :, : sizes(models[number - 1].cell).units]
             )
-
-    for first in range(0, steps, segment):
-        run(True, first, min(first + segment, steps))
-    if not np.isfinite(work.values[:alive]).all():
-        p, s, *_ = map(int, np.argwhere(~np.isfinite(work.values))[0])
-        lose(
-            p,
-            Diverged.not_finite(
-                "the task loss", steps - scored + s, work.values[p, s], "use smaller weights"
-            ),
+        wanted = y if number == len(models) - 1 else nothing
+        works.append(_workspace(layer, x, wanted, real, bars, number))
+        passes.run(works[-1], True, number)
+    top = works[-1]
+    if not np.isfinite(top.values[: passes.alive]).all():
+        p, s, *_ = map(int, np.argwhere(~np.isfinite(top.values))[0])
+        fault = Diverged.not_finite(
+            "the task loss", steps - scored + s, top.values[p, s], "use smaller weights"
         )
-    for last in range(steps, 0, -segment):
-        run(False, max(last - segment, 0), last)
-    if error is not None:
-        raise error
-    _add_pieces(pieces, np.array([a.size for a in arrays(model)]), work.numbers, total)
-    return work.values, work.outputs
+        passes.lose(p, fault, batch, len(models) - 1)
+    units_bar = None
+    for number in reversed(range(len(works))):
+        passes.run(works[number]._replace(units_bar=units_bar), False, number)
+        units_bar = works[number].x_bar
+    if passes.error is not None:
+        raise passes.error
+    for of_pieces, of_all in zip(works, by_layer(views(model, total))):
+        for several, one in zip(arrays(of_pieces.gradient), arrays(of_all)):
+            for array in several:
+                one += array
+    return top.values, top.outputs, works[0].x_bar if input_gradient else None

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow import _checks
+from lyapflow._trees import arrays, like
 from lyapflow.cells.interface import Sizes
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.flossing import Flossing
@@ -58,8 +59,8 @@ class Term(NamedTuple):
             loss, slope, values = evaluated(self.penalty, model.cell, x, model.h0)
         except Diverged as error:
             raise error.at("penalty: ", epoch, None) from None
-        both = (g + self.weight * s for g, s in zip(gradient.cell, slope))
-        return gradient._replace(cell=type(model.cell)(*both)), (loss, values)
+        both = (g + self.weight * s for g, s in zip(arrays(gradient.cell), arrays(slope)))
+        return gradient._replace(cell=like(model.cell, both)), (loss, values)
 
     def nothing(self, model: Model, seed: int, epoch: int) -> tuple:
         """Loss and values of a member that was left behind."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes, sizes
+from lyapflow.cells.interface import Sizes, first_array, sizes, within_bounds
+from lyapflow.cells.layers import Layers
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
@@ -115,7 +116,7 @@ class Training:
         seeds = self._seeds(models)
         if self.flossing is not None:
             n_state = f" = n_state of this {type(first.cell).__name__}"
-            if self.flossing.penalty is None:
+            if self.flossing.penalty is None and not isinstance(first.cell, Layers):
                 _checks.integer("k of flossing", self.flossing.k, 1, size.state, why=n_state)
             x = self._flossing_inputs(self.flossing, seeds[:1], 0, first.h0.dtype, 0)[0]
             _checks.array(
@@ -175,12 +176,13 @@ class Training:
         def learn(r: int) -> tuple[tuple[float, float, float], tuple]:
             member = models.now[r]
             x, y, first = next(data[r])
-            loss, gradient, outputs = bptt(member, size, x, y, first, self.task.loss)
+            loss, gradient, outputs, _ = bptt(member, size, x, y, first, self.task.loss)
             penalty: tuple = ()
             if term is not None and term.due(epoch):
                 gradient, penalty = term.add(gradient, member, seeds[r], epoch)
             before = moments[r]
-            models.now[r], moments[r] = self.optimizer.update(before, member, gradient)
+            updated, moments[r] = self.optimizer.update(before, member, gradient)
+            models.now[r] = updated._replace(cell=within_bounds(updated.cell))
             if epoch == begun:
                 check_form(self.optimizer, before, moments[r])
             norm = float(np.linalg.norm(gradient.h0.astype(float)))
@@ -321,8 +323,8 @@ def _measure(
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
     """What a Measurement holds, from the loss on."""
     x, y, first = data
-    value, gradient, outputs = bptt(model, size, x, y, first, loss)
-    W_bar = gradient.cell[0]
+    value, gradient, outputs, _ = bptt(model, size, x, y, first, loss)
+    W_bar = first_array(gradient.cell)
     with collected_warnings():  # of error bars, which nobody will see
         spectrum = lyapunov_spectrum(model.cell, x[:, 0], h0=model.h0, q_transient=len(x) // 4)
     return (
@@ -335,7 +337,7 @@ def _measure(
 
 def _nothing_measured(model: Model, vectors: int | None) -> tuple:
     """What `_measure` finds, all of it NaN, and the overlaps of so many vectors."""
-    W = model.cell[0]
+    W = first_array(model.cell)
     lengths = [min(W.reshape(-1, W.shape[-1]).shape), model.h0.size]
     lengths += [] if vectors is None else [vectors]
     return np.nan, np.nan, *(np.full(length, np.nan, W.dtype) for length in lengths)

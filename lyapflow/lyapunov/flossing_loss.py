@@ -1,5 +1,6 @@
 """The flossing loss on Lyapunov exponents, and its gradient."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,14 +8,15 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import DIFFERENTIABLE
+from lyapflow.cells.interface import DIFFERENTIABLE, input_pullback
+from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
-from lyapflow.lyapunov.interval import with_intervals
-from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
+from lyapflow.lyapunov.layers import driven, layer_problems
+from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory
 from lyapflow.lyapunov.pullback import retreat, total
 from lyapflow.lyapunov.resolution import with_way_out
-from lyapflow.lyapunov.tape import piece_starts, taped_sweep
+from lyapflow.lyapunov.tape import TapedSweep, piece_starts, taped_sweep
 
 MEMORY = 256e6  # bytes
 
@@ -35,6 +37,13 @@ class Wanted(NamedTuple):
         return np.minimum(off, 0.0) if self.one_sided else off
 
 
+def number_of_exponents(k: Any) -> int:
+    """How many exponents k asks for: itself or, where it is given for each of several layers, the sum."""
+    if not isinstance(k, (tuple, list)):
+        return _checks.integer("k", k, 1)
+    return sum(_checks.integer("k of each layer", of, 1) for of in k)
+
+
 def wanted(
     k: int, target: Any, average: Any, weights: Any = None, one_sided: Any = False
 ) -> Wanted:
@@ -46,13 +55,11 @@ def wanted(
         raise LyapflowError(
             f"weights must be {k} finite numbers of at least 0, one per exponent, got {weights!r:.80}"
         )
-    if not isinstance(one_sided, (bool, np.bool_)):
-        raise LyapflowError(f"one_sided must be True or False, got {one_sided!r:.80}")
-    return Wanted(target, found, bool(one_sided), average)
+    return Wanted(target, found, _checks.flag("one_sided", one_sided), average)
 
 
-# with what is wanted, and memory
-Checked = tuple[Problem, Wanted, float]
+# the problem of each layer, what is wanted, memory, and the shape of the gradient in the input, where it is asked for
+Checked = tuple[list[Problem], Wanted, float, tuple[int, ...] | None]
 
 
 def _checked(
@@ -61,20 +68,32 @@ def _checked(
     average: Any,
     weights: Any = None,
     one_sided: Any = False,
+    input_gradient: Any = False,
     **arguments: Any,
 ) -> Checked:
-    given = problem(DIFFERENTIABLE, **arguments)
-    aims = wanted(len(given.block), target, average, weights, one_sided)
-    return given, aims, _checks.number("memory", memory, 0.0)
+    asked = _checks.flag("input_gradient", input_gradient)
+    generics = (*DIFFERENTIABLE, input_pullback) if asked else DIFFERENTIABLE
+    given = layer_problems(generics, **arguments)
+    aims = wanted(sum(len(g.block) for g in given), target, average, weights, one_sided)
+    batched = _checks.ndim(arguments["x"]) == 3 or _checks.ndim(arguments["h0"]) == 2
+    x = given[0].x
+    shape = x.shape if batched else (x.shape[0], x.shape[2])
+    return given, aims, _checks.number("memory", memory, 0.0), shape if asked else None
 
 
-def _lost(checked: Checked) -> tuple[float, Any, np.ndarray]:
-    cell, block = checked[0].cell, checked[0].block
-    return (
+def _network(cells: Sequence[Any]) -> Any:
+    """The cells of all layers as one network."""
+    return cells[0] if len(cells) == 1 else Layers(tuple(cells))
+
+
+def _lost(checked: Checked) -> tuple:
+    (given, aims, _, shape), dtype = checked, checked[0][0].x.dtype
+    nothing = (
         np.nan,
-        map_arrays(lambda a: np.full_like(a, np.nan), cell),
-        np.full(len(block), np.nan, block.dtype),
+        map_arrays(lambda a: np.full_like(a, np.nan), _network([g.cell for g in given])),
+        np.full(len(aims.target), np.nan, dtype),
     )
+    return nothing if shape is None else (*nothing, np.full(shape, np.nan, dtype))
 
 
 @over_members("x", "h0", "q0", check=_checked, lost=_lost)
@@ -94,7 +113,8 @@ def flossing_value_and_grad(
     weights: ArrayLike | None = None,
     one_sided: bool = False,
     memory: float = MEMORY,
-) -> tuple[float, Any, np.ndarray]:
+    input_gradient: bool = False,
+) -> tuple:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
     .. math:: L = \sum_{i \le k} w_i (\bar\lambda_i - \lambda_i^{target})^2
@@ -115,7 +135,9 @@ def flossing_value_and_grad(
     x : array (T, m) or (T, B, m)
         Input of one trajectory, or of B.
     k : int, optional
-        Number of exponents in the loss, all n_state by default.
+        Number of exponents in the loss, all n_state by default. Of a network of layers how many of
+        each, or a tuple of them; exponents, target and weights then follow one another, the bottom
+        layer's first.
     steps : int, optional
         Instead of x, for a cell without inputs, as in `lyapunov_spectrum`.
     target : float or array (k,)
@@ -123,7 +145,7 @@ def flossing_value_and_grad(
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
-        Initial orthonormal block, shared by the trajectories.
+        Initial orthonormal block, shared by the trajectories; of a network of layers one for each.
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
     average : "exponents" or "loss"
@@ -139,6 +161,8 @@ def flossing_value_and_grad(
         trajectory in float64. Where those of all trajectories are more, sweeps keep checkpoints and
         are done again piece by piece, one trajectory a thread at a time, which costs half as much
         time more and gives the same bits. Where nothing fits, as little is taken as is possible.
+    input_gradient : bool
+        Whether the gradient in the input is wanted, too: for what stands before the network.
 
     Returns
     -------
@@ -147,6 +171,8 @@ def flossing_value_and_grad(
         Of the same class.
     exponents : array (k,)
         In nats per step, averaged over the trajectories.
+    x_bar : array of the shape of x
+        The gradient in x, with `input_gradient`.
 
     Raises
     ------
@@ -177,18 +203,18 @@ def flossing_value_and_grad(
     array([ -2.772589, -11.090355])
     """
     times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    given, aims, memory = _checked(
-        target, memory, average, weights, one_sided, cell=cell, x=x, k=k, h0=h0, q0=q0, **times
-    )
+    wishes = target, memory, average, weights, one_sided, input_gradient
+    given, aims, memory, shape = _checked(*wishes, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
     if steps is None:
-        doubt_layout(given.x)
-    return _flossing(with_intervals(given), aims, memory)
+        doubt_layout(given[0].x)
+    *found, x_bar = _flossing(driven(given), aims, memory, shape is not None)
+    return tuple(found) if x_bar is None else (*found, x_bar.reshape(shape))
 
 
 def one_value_and_grad(memory: float = MEMORY, **arguments: Any) -> tuple[float, Any, np.ndarray]:
     """`flossing_value_and_grad` of one cell, for callers who vouch for the layout of x."""
-    given, aims, memory = _checked(memory=memory, **arguments)
-    return _flossing(with_intervals(given), aims, memory)
+    given, aims, memory, _ = _checked(memory=memory, **arguments)
+    return _flossing(driven(given), aims, memory)[:3]
 
 
 def targets(target: Any, k: int) -> np.ndarray:
@@ -201,19 +227,18 @@ def targets(target: Any, k: int) -> np.ndarray:
     return np.broadcast_to(found, (k,))
 
 
-def _flossing(given: Problem, aims: Wanted, memory: float) -> tuple[float, Any, np.ndarray]:
-    """Loss, gradient and exponents, from a sweep ahead and one back for each trajectory."""
-    batch = len(given.h0)
-    counted = given.plan.ends[-1]
-    starts = piece_starts(given, memory)
-    try:
-        sweeps = each_trajectory(lambda b: taped_sweep(given.alone(b), starts), batch)
-    except Diverged as error:
-        if error.rank is None:
-            raise
-        raise with_way_out(error, given) from None
+def _flossing(
+    given: list[Problem], aims: Wanted, memory: float, input_gradient: bool = False
+) -> tuple[float, Any, np.ndarray, np.ndarray | None]:
+    """Loss, gradient, exponents and x_bar, from sweeps ahead, the bottom layer first, and back, the top layer first."""
+    batch, layers = len(given[0].h0), range(len(given))
+    counted = given[0].plan.ends[-1]
+    taped: list[list[TapedSweep]] = []
+    for number in layers:
+        with of_layer(number, len(given)):
+            taped.append(_ahead(given[number], memory / len(given)))
 
-    growth = np.array([taped.growth for taped in sweeps])
+    growth = np.array([np.concatenate([of.growth for of in sweeps]) for sweeps in zip(*taped)])
     exponents = growth.sum(axis=0) / (counted * batch)
     # a row for each trajectory, or one for all
     off = aims.off(growth / counted if aims.average == "loss" else exponents[None])
@@ -222,5 +247,45 @@ def _flossing(given: Problem, aims: Wanted, memory: float) -> tuple[float, Any, 
 
     # the loss depends on each trajectory through its counted growth alone
     growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
-    gradients = each_trajectory(lambda b: retreat(sweeps[b], growth_bar[b]), batch)
-    return loss, total(gradients, "flossing"), exponents.astype(given.x.dtype)
+    ends = np.cumsum([len(layer.block) for layer in given])
+    of_layers = np.split(growth_bar, ends[:-1], axis=1)
+    gradients: list[Any] = []
+    x_bar = None
+    for number in reversed(layers):
+        with of_layer(number, len(given)):
+            gradient, x_bar = _back(
+                taped[number], of_layers[number], x_bar, input_gradient or number > 0
+            )
+        gradients.insert(0, gradient)
+    return loss, _network(gradients), exponents.astype(given[0].x.dtype), x_bar
+
+
+def _ahead(given: Problem, memory: float) -> list[TapedSweep]:
+    """A sweep of each trajectory of a layer."""
+    starts = piece_starts(given, memory)
+    try:
+        return each_trajectory(lambda b: taped_sweep(given.alone(b), starts), len(given.h0))
+    except Diverged as error:
+        if error.rank is None:
+            raise
+        raise with_way_out(error, given) from None
+
+
+def _back(
+    sweeps: list[TapedSweep],
+    growth_bar: np.ndarray,
+    units_bar: np.ndarray | None,
+    input_gradient: bool,
+) -> tuple[Any, np.ndarray | None]:
+    """A layer's gradient, and the cotangents (T, B, m) of its input, where they are asked for.
+
+    From those of the growth (B, k) of each trajectory, and those (T, B, units) that its units get
+    from the layer above."""
+    x_bars = [np.empty_like(of.given.x) for of in sweeps] if input_gradient else None
+
+    def back(b: int) -> Any:
+        from_above = None if units_bar is None else np.ascontiguousarray(units_bar[:, b])
+        return retreat(sweeps[b], growth_bar[b], from_above, None if x_bars is None else x_bars[b])
+
+    gradient = total(each_trajectory(back, len(sweeps)), "flossing")
+    return gradient, None if x_bars is None else np.concatenate(x_bars, axis=1)

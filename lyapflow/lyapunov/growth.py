@@ -64,6 +64,18 @@ class Growth(NamedTuple):
         )
 
 
+def side_by_side(of: Sequence[Growth]) -> Growth:
+    """The growth of several blocks as that of one."""
+    if len(of) == 1:
+        return of[0]
+    return Growth(
+        np.hstack([growth.log_growth for growth in of]),
+        np.sum([growth.paths for growth in of], axis=0),
+        np.concatenate([growth.unknown for growth in of]),
+        np.concatenate([growth.below_rounding for growth in of]),
+    )
+
+
 class _Unclear(NamedTuple):
     """What is not clear of a block's k vectors, as in `Growth`."""
 

@@ -14,7 +14,8 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.pool import each
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import Sizes, checked, sizes
+from lyapflow.cells.interface import Sizes, checked, first_array, sizes
+from lyapflow.cells.layers import Layers
 from lyapflow.errors import Diverged, LyapflowError, warn
 from lyapflow.lyapunov.schedule import Schedule, schedule
 
@@ -69,9 +70,14 @@ def problem(
     With t_ons = "auto" the schedule has a QR after every step, until `lyapflow.lyapunov.interval`
     has chosen another: that takes a sweep."""
     cell = checked(cell, *generics)
+    if isinstance(cell, Layers):
+        raise LyapflowError(
+            "this takes a single cell, got a network of layers: give one of its .layers, with the units of the layer "
+            "below, lyapflow.trajectory(...), as its input"
+        )
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
-    x, _ = inputs(x, size, cell[0], steps, h0)
+    x, _ = inputs(x, size, first_array(cell), steps, h0)
     automatic = isinstance(t_ons, str)
     if automatic:
         _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
@@ -82,9 +88,9 @@ def problem(
     _checks.affordable(
         f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars
     )
-    states = initial_state(h0, size, trajectories, cell[0])
+    states = initial_state(h0, size, trajectories, first_array(cell))
     return Problem(
-        cell, size, x, plan, states, _initial_block(q0, size.state, k, cell[0]), automatic
+        cell, size, x, plan, states, _initial_block(q0, size.state, k, first_array(cell)), automatic
     )
 
 

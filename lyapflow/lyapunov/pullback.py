@@ -1,4 +1,4 @@
-"""The reverse sweep over a tape: from cotangents of log R and of states to those of parameters."""
+"""The reverse sweep over a tape: from cotangents of log R and of states to those of parameters and inputs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,9 +9,12 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.views import window
+from lyapflow._trees import arrays, like
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    first_array,
+    input_pullback,
     step_pullback,
     tangent_pullback,
     transposed,
@@ -53,11 +56,13 @@ def _new_cotangents(size: Sizes, chunk: int, k: int, dtype: np.dtype) -> Cotange
 
 
 @jit
-def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
+def _retreat(drive, start, stop, tape, growth_bar, states_bar, bars, gradient, x_bar):
     """Take the steps from stop back to start; all chunks but the last are full.
 
     On entry bars.block and the last slot of bars.states hold the cotangents after step stop - 1, on
-    return those before step start. Returns -1, or the step at which a cotangent was the first that
+    return those before step start. states_bar (steps, units) is what comes to the units after each
+    step from outside, x_bar (steps, 1, m) gets the cotangents of the inputs; both may be None.
+    Returns -1, or the step at which a cotangent was the first that
     is not finite.
     """
     cell, plan = drive.cell, drive.plan
@@ -65,6 +70,9 @@ def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
     c = top = chunk  # slots from c to top wait to be accumulated
     for t in range(stop - 1, start - 1, -1):
         c -= 1
+        if states_bar is not None:
+            for i in range(states_bar.shape[1]):
+                bars.states[c + 1, 0, i] += states_bar[t, i]
         step_pullback(cell, tape.records[t], bars.states[c + 1], bars.states[c], bars.step_work[c])
 
         moved = t >= plan.transient
@@ -77,17 +85,29 @@ def _retreat(drive, start, stop, tape, growth_bar, bars, gradient):
         if c == 0 or t == start or t == plan.transient:
             taken = top - c
             moves = taken if moved else 0
-            accumulate(
-                cell,
-                window(drive.x, t, t + taken),
-                window(tape.states, t, t + taken),
+            x, h = window(drive.x, t, t + taken), window(tape.states, t, t + taken)
+            record, h_next_bar = (
                 window(tape.records, t, t + taken),
                 window(bars.states, c + 1, top + 1),
-                window(bars.step_work, c, top),
-                window(tape.blocks, s, s + moves),
-                window(bars.blocks, c, c + moves),
-                window(bars.tangent_work, c, c + moves),
-                gradient,
+            )
+            step_work, Q = window(bars.step_work, c, top), window(tape.blocks, s, s + moves)
+            Q_next_bar = window(bars.blocks, c, c + moves)
+            tangent_work = window(bars.tangent_work, c, c + moves)
+            if x_bar is not None:  # before accumulate, which may write over its arguments
+                input_pullback(
+                    cell,
+                    x,
+                    h,
+                    record,
+                    h_next_bar,
+                    step_work,
+                    Q,
+                    Q_next_bar,
+                    tangent_work,
+                    window(x_bar, t, t + taken),
+                )
+            accumulate(
+                cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient
             )
             if not (all_finite(bars.states[c]) and all_finite(bars.block)):
                 return t + _last_lost(bars, c, top, moved) - c
@@ -151,7 +171,7 @@ class Retreat:
 
     def __init__(self, cell: Any, size: Sizes, k: int, chunk: int) -> None:
         self.gradient = zeros_like(cell)
-        self.bars = _new_cotangents(size, chunk, k, cell[0].dtype)
+        self.bars = _new_cotangents(size, chunk, k, first_array(cell).dtype)
         self._terms = size.state**2 * max(k, 1)
 
     def take(
@@ -162,17 +182,32 @@ class Retreat:
         tape: Tape,
         log_R_bar: np.ndarray,
         first: int = 0,
+        states_bar: np.ndarray | None = None,
+        x_bar: np.ndarray | None = None,
     ) -> None:
-        """Take the steps from stop back to start; Diverged names the step, counted from `first` on."""
+        """Take the steps from stop back to start; Diverged names the step, counted from `first` on.
+
+        states_bar and x_bar are those of `_retreat`.
+        """
         check_interrupt()
         start_helpers_for(self._terms)
-        lost = _retreat(drive, start, stop, tape, log_R_bar, self.bars, self.gradient)
+        lost = _retreat(
+            drive, start, stop, tape, log_R_bar, states_bar, self.bars, self.gradient, x_bar
+        )
         if lost >= 0:
             raise gradient_lost(first + lost, self.bars.states[0])
 
 
-def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
+def retreat(
+    taped: TapedSweep,
+    growth_bar: np.ndarray,
+    states_bar: np.ndarray | None = None,
+    x_bar: np.ndarray | None = None,
+) -> Any:
     """Gradient of a loss in the cell's parameters, a cell, from its derivative (k,) in `taped.growth`.
+
+    states_bar (T, units) is the loss's derivative in the units after each step, where it has one;
+    x_bar (T, 1, m) is set to that in the inputs, where it is asked for.
 
     All pieces but the first of the sweep are of whole chunks, which makes the gradient the same, to
     the bit, in however many pieces it comes.
@@ -192,8 +227,12 @@ def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
         drive = Drive(cell, transposed_cell, np.ascontiguousarray(piece.given.x), plan)
         log_R_bar = np.zeros((plan.n_qr, k), taped.given.x.dtype)
         log_R_bar[plan.uncounted :] = growth_bar
+        steps = slice(piece.first, piece.first + plan.steps)
+        outside = None if states_bar is None else states_bar[steps]
+        inputs = None if x_bar is None else x_bar[steps]
         for stop in range(plan.steps, 0, -segment):
-            back.take(drive, max(stop - segment, 0), stop, piece.tape, log_R_bar, piece.first)
+            start = max(stop - segment, 0)
+            back.take(drive, start, stop, piece.tape, log_R_bar, piece.first, outside, inputs)
 
     with one_blas_thread():
         for piece in taped.pieces():
@@ -204,7 +243,8 @@ def retreat(taped: TapedSweep, growth_bar: np.ndarray) -> Any:
 
 def total(gradients: Sequence[Any], of: str) -> Any:
     """The sum of the gradients of all trajectories; raises Diverged if it is not finite."""
-    gradient = type(gradients[0])(*(sum(arrays[1:], arrays[0]) for arrays in zip(*gradients)))
-    if not all(np.isfinite(a).all() for a in gradient):
+    sums = (sum(of[1:], of[0]) for of in zip(*map(arrays, gradients)))
+    gradient = like(gradients[0], sums)
+    if not all(np.isfinite(a).all() for a in arrays(gradient)):
         raise Diverged(f"the {of} gradient, summed over steps, is not finite: use a shorter input")
     return gradient

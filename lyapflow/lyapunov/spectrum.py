@@ -1,7 +1,6 @@
 """Lyapunov spectra with error bars."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,16 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyapflow import _checks
 from lyapflow._results import Result
-from lyapflow.cells.interface import step, tangent
+from lyapflow.cells.interface import checked, first_array, sizes, step, tangent
+from lyapflow.cells.layers import each_layer, of_layer
 from lyapflow.ensemble import over_members
-from lyapflow.errors import warn
+from lyapflow.errors import LyapflowError, warn
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
 from lyapflow.lyapunov.doubts import doubt
 from lyapflow.lyapunov.error_bars import error_bars, same_input
-from lyapflow.lyapunov.growth import Growth, volume_growth
-from lyapflow.lyapunov.interval import with_intervals
-from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory, problem
+from lyapflow.lyapunov.growth import Growth, side_by_side, volume_growth
+from lyapflow.lyapunov.layers import driven, layer_problems
+from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory
 from lyapflow.lyapunov.rounding import rounding_errors
 
 
@@ -58,6 +59,10 @@ class Spectrum(Result):
     deviations : array (rows, k), optional
         Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i``
         has the standard error ``|deviations @ w|``.
+    layer : int array (k,), optional
+        Of a network of layers: which layer an exponent belongs to, the bottom one being 0.
+    by_layer : tuple of Spectrum
+        Of a network of layers: the exponents of each, in QR order.
     """
 
     exponents: np.ndarray
@@ -71,6 +76,8 @@ class Spectrum(Result):
     below_rounding: np.ndarray
     reasons: tuple[str | None, ...] = ()
     deviations: np.ndarray | None = field(default=None, repr=False)
+    layer: np.ndarray | None = None
+    by_layer: tuple["Spectrum", ...] = field(default=(), repr=False)
 
     @property
     def spread(self) -> np.ndarray:
@@ -106,6 +113,30 @@ class Spectrum(Result):
         """Standard error of the entropy rate, with the correlations between exponents."""
         return self._of_each_member(entropy_rate)[1]
 
+    def per(self, dt: float) -> "Spectrum":
+        """The same in nats per unit of time, where a step takes dt; dimensions stay as they are.
+
+        Examples
+        --------
+        >>> import numpy as np, lyapflow as lf
+        >>> W, leak = np.array([[0.5]]), np.array([0.01])  # τ dh/dt = -h + W tanh(h), τ = 1
+        >>> cell = lf.RateRNN(W, np.empty((1, 0)), np.zeros(1), leak)
+        >>> lf.lyapunov_spectrum(cell, steps=100).per(dt=0.01).exponents.round(3)
+        array([-0.501])
+        """
+        dt = _checks.number("dt", dt, 0.0)
+        if dt == 0.0:
+            raise LyapflowError("dt, the time that a step takes, must be above 0, got 0")
+        return dataclasses.replace(
+            self,
+            exponents=self.exponents / dt,
+            stderr=self.stderr / dt,
+            history=self.history / dt,
+            trajectories=self.trajectories / dt,
+            deviations=None if self.deviations is None else self.deviations / dt,
+            by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer),
+        )
+
     def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:
         """The number and its standard error; of an ensemble, two arrays."""
         exponents = self.exponents
@@ -133,7 +164,17 @@ class Spectrum(Result):
         arrays["deviations"] = np.stack(
             [np.pad(d, ((rows - len(d), 0), (0, 0))) for d in deviations]
         )
+        if spectra[0].layer is not None:
+            arrays["layer"] = np.stack([s.layer for s in spectra if s.layer is not None])
+        layers = zip(*(s.by_layer for s in spectra))
+        arrays["by_layer"] = tuple(Spectrum.over_members(layer, reasons) for layer in layers)
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
+
+    def _of_columns(self, columns: np.ndarray, **changes: Any) -> "Spectrum":
+        """Some of the exponents, in the order of their numbers."""
+        names = ("exponents", "stderr", "history", "trajectories", "below_rounding", "deviations")
+        taken = {name: getattr(self, name)[..., columns] for name in names}
+        return dataclasses.replace(self, **taken, **changes)
 
 
 def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tuple[Spectrum, bool]:
@@ -141,7 +182,7 @@ def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tu
 
     Errors (B, k) are of exponents, beyond what their growth rates show.
     """
-    plan, dtype = given.plan, given.cell[0].dtype
+    plan, dtype = given.plan, first_array(given.cell).dtype
     log_R = np.array([growth.log_growth[plan.uncounted :] for growth in found])
     unknown = np.array([growth.unknown for growth in found]) + errors * plan.ends[-1]
     history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
@@ -162,16 +203,63 @@ def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tu
     return spectrum, bars.doubtful
 
 
-def _lost_spectrum(given: Problem) -> Spectrum:
-    k, no_steps = len(given.block), np.zeros(4, np.int64)
-    log_growth = np.full((given.plan.n_qr, k), np.nan)
-    lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
-    return _spectrum([lost] * len(given.h0), given, np.zeros((1, k)))[0]
+# how many exponents of all layers are wanted, and the problem of each
+Checked = tuple[Any, int | None, list[Problem]]
 
 
-@over_members(
-    "x", "h0", "q0", check=functools.partial(problem, (step, tangent)), lost=_lost_spectrum
-)
+def _checked(cell: Any, k: Any, **arguments: Any) -> Checked:
+    """With k a number, the first k of all layers are among the first k of each."""
+    layers = each_layer(cell)
+    if len(layers) == 1 or not isinstance(k, (int, np.integer)):
+        return cell, None, layer_problems((step, tangent), cell, k=k, **arguments)
+    cell = checked(cell, step, tangent)
+    states = [sizes(layer).state for layer in layers]
+    k = _checks.integer("k", k, 1, sum(states), why=" = n_state of these layers")
+    ks = [min(k, n) for n in states]
+    return cell, k, layer_problems((step, tangent), cell, k=ks, **arguments)
+
+
+def _lost_spectrum(checked: Checked) -> Spectrum:
+    cell, wanted, given = checked
+    found = []
+    for layer in given:
+        k, no_steps = len(layer.block), np.zeros(4, np.int64)
+        log_growth = np.full((layer.plan.n_qr, k), np.nan)
+        lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
+        found.append([lost] * len(layer.h0))
+    return _of_layers(cell, wanted, given, found, [np.zeros((1, len(g.block))) for g in given])[0]
+
+
+def _growth(given: Problem) -> list[Growth]:
+    return each_trajectory(lambda b: volume_growth(given.alone(b)), len(given.h0))
+
+
+def _of_layers(
+    cell: Any,
+    wanted: int | None,
+    given: list[Problem],
+    found: list[list[Growth]],
+    errors: list[np.ndarray],
+) -> tuple[Spectrum, list[bool]]:
+    """The exponents of all layers in descending order, those of a single one as they come.
+
+    And whether the run is too short for the error bars of each layer. Bars of all layers are found
+    together, too: what moves exponents of several layers moves their sum. Trajectories whose input
+    to the network is the same are of one group in every layer."""
+    x = given[0].x
+    alone = [_spectrum(of, g._replace(x=x), e) for of, g, e in zip(found, given, errors)]
+    by_layer, short = zip(*alone)
+    if len(given) == 1:
+        return by_layer[0], list(short)
+    growth = [side_by_side(of) for of in zip(*found)]
+    together = given[0]._replace(size=sizes(cell))
+    spectrum, _ = _spectrum(growth, together, np.hstack(errors))
+    layer = np.repeat(np.arange(len(given)), [len(g.block) for g in given])
+    order = np.argsort(-spectrum.exponents, kind="stable")[:wanted]
+    return spectrum._of_columns(order, layer=layer[order], by_layer=by_layer), list(short)
+
+
+@over_members("x", "h0", "q0", check=_checked, lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike | None = None,
@@ -195,7 +283,8 @@ def lyapunov_spectrum(
         Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs
         give `steps` instead.
     k : int, optional
-        Number of exponents, all n_state by default.
+        Number of exponents, all n_state by default. Of a network of layers the first k of all; or a
+        tuple, how many of each.
     steps : int, optional
         Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B
         trajectories.
@@ -203,7 +292,7 @@ def lyapunov_spectrum(
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix
-        by default.
+        by default. Of a network of layers one for each.
     t_ons : int or "auto"
         Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless;
         an interval that proves ill-conditioned after all is done again step by step. Exponents
@@ -244,6 +333,9 @@ def lyapunov_spectrum(
     exactly. A direction that a step leaves below rounding is found from the Jacobian itself; what
     remains unknown of it is in stderr (``docs/conventions.md``).
 
+    The exponents of a network of layers are those of each layer under the states of the one below,
+    in descending order (``docs/conventions.md``).
+
     Examples
     --------
     >>> import numpy as np, lyapflow as lf
@@ -251,13 +343,29 @@ def lyapunov_spectrum(
     >>> lf.lyapunov_spectrum(cell, steps=100).exponents.round(9)  # ln 0.5 at the fixed point 0
     array([-0.69314718])
     """
-    given = problem((step, tangent), cell, x, k, steps, h0, q0, t_ons, transient, q_transient)
+    cell, wanted, given = _checked(
+        cell,
+        k,
+        x=x,
+        steps=steps,
+        h0=h0,
+        q0=q0,
+        t_ons=t_ons,
+        transient=transient,
+        q_transient=q_transient,
+    )
     if steps is None:
-        doubt_layout(given.x)
-    given = with_intervals(given)
-    found = each_trajectory(lambda b: volume_growth(given.alone(b)), len(given.h0))
-    errors = rounding_errors(given, found)
-    spectrum, short = _spectrum(found, given, np.where(np.isinf(errors), 0.0, errors))
-    if why := doubt(given, spectrum.exponents[0], errors, short):
-        warn(why)
+        doubt_layout(given[0].x)
+    given = driven(given)
+    found, errors = [], []
+    for number, layer in enumerate(given):
+        with of_layer(number, len(given)):
+            found.append(_growth(layer))
+            errors.append(rounding_errors(layer, found[-1]))
+    known = [np.where(np.isinf(of), 0.0, of) for of in errors]
+    spectrum, short = _of_layers(cell, wanted, given, found, known)
+    for number, (layer, of) in enumerate(zip(given, errors)):
+        largest = (spectrum.by_layer or (spectrum,))[number].exponents[0]
+        if why := doubt(layer, largest, of, short[number]):
+            warn(why if len(given) == 1 else f"layer {number}: {why}")
     return spectrum

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.cells.interface import checked, first_array, sizes, step, tangent
+from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.ensemble import over_members
 from lyapflow.lyapunov.problem import Problem, doubt_layout, initial_state, inputs
 from lyapflow.lyapunov.schedule import state_schedule
@@ -17,13 +18,13 @@ def _checked(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Problem, bool]:
     """The problem, without a tangent block, and whether x came as a batch."""
     cell = checked(cell, step, tangent)
     size = sizes(cell)
-    x, batched = inputs(x, size, cell[0], steps, h0)
+    x, batched = inputs(x, size, first_array(cell), steps, h0)
     length, batch = x.shape[:2]
     _checks.affordable(
         f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record)
     )
     no_block = np.empty((0, size.state), x.dtype)
-    h0 = initial_state(h0, size, batch, cell[0])
+    h0 = initial_state(h0, size, batch, first_array(cell))
     return Problem(cell, size, x, state_schedule(length), h0, no_block), batched
 
 
@@ -78,7 +79,24 @@ def trajectory(
     given, batched = _checked(cell, x, h0, steps)
     if steps is None:
         doubt_layout(given.x)
-    tape = new_tape(given, full=True)
-    sweep(given, tape)
-    states = tape.states[1:]
+    states = states_of(given)
     return states.copy() if batched else states[:, 0].copy()
+
+
+def states_of(given: Problem) -> np.ndarray:
+    """The states (T, B, n_state) after each step; those of layers one layer after the other, over all time."""
+    if not isinstance(given.cell, Layers):
+        no_block = np.empty((0, given.size.state), given.x.dtype)
+        alone = given._replace(plan=state_schedule(len(given.x)), block=no_block)
+        tape = new_tape(alone, full=True)
+        sweep(alone, tape)
+        return tape.states[1:]
+    found, x = [], given.x
+    for number, (layer, h0) in enumerate(zip(given.cell.layers, given.cell.split(given.h0))):
+        size = sizes(layer)
+        with of_layer(number, len(given.cell.layers)):
+            found.append(
+                states_of(given._replace(cell=layer, size=size, x=x, h0=np.ascontiguousarray(h0)))
+            )
+        x = np.ascontiguousarray(found[-1][:, :, : size.units])
+    return np.concatenate(found, axis=2)

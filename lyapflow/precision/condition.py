@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._results import Result
-from lyapflow.cells.interface import Cell, checked, sizes, step, tangent
+from lyapflow.cells.interface import Cell, checked, first_array, sizes, step, tangent
 from lyapflow.cells.linearisation import jacobian
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings, warn
@@ -172,10 +172,10 @@ def condition_number(
         )
     cell = checked(cell, step, tangent)
     size = sizes(cell)
-    x, batched = inputs(x, size, cell[0])
+    x, batched = inputs(x, size, first_array(cell))
     if batched:
         raise LyapflowError(f"x must be the input of one trajectory (T, m), got shape {x.shape}")
-    start = initial_state(h0, size, 1, cell[0])
+    start = initial_state(h0, size, 1, first_array(cell))
     several = checked_steps(steps, len(x), " = steps of the input")
     columns = size.state if m is None else _checks.integer("m", m, 1, size.state, why=" = n_state")
     bits = None if bits is None else _checks.integer("bits", bits, 16, MAX_BITS)

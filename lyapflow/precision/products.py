@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lyapflow.precision.arithmetic import Arithmetic, Matrix, Undecided, exact
-from lyapflow.precision.cells import move
+from lyapflow.precision.cells import exact_cell, move
 from lyapflow.precision.residues import Residues, rank
 from lyapflow.precision.singular_values import Tell, log_singular_values
 
@@ -72,8 +72,7 @@ class Problem(NamedTuple):
 
     def exactly(self, a: Any) -> tuple[Any, Matrix, Matrix, Matrix]:
         """Cell, input, states (the first, or all that are known) and Q in an arithmetic."""
-        cell = type(self.cell)(*(exact(a, array) for array in self.cell))
-        return cell, exact(a, self.x), exact(a, self.states), exact(a, self.Q)
+        return exact_cell(a, self.cell), exact(a, self.x), exact(a, self.states), exact(a, self.Q)
 
     def products(self, a: Arithmetic, bits: int, growth: int) -> Iterator[tuple[int, Matrix, int]]:
         """(t, T_t Q, a bound on its rank) for each t, where a step widens balls by so many bits at most.

@@ -40,7 +40,7 @@ class Recipe:
     ----------
     task, delay, items
         A name in `lyapflow.learning.tasks.TASKS`, steps, and of item-copy the numbers kept at a time.
-    cell, units, gain, weights, dtype
+    cell, units, gain, weights, leak, dtype
         The random network at the start.
     seed : int
         Of every random number.
@@ -81,6 +81,7 @@ class Recipe:
     units: int = RandomNetwork.units
     gain: float = RandomNetwork.gain
     weights: str = RandomNetwork.weights
+    leak: float | None = None
     dtype: str = cast(str, RandomNetwork.dtype)
     seed: int = 0
     epochs: int = 1000
@@ -116,7 +117,7 @@ class Recipe:
     @property
     def network(self) -> RandomNetwork:
         """The network at the start, but for its random numbers."""
-        return RandomNetwork(self.cell, self.units, self.gain, self.weights, self.dtype)
+        return RandomNetwork(self.cell, self.units, self.gain, self.weights, self.dtype, self.leak)
 
     def given(self) -> dict[str, Any]:
         """The settings that are not at their defaults."""
@@ -299,6 +300,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "units": _whole(1),
     "gain": lambda name, value: _checks.number(f"{name} g", value, 0.0),
     "weights": _word(WEIGHTS),
+    "leak": lambda name, value: _checks.number(name, value, 0.0, 1.0, open_low=True),
     "dtype": _word(DTYPES),
     "seed": _whole(0),
     "epochs": _whole(1),

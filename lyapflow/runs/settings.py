@@ -26,6 +26,7 @@ from lyapflow.learning.training import Training
 LATER = {
     "training": ("penalty", "weight", "every", "measure_vectors"),
     "flossing": ("penalty",),
+    "optimizer": ("hold",),
 }
 # that change the order or rounding of sums
 INSTRUCTIONS = ("sse4.2", "avx", "avx2", "fma", "avx512f")

@@ -9,6 +9,7 @@ import numpy as np
 
 from lyapflow._trees import named_arrays
 from lyapflow.cells.interface import checked
+from lyapflow.cells.layers import Layers, each_layer
 from lyapflow.cells.registry import CLASSES
 from lyapflow.ensemble import Ensemble, stack
 from lyapflow.errors import LyapflowError
@@ -17,6 +18,7 @@ from lyapflow.runs import files
 
 FORMAT = 1  # of this package's files; a newer one is refused
 OUTSIDE = "outside "  # before the name of a class that is not the package's
+LAYERS = ", "  # between the names of the classes of several layers, bottom first
 
 
 def save(path: str | os.PathLike, obj: Any) -> None:
@@ -51,15 +53,15 @@ def save(path: str | os.PathLike, obj: Any) -> None:
         ) from None
 
 
-def load(path: str | os.PathLike, *, cell: type | None = None) -> Any:
+def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
     """Read a cell, a Model or an ensemble that `save` wrote.
 
     Parameters
     ----------
     path : path
-    cell : class, optional
-        That of the cell, needed where it is none of lyapflow's: a file holds arrays and names, and
-        no code.
+    cell : class, or sequence of classes, optional
+        That of the cell, or of several layers, needed where it is none of lyapflow's: a file holds
+        arrays and names, and no code.
 
     Returns
     -------
@@ -114,14 +116,14 @@ def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A cell, a Model or an ensemble of them as arrays, and what these are."""
     ensemble = obj if isinstance(obj, Ensemble) else Ensemble([obj])
     members = [
-        checked_model(member) if isinstance(member, Model) else checked(member)
+        checked_model(member, ()) if isinstance(member, Model) else checked(member)
         for member in ensemble
     ]
     first = members[0]
     cell = first.cell if isinstance(first, Model) else first
     metadata = {
         "lyapflow": "Model" if isinstance(first, Model) else "cell",
-        "cell": _name(type(cell)),
+        "cell": LAYERS.join(_name(type(layer)) for layer in each_layer(cell)),
         "format": str(FORMAT),
     }
     if isinstance(obj, Ensemble):
@@ -154,11 +156,13 @@ def restored(
     arrays: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
     path: Any,
-    cell: type | None = None,
+    cell: Any = None,
 ) -> Any:
     """What `stored` took apart, checked; `path` is where it was found, `cell` a class that is not the package's."""
     name, kind, members = (metadata.get(key, "") for key in ("cell", "lyapflow", "members"))
-    if not (name in CLASSES or name.startswith(OUTSIDE)) or kind not in ("Model", "cell"):
+    names = name.split(LAYERS)
+    known = all(of in CLASSES or of.startswith(OUTSIDE) for of in names)
+    if not known or kind not in ("Model", "cell"):
         raise LyapflowError(
             f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}"
         )
@@ -166,9 +170,9 @@ def restored(
         raise LyapflowError(
             f"{path} has format {metadata['format']!r:.20}, this lyapflow reads {FORMAT}; read it with a newer one"
         )
-    cell_class = _class(name, path, cell)
+    classes = _classes(names, path, cell)
     if not members:
-        return _built(dict(arrays), cell_class, kind, path)
+        return _built(dict(arrays), classes, kind, path)
     if not arrays or not all(
         array.ndim and str(len(array)) == members for array in arrays.values()
     ):
@@ -176,7 +180,15 @@ def restored(
             f"{path} must hold arrays of {members!r:.20} members each, as its metadata says"
         )
     parts = ({name: array[r] for name, array in arrays.items()} for r in range(int(members)))
-    return stack(_built(part, cell_class, kind, path) for part in parts)
+    return stack(_built(part, classes, kind, path) for part in parts)
+
+
+def _classes(names: list[str], path: Any, cell: Any) -> list[Any]:
+    """The classes of these names: the package's, or such as are given."""
+    if len(names) == 1:
+        return [_class(names[0], path, cell)]
+    given = {_name(of): of for of in np.atleast_1d(cell) if isinstance(of, type)}
+    return [_class(name, path, given.get(name)) for name in names]
 
 
 def _class(name: str, path: Any, cell: type | None) -> Any:
@@ -194,12 +206,12 @@ def _class(name: str, path: Any, cell: type | None) -> Any:
     return cell
 
 
-def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any) -> Any:
+def _built(arrays: dict[str, np.ndarray], classes: list[Any], kind: str, path: Any) -> Any:
     """The cell or Model of these arrays, checked."""
     is_model = kind == "Model"
     prefix = "cell." if is_model else ""
     try:
-        cell = cell_class(*(arrays.pop(prefix + field) for field in cell_class._fields))
+        cell = _cell(arrays, classes, prefix)
         obj = Model(cell, *(arrays.pop(field) for field in Model._fields[1:])) if is_model else cell
     except KeyError as error:
         raise LyapflowError(f"{path} lacks the array {error}") from None
@@ -208,6 +220,15 @@ def _built(arrays: dict[str, np.ndarray], cell_class: Any, kind: str, path: Any)
             f"{path} has arrays that are no part of a {kind}: {', '.join(map(repr, arrays)):.200}"
         )
     try:
-        return checked_model(obj) if isinstance(obj, Model) else checked(obj)
+        return checked_model(obj, ()) if isinstance(obj, Model) else checked(obj)
     except LyapflowError as error:
         raise LyapflowError(f"{path}: {error}") from None
+
+
+def _cell(arrays: dict[str, np.ndarray], classes: list[Any], prefix: str) -> Any:
+    """The cell of one class, or the network of several layers, whose arrays are taken away."""
+    if len(classes) > 1:
+        return Layers(
+            tuple(_cell(arrays, [of], f"{prefix}layers.{i}.") for i, of in enumerate(classes))
+        )
+    return classes[0](*(arrays.pop(prefix + field) for field in classes[0]._fields))

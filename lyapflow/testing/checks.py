@@ -10,19 +10,28 @@ from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     checked,
+    driven_tangent,
     has,
+    input_pullback,
     sizes,
     step,
     tangent,
     tangent_pullback,
 )
+from lyapflow.testing.derivatives import (
+    Differences,
+    check_second_derivatives,
+    compare_gradient,
+    compare_input_gradient,
+    in_field,
+    in_inputs,
+)
 from lyapflow.testing.differences import derivative, directions
+from lyapflow.testing.driven import check_driven_gradients, check_driven_tangent
 from lyapflow.testing.findings import Findings, Report
 from lyapflow.testing.kernels import WRITES, forward, places
-from lyapflow.testing.outputs import Arrays, arrays, outputs
+from lyapflow.testing.outputs import Arrays, arrays, driven_outputs, outputs
 
-# what is added to a number is known to this part of that number
-EPS = float(np.finfo(float).eps)
 # of float32 against float64, relative to the terms of a sum
 ROUNDING = 100 * float(np.finfo(np.float32).eps)
 
@@ -30,11 +39,12 @@ ROUNDING = 100 * float(np.finfo(np.float32).eps)
 def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None) -> Report:
     """Compare the kernels of a cell with each other, at its parameters.
 
-    `step` is taken to be right. `tangent`, `jacobian` and `step_pullback` are compared with its
-    differences, `tangent_pullback` and `accumulate` with differences of `step` and `tangent`, in
-    float64 and in every parameter. A float32 cell is checked as float64 numbers, and in float32
-    against these. Kernels must not write beyond the arrays that `sizes` asks for, change what they
-    are given, or leave out what they are to write.
+    `step` is taken to be right. `tangent`, `driven_tangent`, `jacobian` and `step_pullback` are
+    compared with its differences, the pullbacks of tangents, `accumulate`, `accumulate_driven` and
+    `input_pullback` with differences of `step` and of the tangents, in float64, in every parameter
+    and in the inputs. A float32 cell is checked as float64 numbers, and in float32 against these.
+    Kernels must not write beyond the arrays that `sizes` asks for, change what they are given, or
+    leave out what they are to write.
 
     Parameters
     ----------
@@ -92,19 +102,40 @@ def _check_float64(
     along = directions(at.h.shape[2:], rng)
     for s in range(len(at.h)):
         _check_first_derivatives(findings, cell, at, found, s, *along)
-    findings.stop_at_faults([g.__name__ for g in (tangent_pullback, accumulate) if has(cell, g)])
-    for s in range(len(at.h)) if "Q_bar" in found else ():
-        _check_second_derivatives(findings, cell, at, found, s, *along)
-    findings.stop_at_faults([accumulate.__name__] if has(cell, accumulate) else [])
-    for field in cell._fields if "gradient of step" in found else ():
-        _check_gradient(findings, cell, at, found, field, rng)
+    others = [g.__name__ for g in (tangent_pullback, accumulate) if has(cell, g)]
+    findings.stop_at_faults(others)
+    found |= driven_outputs(findings, cell, at, found["record"])
+    findings.stop_at_faults(others)
+    for s in range(len(at.h)) if has(cell, driven_tangent) else ():
+        check_driven_tangent(findings, cell, at, found, s)
+    findings.stop_at_faults(others)
+    for s in range(len(at.h)) if "Q_bar of tangent" in found else ():
+        check_second_derivatives(findings, cell, at, found, s, *along)
+    of_chunk = [generic for generic in (accumulate, input_pullback) if has(cell, generic)]
+    findings.stop_at_faults([generic.__name__ for generic in of_chunk])
+    with_entries = [field for field in cell._fields if getattr(cell, field).size]
+    in_fields = {
+        field: in_field(cell, at, field, rng)
+        for field in with_entries
+        if "gradient of step" in found
+    }
+    for field, differences in in_fields.items():
+        _check_gradient(findings, cell, at, found, field, differences)
+    findings.stop_at_faults([input_pullback.__name__] if has(cell, input_pullback) else [])
+    by_inputs = in_inputs(cell, at, rng) if at.x.size and "x_bar of step" in found else None
+    for what in ("step", "tangent", "both"):
+        if by_inputs is not None and f"x_bar of {what}" in found:
+            compare_input_gradient(findings, found, by_inputs, "input_pullback", what)
+    findings.stop_at_faults()
+    if has(cell, driven_tangent) and "Q_bar of driven" in found:
+        check_driven_gradients(findings, cell, at, found, along, in_fields, by_inputs)
     findings.stop_at_faults()
     return found
 
 
 def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
     """Sizes are counts, and know every field."""
-    counts = [name for name in size._fields[:-1] if not getattr(size, name) >= 0]
+    counts = [name for name in size._fields[:-2] if not getattr(size, name) >= 0]
     if counts or size.units > size.state:
         findings.fault(
             "sizes",
@@ -176,63 +207,15 @@ def _check_first_derivatives(
         )
 
 
-def _check_second_derivatives(
-    findings: Findings,
-    cell: Any,
-    at: Arrays,
-    found: dict[str, Any],
-    s: int,
-    names: list[str],
-    along: np.ndarray,
-) -> None:
-    """`tangent_pullback` at state s against `tangent` and its differences."""
-    h, x, Q, bar = at.h[s, 0], at.x[s, :1], at.Q[s], at.Q_next_bar[s]
-    expected = bar @ forward(cell, h[None], x, along[None])[1][0].T
-    got, kernel = found["Q_bar"][s] @ along.T, "tangent_pullback"
-    findings.compare(
-        kernel, "Q_bar", got, expected, lambda j, i: f"Q_bar[{j}]{names[i]} at state {s}"
-    )
-    together, blocks = np.repeat(x, len(along), axis=0), np.repeat(Q[None], len(along), axis=0)
-
-    def weighed(distance: float) -> np.ndarray:
-        return (forward(cell, h + distance * along, together, blocks)[1] * bar).sum(axis=(1, 2))
-
-    expected, doubt = derivative(weighed, h)
-    got = along @ (found["h_bar of tangent"][s] - at.h_bar)
-    doubt += EPS * np.abs(at.h_bar).max()
-    name = "what is added to h_bar"
-    findings.compare(kernel, name, got, expected, lambda j: f"{name}{names[j]} at state {s}", doubt)
-
-
 def _check_gradient(
     findings: Findings,
     cell: Any,
     at: Arrays,
     found: dict[str, Any],
     field: str,
-    rng: np.random.Generator,
+    differences: Differences,
 ) -> None:
-    """What `accumulate` adds for a field, against differences of `step` and `tangent`.
-
-    For the states of both sequences, for the blocks, and for the first sequence with the blocks.
-    """
-    value, (steps, _, n) = getattr(cell, field), at.Q.shape
-    if not value.size:
-        return
-    names, along = directions(value.shape, rng)
-    h, x = (a.swapaxes(0, 1).reshape(2 * steps, a.shape[2]) for a in (at.h, at.x))
-
-    def weighed(distance: float) -> np.ndarray:
-        sums = []
-        for one in along:
-            h_next, Q_next = forward(cell._replace(**{field: value + distance * one}), h, x, at.Q)
-            through_states = (h_next.reshape(2, steps, n) * at.h_next_bar.swapaxes(0, 1)).sum(
-                axis=(1, 2)
-            )
-            sums.append([*through_states, (Q_next * at.Q_next_bar).sum()])
-        return np.array(sums).reshape(len(along), 3)
-
-    parts, doubt = derivative(weighed, value)
+    """What `accumulate` adds for a field, for the states, for the blocks, and for both."""
     size = sizes(cell)
     by_states = ", or what step_pullback leaves in work" if size.step_work else ""
     by_blocks = (
@@ -244,19 +227,13 @@ def _check_gradient(
         if size.step_work
         else ("accumulate", "")
     )
-    for kernel, what, weights, hint in (
-        ("accumulate", "step", (1, 1, 0), by_states),
-        ("accumulate", "tangent", (0, 0, 1), by_blocks),
-        (adds, "both", (1, 0, 1), what_adds),
+    for kernel, what, hint in (
+        ("accumulate", "step", by_states),
+        ("accumulate", "tangent", by_blocks),
+        (adds, "both", what_adds),
     ):
-        if f"gradient of {what}" not in found or (what == "both" and findings.faults):
-            continue
-        added = getattr(found[f"gradient of {what}"], field) - getattr(at.gradient, field)
-        got = [(one * added).sum() for one in along]
-        lost = EPS * max(np.abs(one * getattr(at.gradient, field)).sum() for one in along)
-        name = f"gradient of {what}, {field}"
-        entries = [f"{name}{place}{hint}" for place in names]
-        findings.compare(kernel, name, got, parts @ weights, entries.__getitem__, doubt + lost)
+        if f"gradient of {what}" in found and not (what == "both" and findings.faults):
+            compare_gradient(findings, at, found, field, differences, kernel, what, hint)
 
 
 KERNELS = {
@@ -264,11 +241,24 @@ KERNELS = {
     "Q_next": "tangent",
     "D": "jacobian",
     "h_bar": "step_pullback",
-    "Q_bar": "tangent_pullback",
+    "Q_bar of tangent": "tangent_pullback",
     "h_bar of tangent": "tangent_pullback",
     "gradient of step": "accumulate",
     "gradient of both": "accumulate",
+    "x_bar of step": "input_pullback",
+    "x_bar of both": "input_pullback",
+    "Q_next of driven": "driven_tangent",
+    "Q_bar of driven": "driven_tangent_pullback",
+    "X_bar of driven": "driven_tangent_pullback",
+    "h_bar of driven": "driven_tangent_pullback",
+    "gradient of driven and step": "accumulate_driven",
+    "x_bar of driven and step": "driven_tangent_pullback",
 }
+
+
+def _all_outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
+    found = outputs(findings, cell, at)
+    return found | driven_outputs(findings, cell, at, found["record"])
 
 
 def _check_float32(
@@ -276,11 +266,11 @@ def _check_float32(
 ) -> None:
     """Results in float32 against those in float64, relative to themselves and to what rounded arguments change."""
     eps = float(np.finfo(np.float32).eps)
-    found = outputs(findings, cell, at)
+    found = _all_outputs(findings, cell, at)
     blurred = map_arrays(
         lambda a: a * (1 + eps * rng.choice([-1, 1], a.shape)), as_float((cell, at))
     )
-    others = outputs(Findings(type(cell)), *blurred)
+    others = _all_outputs(Findings(type(cell)), *blurred)
     for name in KERNELS.keys() & exact.keys():
         triples = zip(
             places(name, found[name]), places(name, exact[name]), places(name, others[name])

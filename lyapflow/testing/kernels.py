@@ -10,6 +10,10 @@ from lyapflow._engine.jit import jit
 from lyapflow._trees import is_tree
 from lyapflow.cells.interface import (
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -30,8 +34,12 @@ WRITES: dict[Callable, tuple[str, ...]] = {
     step_pullback: ("h_bar", "work"),
     tangent_pullback: ("Q_bar", "h_bar", "step_work", "work"),
     accumulate: ("gradient", "step_work", "tangent_work"),
+    input_pullback: ("x_bar",),
+    driven_tangent: ("Q_next", "work"),
+    driven_tangent_pullback: ("Q_bar", "X_bar", "h_bar", "step_work", "work"),
+    accumulate_driven: ("gradient",),
 }
-RESULTS = ("h_next", "Q_next", "D", "h_bar", "Q_bar", "gradient")
+RESULTS = ("h_next", "Q_next", "D", "h_bar", "Q_bar", "X_bar", "gradient", "x_bar")
 
 
 @jit
@@ -64,8 +72,46 @@ def _accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangen
     accumulate(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, gradient)
 
 
+@jit
+def _input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar):
+    input_pullback(cell, x, h, record, h_next_bar, step_work, Q, Q_next_bar, tangent_work, x_bar)
+
+
+@jit
+def _driven_tangent(cell, turned, record, Q, X, Q_next, work):
+    driven_tangent(cell, turned, record, Q, X, Q_next, work)
+
+
+@jit
+def _driven_tangent_pullback(
+    cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+):
+    driven_tangent_pullback(
+        cell, turned, record, Q, X, Q_next_bar, Q_bar, X_bar, h_bar, step_work, work
+    )
+
+
+@jit
+def _accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient):
+    accumulate_driven(cell, X, Q_next_bar, tangent_work, gradient)
+
+
 COMPILED = dict(
-    zip(WRITES, (_step, _tangent, _jacobian, _step_pullback, _tangent_pullback, _accumulate))
+    zip(
+        WRITES,
+        (
+            _step,
+            _tangent,
+            _jacobian,
+            _step_pullback,
+            _tangent_pullback,
+            _accumulate,
+            _input_pullback,
+            _driven_tangent,
+            _driven_tangent_pullback,
+            _accumulate_driven,
+        ),
+    )
 )
 
 
@@ -120,13 +166,16 @@ def run(findings: Findings, generic: Callable, cell: Any, **arrays: Any) -> dict
 
 
 def forward(
-    cell: Any, h: np.ndarray, x: np.ndarray, Q: np.ndarray
+    cell: Any, h: np.ndarray, x: np.ndarray, Q: np.ndarray, X: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Next states of rows h, and D Q at the first len(Q) of them."""
+    """Next states of rows h, and D Q at the first len(Q) of them, or D Q + E X."""
     size, turned = sizes(cell), transposed(cell)
     h_next, record = np.empty_like(h), np.empty((len(h), size.record))
     _step(cell, turned, h, np.ascontiguousarray(x), h_next, record)
     Q_next, work = np.empty_like(Q), np.empty((Q.shape[1], size.tangent_work))
     for i in range(len(Q)):
-        _tangent(cell, turned, record[i], Q[i], Q_next[i], work)
+        if X is None:
+            _tangent(cell, turned, record[i], Q[i], Q_next[i], work)
+        else:
+            _driven_tangent(cell, turned, record[i], Q[i], X[i], Q_next[i], work)
     return h_next, Q_next

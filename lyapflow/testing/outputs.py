@@ -1,6 +1,6 @@
 """All that the kernels of a cell make of one set of arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,11 @@ from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
+    accumulate_driven,
+    driven_tangent,
+    driven_tangent_pullback,
     has,
+    input_pullback,
     jacobian,
     sizes,
     step,
@@ -35,6 +39,7 @@ class Arrays(NamedTuple):
     Q_next_bar: np.ndarray  # (S, k, n_state)
     h_bar: np.ndarray  # (n_state,), to which tangent_pullback adds
     gradient: Any  # to which accumulate adds
+    X: np.ndarray  # (S, k, m), the movements of the first sequence's inputs
 
 
 def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> Arrays:
@@ -68,6 +73,7 @@ def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> 
         normal(*block),
         normal(size.state),
         map_arrays(lambda a: normal(*a.shape), cell),
+        normal(count, VECTORS, size.inputs),
     )
 
 
@@ -78,19 +84,7 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
     found = run(findings, step, cell, h=h, x=x, h_next=h.shape, record=(len(h), size.record))
     record = found["record"]
     alone = range(0, 2 * steps, 2)  # rows of the sequence that has a block
-    blocks = [
-        run(
-            findings,
-            tangent,
-            cell,
-            record=record[2 * s],
-            Q=at.Q[s],
-            Q_next=(k, n),
-            work=(k, size.tangent_work),
-        )
-        for s in range(steps)
-    ]
-    found["Q_next"] = np.array([block["Q_next"] for block in blocks])
+    found["Q_next"] = _moved(findings, tangent, cell, at, record[::2])
     if has(cell, jacobian):
         found["D"] = np.array(
             [run(findings, jacobian, cell, h=h[s], x=x[s], D=(n, n))["D"] for s in alone]
@@ -108,22 +102,65 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
         work=(len(h), size.step_work),
     )
     found["h_bar"] = pulled["h_bar"]
-    if has(cell, accumulate):
-        empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
-        found["gradient of step"] = _gradient(
-            findings, cell, at, (record, bars, pulled["work"]), empty
-        )
+    empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
+    found |= _of_chunk(findings, cell, at, (record, bars, pulled["work"]), empty, "step")
     if has(cell, tangent_pullback):
-        for name, weight in (("tangent", 0), ("both", 1)):
-            found |= _pull_blocks_back(findings, cell, at, record[::2], weight * bars[::2], name)
+        for weight, name in enumerate(("tangent", "both")):
+            given = record[::2], weight * bars[::2], name
+            found |= _pull_blocks_back(findings, tangent_pullback, cell, at, *given)
     return found
 
 
-def _pull_blocks_back(
-    findings: Findings, cell: Any, at: Arrays, record: np.ndarray, bars: np.ndarray, name: str
-) -> dict[str, Any]:
-    """Results of `tangent_pullback` at each step, and of `accumulate` for all, behind cotangents of the states."""
+def driven_outputs(findings: Findings, cell: Any, at: Arrays, record: np.ndarray) -> dict[str, Any]:
+    """The same of the kernels that take the tangent of the input, from the records that `step` left."""
+    found: dict[str, Any] = {}
+    if has(cell, driven_tangent):
+        found["Q_next of driven"] = _moved(findings, driven_tangent, cell, at, record[::2], X=at.X)
+    if has(cell, step_pullback) and has(cell, driven_tangent_pullback):
+        for weight, name in enumerate(("driven", "driven and step")):
+            given = record[::2], weight * at.h_next_bar[:, 0], name
+            found |= _pull_blocks_back(findings, driven_tangent_pullback, cell, at, *given)
+    return found
+
+
+def _moved(
+    findings: Findings,
+    generic: Callable,
+    cell: Any,
+    at: Arrays,
+    record: np.ndarray,
+    **also: np.ndarray,
+) -> np.ndarray:
+    """The block after each step, by `tangent` or, with what it takes beside it, `driven_tangent`."""
     size, (steps, k, n) = sizes(cell), at.Q.shape
+    blocks = [
+        run(
+            findings,
+            generic,
+            cell,
+            record=record[s],
+            Q=at.Q[s],
+            Q_next=(k, n),
+            work=(k, size.tangent_work),
+            **{name: array[s] for name, array in also.items()},
+        )
+        for s in range(steps)
+    ]
+    return np.array([block["Q_next"] for block in blocks])
+
+
+def _pull_blocks_back(
+    findings: Findings,
+    generic: Callable,
+    cell: Any,
+    at: Arrays,
+    record: np.ndarray,
+    bars: np.ndarray,
+    name: str,
+) -> dict[str, Any]:
+    """Results of a tangent's pullback at each step, and of what takes all of them, behind cotangents of the states."""
+    size, (steps, k, n) = sizes(cell), at.Q.shape
+    driven = generic is driven_tangent_pullback
     states = run(
         findings,
         step_pullback,
@@ -136,7 +173,7 @@ def _pull_blocks_back(
     pulled = [
         run(
             findings,
-            tangent_pullback,
+            generic,
             cell,
             record=record[s],
             Q=at.Q[s],
@@ -145,42 +182,51 @@ def _pull_blocks_back(
             h_bar=at.h_bar,
             step_work=states["work"][s],
             work=(k, size.tangent_work),
+            **({"X": at.X[s], "X_bar": at.X[s].shape} if driven else {}),
         )
         for s in range(steps)
     ]
-    found = {
-        each: np.array([block[each] for block in pulled]) for each in ("Q_bar", "step_work", "work")
-    }
-    found["h_bar of tangent"] = np.array([block["h_bar"] for block in pulled])
-    if has(cell, accumulate):
-        blocks = at.Q, at.Q_next_bar, found["work"]
-        found[f"gradient of {name}"] = _gradient(
-            findings, cell, at, (record, bars, found["step_work"]), blocks
-        )
-    return found
+    each = {key: np.array([block[key] for block in pulled]) for key in pulled[0]}
+    blocks = at.Q, at.Q_next_bar, each["work"]
+    found = _of_chunk(findings, cell, at, (record, bars, each["step_work"]), blocks, name, driven)
+    of = "driven" if driven else "tangent"
+    return found | {f"{key} of {of}": each[key] for key in each if key.endswith("_bar")}
 
 
-def _gradient(
+def _of_chunk(
     findings: Findings,
     cell: Any,
     at: Arrays,
     states: Sequence[np.ndarray],
     blocks: Sequence[np.ndarray],
-) -> Any:
-    """What `accumulate` makes of `at.gradient`, from rows of one sequence or of two."""
+    name: str,
+    driven: bool = False,
+) -> dict[str, Any]:
+    """What `accumulate` makes of `at.gradient`, and x_bar, from rows of one sequence or of two."""
     steps, both = len(at.h), len(states[0]) // len(at.h)
     record, bars, step_work = (a.reshape(steps, both, a.shape[1]) for a in states)
-    return run(
-        findings,
-        accumulate,
-        cell,
-        x=at.x[:, :both],
-        h=at.h[:, :both],
-        record=record,
-        h_next_bar=bars,
-        step_work=step_work,
-        Q=blocks[0],
-        Q_next_bar=blocks[1],
-        tangent_work=blocks[2],
-        gradient=at.gradient,
-    )["gradient"]
+    given = {
+        "x": at.x[:, :both],
+        "h": at.h[:, :both],
+        "record": record,
+        "h_next_bar": bars,
+        "step_work": step_work,
+        "Q": blocks[0],
+        "Q_next_bar": blocks[1],
+        "tangent_work": blocks[2],
+    }
+    found: dict[str, Any] = {}
+    gradient = at.gradient
+    if driven and has(cell, accumulate_driven):
+        of_X = {"X": at.X, "Q_next_bar": blocks[1], "tangent_work": blocks[2]}
+        gradient = run(findings, accumulate_driven, cell, **of_X, gradient=gradient)["gradient"]
+    for generic, written in (
+        (accumulate, {"gradient": gradient}),
+        (input_pullback, {"x_bar": (steps, both, at.x.shape[2])}),
+    ):
+        # without what X gives it, a gradient is not whole
+        part = driven and generic is accumulate and not has(cell, accumulate_driven)
+        if has(cell, generic) and not part:
+            result = run(findings, generic, cell, **given, **written)
+            found |= {f"{key} of {name}": result[key] for key in written}
+    return found

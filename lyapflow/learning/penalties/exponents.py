@@ -8,8 +8,13 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow.cells.interface import DIFFERENTIABLE, Cell
-from lyapflow.lyapunov.flossing_loss import Wanted, one_value_and_grad, wanted
-from lyapflow.lyapunov.problem import problem
+from lyapflow.lyapunov.flossing_loss import (
+    Wanted,
+    number_of_exponents,
+    one_value_and_grad,
+    wanted,
+)
+from lyapflow.lyapunov.layers import layer_problems
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Exponents:
 
     Parameters
     ----------
-    k : int
-        Number of exponents, at most n_state.
+    k : int or tuple of int
+        Number of exponents, at most n_state; of a network of layers that of each, or of all alike.
     target, weights, average, one_sided, t_ons, transient, q_transient
         As in `flossing_value_and_grad`. With ``one_sided=True`` only exponents below their targets count.
 
@@ -46,7 +51,7 @@ class Exponents:
     0.48
     """
 
-    k: int
+    k: int | tuple[int, ...]
     target: ArrayLike = 0.0
     weights: ArrayLike | None = None
     average: str = "exponents"
@@ -56,8 +61,11 @@ class Exponents:
     q_transient: int = 16
 
     def __post_init__(self) -> None:
-        _checks.affordable("a target for each exponent", _checks.integer("k", self.k, 1))
-        self._wanted()
+        k = number_of_exponents(self.k)
+        _checks.affordable("a target for each exponent", k)
+        if isinstance(self.k, list):
+            object.__setattr__(self, "k", tuple(self.k))
+        self._wanted(k)
         for name, low in (("t_ons", 1), ("transient", 0), ("q_transient", 0)):
             value = getattr(self, name)
             if name == "t_ons" and isinstance(value, str):
@@ -65,20 +73,23 @@ class Exponents:
             else:
                 _checks.integer(name, value, low)
 
-    def _wanted(self) -> Wanted:
-        return wanted(self.k, self.target, self.average, self.weights, self.one_sided)
+    def _wanted(self, k: int) -> Wanted:
+        return wanted(k, self.target, self.average, self.weights, self.one_sided)
 
     def _times(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("t_ons", "transient", "q_transient")}
 
     def off(self, exponents: np.ndarray) -> np.ndarray:
         """How far exponents are from their targets; 0 for those above them where only others count."""
-        return self._wanted().off(exponents)
+        return self._wanted(exponents.shape[-1]).off(exponents)
 
     def n_values(self, cell: Cell, x: ArrayLike) -> int:
-        """k, after checks of cell and input."""
+        """k, of layers the sum, after checks of cell and input."""
         given = {"cell": cell, "x": x, "k": self.k, "steps": None, "h0": None, "q0": None}
-        return len(problem(DIFFERENTIABLE, **given, **self._times()).block)
+        problems = layer_problems(DIFFERENTIABLE, **given, **self._times())
+        k = sum(len(layer.block) for layer in problems)
+        self._wanted(k)
+        return k
 
     def value_and_grad(
         self, cell: Cell, x: ArrayLike, h0: ArrayLike | None = None

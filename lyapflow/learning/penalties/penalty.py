@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from lyapflow import _checks
+from lyapflow._trees import like, named_arrays
 from lyapflow.cells.interface import Cell
 from lyapflow.errors import Diverged, LyapflowError
 
@@ -72,24 +73,26 @@ def evaluated(
     found = penalty.value_and_grad(cell, x, h0)
     try:
         loss, gradient, values = found
-        loss, arrays, values = float(loss), list(map(np.asarray, gradient)), np.asarray(values)
+        loss, values = float(loss), np.asarray(values)
+        slopes = [(name, np.asarray(g)) for name, g in named_arrays(gradient)]
     except (TypeError, ValueError) as error:
         raise LyapflowError(
             f"value_and_grad of {name} must return a number, a cell and an array: {error}"
         ) from error
-    for field, p, g in zip(cell._fields, cell, arrays):
+    for (field, p), (_, g) in zip(named_arrays(cell), slopes):
         if (g.dtype, g.shape) != (p.dtype, p.shape):
             raise LyapflowError(
                 f"the gradient of {name} must be a cell like its argument, with {field} {p.dtype} {p.shape}, "
                 f"got {g.dtype} {g.shape}"
             )
-    if len(arrays) != len(cell._fields) or values.shape != (n_values,):
+    fields = [field for field, _ in named_arrays(cell)]
+    if len(slopes) != len(fields) or values.shape != (n_values,):
         raise LyapflowError(
-            f"value_and_grad of {name} must return a gradient in {', '.join(cell._fields)} and n_values = {n_values} "
-            f"values, got {len(arrays)} arrays and values of shape {values.shape}"
+            f"value_and_grad of {name} must return a gradient in {', '.join(fields)} and n_values = {n_values} "
+            f"values, got {len(slopes)} arrays and values of shape {values.shape}"
         )
     if values.dtype.kind not in "iuf":
         raise LyapflowError(f"the values of {name} must be real numbers, got {values.dtype}")
-    if not np.isfinite(loss) or not all(np.isfinite(g).all() for g in arrays):
+    if not np.isfinite(loss) or not all(np.isfinite(g).all() for _, g in slopes):
         raise Diverged(f"the loss or the gradient of {name} is not finite")
-    return loss, type(cell)(*arrays), values
+    return loss, like(cell, (g for _, g in slopes)), values

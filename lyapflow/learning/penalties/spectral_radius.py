@@ -10,6 +10,7 @@ from scipy.linalg import schur
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import Cell, checked, zeros_like
+from lyapflow.cells.layers import Layers, each_layer
 from lyapflow.errors import Diverged, LyapflowError, warn
 
 # |u^H v| of unit vectors below which an eigenvalue counts as defective: the gradient is as long as
@@ -24,7 +25,7 @@ class SpectralRadius:
 
     .. math:: L = \sum_g (\rho(W_g) - target)^2
 
-    over the recurrent matrices of all gates of an LSTM or GRU; other networks have one. A matrix of
+    over the recurrent matrices of all gates of an LSTM or GRU, and of all layers; other networks have one. A matrix of
     zeros, as a new LSTM has for its forget gate, takes no part. Input and states do not matter.
 
     Parameters
@@ -65,13 +66,17 @@ class SpectralRadius:
 
     def n_values(self, cell: Cell, x: ArrayLike | None = None) -> int:
         """The number of recurrent matrices."""
-        return len(_matrices(checked(cell)))
+        return sum(len(_matrices(layer)) for layer in each_layer(checked(cell)))
 
     def value_and_grad(
         self, cell: Cell, x: ArrayLike | None = None, h0: ArrayLike | None = None
     ) -> tuple[float, Any, np.ndarray]:
         """Loss, gradient, and the spectral radius of each recurrent matrix."""
         cell = checked(cell)
+        if isinstance(cell, Layers):
+            of = [self.value_and_grad(layer) for layer in cell.layers]
+            losses, gradients, radii = zip(*of)
+            return sum(losses), Layers(gradients), np.concatenate(radii)
         matrices, gradient = _matrices(cell), zeros_like(cell)
         if not matrices.any():
             raise Diverged("the spectral radius of weights W that are all zero has no gradient")
