@@ -19,6 +19,7 @@ from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
 from lyapflow.learning.flossing import Flossing, floss
 from lyapflow.learning.model import Model
+from lyapflow.learning.outputs import outputs
 from lyapflow.learning.recommended import recommended
 from lyapflow.linalg.stacks import qr, qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
@@ -67,6 +68,7 @@ __all__ = [
     "layers",
     "load",
     "lyapunov_spectrum",
+    "outputs",
     "penalties",
     "predicted_condition",
     "qr",

@@ -23,9 +23,14 @@ def _checked(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Problem, bool]:
     _checks.affordable(
         f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record)
     )
-    no_block = np.empty((0, size.state), x.dtype)
-    h0 = initial_state(h0, size, batch, first_array(cell))
-    return Problem(cell, size, x, state_schedule(length), h0, no_block), batched
+    return no_tangents(cell, x, initial_state(h0, size, batch, first_array(cell))), batched
+
+
+def no_tangents(cell: Any, x: np.ndarray, h0: np.ndarray) -> Problem:
+    """The problem of inputs (T, B, m) and initial states (B, n_state), without a tangent block."""
+    size = sizes(cell)
+    block = np.empty((0, size.state), x.dtype)
+    return Problem(cell, size, x, state_schedule(len(x)), h0, block)
 
 
 def _lost(checked: tuple[Problem, bool]) -> np.ndarray:
@@ -86,17 +91,13 @@ def trajectory(
 def states_of(given: Problem) -> np.ndarray:
     """The states (T, B, n_state) after each step; those of layers one layer after the other, over all time."""
     if not isinstance(given.cell, Layers):
-        no_block = np.empty((0, given.size.state), given.x.dtype)
-        alone = given._replace(plan=state_schedule(len(given.x)), block=no_block)
+        alone = no_tangents(given.cell, given.x, given.h0)
         tape = new_tape(alone, full=True)
         sweep(alone, tape)
         return tape.states[1:]
     found, x = [], given.x
     for number, (layer, h0) in enumerate(zip(given.cell.layers, given.cell.split(given.h0))):
-        size = sizes(layer)
         with of_layer(number, len(given.cell.layers)):
-            found.append(
-                states_of(given._replace(cell=layer, size=size, x=x, h0=np.ascontiguousarray(h0)))
-            )
-        x = np.ascontiguousarray(found[-1][:, :, : size.units])
+            found.append(states_of(no_tangents(layer, x, np.ascontiguousarray(h0))))
+        x = np.ascontiguousarray(found[-1][:, :, : sizes(layer).units])
     return np.concatenate(found, axis=2)

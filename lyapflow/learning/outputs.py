@@ -1,0 +1,88 @@
+"""What a Model says."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lyapflow import _checks
+from lyapflow._engine.blas import one_blas_thread
+from lyapflow.cells.interface import sizes, step, tangent
+from lyapflow.cells.layers import split_states
+from lyapflow.ensemble import over_members
+from lyapflow.learning.model import Model, checked_model
+from lyapflow.lyapunov.problem import doubt_layout, initial_state, inputs
+from lyapflow.lyapunov.trajectory import no_tangents, states_of
+
+
+def _checked(model: Any, x: Any, h0: Any, steps: Any) -> tuple[Any, ...]:
+    model = checked_model(model, (step, tangent))
+    size = sizes(model.cell)
+    start = model.h0 if h0 is None else h0
+    x, batched = inputs(x, size, model.h0, steps, start)
+    states = initial_state(start, size, x.shape[1], model.h0)
+    _checks.affordable(f"outputs of {len(x)} steps", len(x) * x.shape[1] * 2 * size.state)
+    return model, no_tangents(model.cell, x, states), batched
+
+
+def _lost(checked: tuple[Any, ...]) -> np.ndarray:
+    model, given, batched = checked
+    shape = given.x.shape[:2] if batched else given.x.shape[:1]
+    return np.full((*shape, len(model.b_out)), np.nan, given.x.dtype)
+
+
+@over_members("x", "h0", check=_checked, lost=_lost)
+def outputs(
+    model: Model,
+    x: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    steps: int | None = None,
+) -> np.ndarray:
+    r"""What a Model says after each input: :math:`y_t = W_{out} h_t + b_{out}` of its units.
+
+    For tasks with the cross-entropy these are logits, positive for a 1.
+
+    Parameters
+    ----------
+    model : Model
+    x : array (T, m) or (T, B, m)
+        Inputs of one sequence or of B; for a cell without inputs give `steps` instead.
+    h0 : array (n_state,) or (B, n_state), optional
+        State before the first input; the Model's own by default.
+    steps : int, optional
+        Number of steps of a cell without inputs; h0 (B, n_state) makes B sequences.
+
+    Returns
+    -------
+    array (T, o) or (T, B, o)
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit the Model.
+    Diverged
+        If a state stops being finite.
+
+    Warns
+    -----
+    LyapflowWarning
+        If x has fewer steps than sequences.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LinearRNN(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
+    >>> model = lf.Model(cell, np.array([[2.0]]), np.array([1.0]), np.zeros(1))
+    >>> lf.outputs(model, np.ones((3, 1)))
+    array([[3. ],
+           [4. ],
+           [4.5]])
+    """
+    model, given, batched = _checked(model, x, h0, steps)
+    if steps is None:
+        doubt_layout(given.x)
+    top = split_states(model.cell, states_of(given))[-1]
+    with one_blas_thread():
+        found = top[..., : model.W_out.shape[1]] @ model.W_out.T + model.b_out
+    return found if batched else found[:, 0]
