@@ -58,3 +58,8 @@ def test_bad_input():
     grown = model._replace(cell=lf.LinearRNN(np.diag([1e300] * 3), np.ones((3, 1)), np.zeros(3)))
     with pytest.raises(lf.Diverged, match="the state stopped being finite"):
         lf.outputs(grown, np.ones((9, 1)))
+    loud = model._replace(W_out=np.full((1, 3), 1e308), h0=np.ones(3))
+    silent = loud._replace(cell=lf.LinearRNN(np.zeros((3, 3)), np.ones((3, 1)), np.zeros(3)))
+    with pytest.raises(lf.Diverged, match="an output stopped being finite at step 1") as caught:
+        lf.outputs(silent, np.array([[0.0], [1.0], [1.0]]))
+    assert caught.value.step == 1

@@ -63,10 +63,13 @@ def layers(*cells: Cell) -> Layers:
     --------
     >>> import numpy as np, lyapflow as lf
     >>> rng = np.random.default_rng(0)
-    >>> network = lf.layers(lf.LSTM.random(8, 2, rng=rng), lf.LSTM.random(8, 8, rng=rng))
-    >>> spectrum = lf.lyapunov_spectrum(network, rng.standard_normal((200, 2)))
-    >>> spectrum.exponents.shape, spectrum.by_layer[1].exponents.shape
-    ((32,), (16,))
+    >>> network = lf.layers(lf.TanhRNN.random(8, 2, rng=rng), lf.LSTM.random(4, 8, rng=rng))
+    >>> x = rng.standard_normal((1000, 2))
+    >>> spectrum = lf.lyapunov_spectrum(network, x, q_transient=100)
+    >>> spectrum.layer  # of each exponent, in descending order
+    array([1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 1])
+    >>> spectrum.by_layer[1].exponents.shape
+    (8,)
     """
     flat: list[Cell] = []
     for cell in cells:

@@ -10,6 +10,7 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import sizes, step, tangent
 from lyapflow.cells.layers import split_states
 from lyapflow.ensemble import over_members
+from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.lyapunov.problem import doubt_layout, initial_state, inputs
 from lyapflow.lyapunov.trajectory import no_tangents, states_of
@@ -62,7 +63,7 @@ def outputs(
     LyapflowError
         If arguments do not fit the Model.
     Diverged
-        If a state stops being finite.
+        If a state or an output stops being finite.
 
     Warns
     -----
@@ -83,6 +84,11 @@ def outputs(
     if steps is None:
         doubt_layout(given.x)
     top = split_states(model.cell, states_of(given))[-1]
-    with one_blas_thread():
-        found = top[..., : model.W_out.shape[1]] @ model.W_out.T + model.b_out
+    units = np.ascontiguousarray(top[..., : model.W_out.shape[1]])
+    with one_blas_thread(), np.errstate(all="ignore"):  # BLAS raises flags over nothing
+        found = units @ model.W_out.T + model.b_out
+    lost = ~np.isfinite(found).all(axis=(1, 2))
+    if lost.any():
+        step = int(np.argmax(lost))
+        raise Diverged.not_finite("an output", step, found[step], "use smaller weights")
     return found if batched else found[:, 0]

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from lyapflow import _checks
-from lyapflow._trees import like, named_arrays
+from lyapflow._trees import is_tree, like, named_arrays
 from lyapflow.cells.interface import Cell
 from lyapflow.errors import Diverged, LyapflowError
 
@@ -74,7 +74,8 @@ def evaluated(
     try:
         loss, gradient, values = found
         loss, values = float(loss), np.asarray(values)
-        slopes = [(name, np.asarray(g)) for name, g in named_arrays(gradient)]
+        tree = gradient if is_tree(gradient) else list(gradient)
+        slopes = [(name, np.asarray(g)) for name, g in named_arrays(tree)]
     except (TypeError, ValueError) as error:
         raise LyapflowError(
             f"value_and_grad of {name} must return a number, a cell and an array: {error}"
