@@ -7,6 +7,7 @@ import pytest
 
 import lyapflow as lf
 from lyapflow._trees import arrays, map_arrays
+from lyapflow.cells.interface import sizes
 from tests.gradcheck import next_state, norm, random_cell, relative_error
 from tests.test_cells import each_dtype
 
@@ -30,10 +31,7 @@ def network(kinds, seed=0, dtype=np.float64, m=2, g=1.0):
 
 def units(layer, states):
     """What a layer shows to the next."""
-    return np.ascontiguousarray(states[..., : lf.Model.random(layer, 1, rng=RNG).W_out.shape[1]])
-
-
-RNG = np.random.default_rng(0)
+    return np.ascontiguousarray(states[..., : sizes(layer).units])
 
 
 @each_network
@@ -41,7 +39,7 @@ RNG = np.random.default_rng(0)
 def test_states_are_those_of_the_layers_one_by_one(kinds, dtype):
     net, rng = network(kinds, dtype=dtype), np.random.default_rng(1)
     x = rng.standard_normal((30, 3, 2)).astype(dtype)
-    n = sum(part.shape[-1] for part in net.split(lf.trajectory(net, x[:1, 0])))
+    n = sizes(net).state
     h0 = rng.standard_normal((3, n)).astype(dtype)
     states = lf.trajectory(net, x, h0)
     assert states.shape == (30, 3, n) and states.dtype == dtype
@@ -349,7 +347,7 @@ def test_bad_input():
 @each_network
 def test_the_jacobian_of_all_layers(kinds):
     net, rng = network(kinds), np.random.default_rng(4)
-    n = lf.Model.random(net, 1, rng=rng).h0.size
+    n = sizes(net).state
     h, x = rng.standard_normal(n), rng.standard_normal(2)
     D = lf.jacobian(net, h, x)
     np.testing.assert_allclose(D, joint_jacobian(net, h, x), atol=1e-8)

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked, sizes
-from lyapflow.cells.layers import each_layer
+from lyapflow.cells.interface import DIFFERENTIABLE, Cell, checked
 from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
@@ -21,7 +20,7 @@ from lyapflow.learning.history import Callbacks, History, Log, Recorder
 from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.penalties.exponents import Exponents
 from lyapflow.learning.penalties.penalty import Penalty, checked_penalty, evaluated
-from lyapflow.lyapunov.flossing_loss import number_of_exponents, one_value_and_grad, wanted
+from lyapflow.lyapunov.flossing_loss import one_value_and_grad, wanted
 from lyapflow.lyapunov.layers import number_wanted
 from lyapflow.lyapunov.problem import doubt_layout
 from lyapflow.lyapunov.schedule import schedule
@@ -123,8 +122,6 @@ def floss(
     cells = Members(cell)
     # what is given stays
     cells.now = [map_arrays(np.copy, checked(member, *DIFFERENTIABLE)) for member in cells.now]
-    if k is None:
-        k = tuple(sizes(layer).state for layer in each_layer(cells.now[0]))
     states, blocks = cells.split("h0", h0), cells.split("q0", q0)
     aims: dict[str, Any] = {
         "target": target,
@@ -239,12 +236,9 @@ class Flossing:
         if self.penalty is not None:
             self._leave_to(self.penalty)
         else:
-            k = number_of_exponents(self.k)
-            _checks.affordable("a target for each exponent", k)
-            if isinstance(self.k, list):
-                object.__setattr__(self, "k", tuple(self.k))
             schedule(self.steps, self.t_ons, self.transient, self.q_transient)
-            wanted(k, self.target, self.average)
+            exponents: Any = self.descended  # which checks the rest
+            object.__setattr__(self, "k", exponents.k)
         if not np.iterable(self.at):
             raise LyapflowError(
                 f"at must be the training epochs to floss before, such as (0, 100), got {self.at!r}"

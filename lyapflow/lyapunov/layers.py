@@ -12,7 +12,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow.cells.interface import checked, first_array, sizes
-from lyapflow.cells.layers import each_layer, of_layer, split_states
+from lyapflow.cells.layers import Layers, each_layer, of_layer, split_states
 from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.interval import with_intervals
 from lyapflow.lyapunov.problem import Problem, problem
@@ -32,10 +32,11 @@ def layer_problems(
     """The `problem` of each layer; the input of all but the bottom one is still to come, by `driven`.
 
     k and q0 are given for each layer, or k once for all."""
+    if not isinstance(cell, Layers):
+        return [problem(generics, cell, x=x, k=k, steps=steps, h0=h0, q0=q0, **times)]
     cell = checked(cell, *generics)
-    layers = each_layer(cell)
-    ks = _for_each("k", k, len(layers))
-    blocks = [q0] if len(layers) == 1 else _for_each("q0", q0, len(layers))
+    layers = cell.layers
+    ks, blocks = _for_each("k", k, len(layers)), _for_each("q0", q0, len(layers))
     states = _initial_states(cell, h0)
     found: list[Problem] = []
     for number, layer in enumerate(layers):
@@ -60,7 +61,9 @@ def _for_each(name: str, value: Any, layers: int) -> list[Any]:
 
 
 def number_wanted(cell: Any, k: Any) -> int:
-    """How many exponents k of each layer are."""
+    """How many exponents k of each layer are; None stands for all."""
+    if k is None:
+        return sizes(cell).state
     return sum(_for_each("k", k, len(each_layer(cell))))
 
 
