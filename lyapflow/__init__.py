@@ -17,6 +17,7 @@ from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
 from lyapflow.learning import penalties, tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
+from lyapflow.learning.closed_loop import closed_loop
 from lyapflow.learning.flossing import Flossing, floss
 from lyapflow.learning.model import Model
 from lyapflow.learning.outputs import outputs
@@ -58,6 +59,7 @@ __all__ = [
     "Swept",
     "TanhRNN",
     "bptt_value_and_grad",
+    "closed_loop",
     "collect",
     "condition_number",
     "covariant_vectors",

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 import lyapflow as lf
 from lyapflow import testing
 from lyapflow._trees import arrays, like
+from lyapflow.cells.closed_loop import ClosedLoop, fed_back
+from lyapflow.cells.interface import sizes
+from lyapflow.cells.joint import Joint, joint
+from lyapflow.cells.layers import Layers
 from lyapflow.cells.registry import CLASSES
 from lyapflow.testing.differences import central
 from lyapflow.testing.strategies import GAINS
@@ -28,6 +32,33 @@ def random_cell(cell_class, n, m, rng, g=1.0, dtype=np.float64):
         **{name: 0.5 * rng.standard_normal(getattr(cell, name).shape) for name in biases}
     )
     return cell_class(*(a.astype(dtype) for a in cell))
+
+
+def random_joint(kinds, n, m, rng, g=1.0, dtype=np.float64):
+    """Layers of n units and fewer as one cell."""
+    inputs = (m, *range(n, 0, -1))
+    return joint(
+        Layers(
+            tuple(
+                random_cell(kind, n - i, inputs[i], rng, g, dtype) for i, kind in enumerate(kinds)
+            )
+        )
+    )
+
+
+def random_loop(kinds, n, m, rng, g=1.0, dtype=np.float64):
+    """A cell, or layers, that is fed two outputs of its own and m inputs from outside."""
+    cell = random_joint(kinds, n, m + 2, rng, g, dtype)
+    units = n - len(kinds) + 1
+    W_out, b_out = rng.standard_normal((2, units)), rng.standard_normal(2)
+    return fed_back(cell, W_out.astype(dtype), b_out.astype(dtype))
+
+
+# cells made of cells: the function that draws one
+COMPOSED = {
+    "loop gru": functools.partial(random_loop, (lf.GRU,)),
+    "loop tanh, lstm, rate": functools.partial(random_loop, (lf.TanhRNN, lf.LSTM, lf.RateRNN)),
+}
 
 
 def cells(cell_class, dtype=np.float64, gains=GAINS):
@@ -65,10 +96,29 @@ def next_state(cell, h, x, xp=np):
         case lf.GRUResetBefore(W, V, b):
             r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2], xp)
             return (1 - z) * xp.tanh(W[2] @ (r * h) + V[2] @ x + b[2]) + z * h
+        case Layers():
+            return next_state(joint(cell), h, x, xp)
+        case Joint(lower, upper):
+            below, above = xp.split(h, [sizes(lower).state])
+            below = next_state(lower, below, x, xp)
+            shown = units_of(lower, below)
+            return xp.concatenate([below, next_state(upper, above, shown, xp)])
+        case ClosedLoop(within, W_out, b_out):
+            said = W_out @ units_of(within, h) + b_out
+            return next_state(within, h, xp.concatenate([said, x]), xp)
         case lf.GRU(W, V, b, b_n):
             r, z = sigma(W[:2] @ h + V[:2] @ x + b[:2], xp)
             n = xp.tanh(V[2] @ x + b[2] + r * (W[2] @ h + b_n))
             return (1 - z) * n + z * h
+
+
+def units_of(cell, h):
+    """What a cell shows of its state, the topmost of layers."""
+    if isinstance(cell, Layers):
+        return units_of(joint(cell), h)
+    if isinstance(cell, Joint):
+        return h[sizes(cell.lower).state :][: sizes(cell.upper).units]
+    return h[: sizes(cell).units]
 
 
 def direction(tree, rng):

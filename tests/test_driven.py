@@ -1,9 +1,10 @@
 """Tangents of the input: blocks that move with it, and second-order gradients through them."""
 
+import functools
+
 import numpy as np
 import pytest
 
-import lyapflow as lf
 from lyapflow.cells.interface import (
     accumulate,
     accumulate_driven,
@@ -18,19 +19,38 @@ from lyapflow.cells.interface import (
     zeros_like,
 )
 from lyapflow.testing.kernels import COMPILED
-from tests.gradcheck import CELLS, DTYPES, inner, next_state, random_cell, relative_error
+from tests.gradcheck import (
+    CELLS,
+    COMPOSED,
+    DTYPES,
+    inner,
+    next_state,
+    random_cell,
+    relative_error,
+)
 
 STEPS, VECTORS, UNITS, INPUTS = 2, 3, 5, 2
 
-each_cell = pytest.mark.parametrize("cell_class", CELLS)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+DRAWN = {kind.__name__: functools.partial(random_cell, kind) for kind in CELLS} | COMPOSED
+
+SLOW = "loop tanh, lstm, rate"  # to compile, so only for float64
+
+each_cell = pytest.mark.parametrize(
+    ("draw", "dtype"),
+    [
+        pytest.param(draw, dtype, id=f"{name} {dtype.__name__}")
+        for name, draw in DRAWN.items()
+        for dtype in DTYPES
+        if name != SLOW or dtype == np.float64
+    ],
+)
 each_seed = pytest.mark.parametrize("seed", [0, 1])
 
 
-def drawn(cell_class, seed, dtype):
+def drawn(draw, seed, dtype):
     """A cell with h, x, Q and X of a few steps, each from a state of its own, and cotangents of h' and Q'."""
     rng = np.random.default_rng(seed)
-    cell = random_cell(cell_class, UNITS, INPUTS, rng, g=1.5, dtype=dtype)
+    cell = draw(UNITS, INPUTS, rng, g=1.5, dtype=dtype)
     n = sizes(cell).state
     shapes = (STEPS, n), (STEPS, INPUTS), (STEPS, VECTORS, n), (STEPS, VECTORS, INPUTS)
     given = tuple(rng.standard_normal(shape).astype(dtype) for shape in (*shapes, *shapes[::2]))
@@ -75,39 +95,36 @@ def derivative(cell, h, x, q, X):
 
 
 @each_cell
-@each_dtype
 @each_seed
-def test_a_block_moves_with_state_and_input(cell_class, dtype, seed):
-    (cell, h, x, Q, X), _, _ = drawn(cell_class, seed, dtype)
+def test_a_block_moves_with_state_and_input(draw, dtype, seed):
+    (cell, h, x, Q, X), _, _ = drawn(draw, seed, dtype)
     found = forward(cell, h, x, Q, X)[1]
     expected = [[derivative(cell, h[c], x[c], *v) for v in zip(Q[c], X[c])] for c in range(STEPS)]
     np.testing.assert_allclose(found, expected, atol=50 * np.finfo(dtype).eps)
 
 
 @each_cell
-@each_dtype
-def test_where_the_input_is_still_it_is_the_tangent_to_the_bit(cell_class, dtype):
-    (cell, h, x, Q, X), _, _ = drawn(cell_class, 0, dtype)
+def test_where_the_input_is_still_it_is_the_tangent_to_the_bit(draw, dtype):
+    (cell, h, x, Q, X), _, _ = drawn(draw, 0, dtype)
     _, found, record = forward(cell, h, x, Q, 0 * X)
     Q_next, work = np.empty_like(Q[0]), np.empty((VECTORS, sizes(cell).tangent_work), dtype)
     COMPILED[tangent](cell, transposed(cell), record[0], Q[0], Q_next, work)
     np.testing.assert_array_equal(found[0], Q_next)
 
 
-@pytest.mark.parametrize("cell_class", [lf.TanhRNN, lf.GRU])
-def test_movements_may_be_columns_of_a_wider_array(cell_class):
+@pytest.mark.parametrize("kind", ["TanhRNN", "GRU", "loop gru"])
+def test_movements_may_be_columns_of_a_wider_array(kind):
     """As the units of the layer below are of its block."""
-    (cell, h, x, Q, X), _, _ = drawn(cell_class, 0, np.float64)
+    (cell, h, x, Q, X), _, _ = drawn(DRAWN[kind], 0, np.float64)
     wide = np.concatenate([X, np.full_like(X, np.nan)], axis=2)
     found = forward(cell, h, x, Q, wide[:, :, :INPUTS])[1]
     np.testing.assert_array_equal(found, forward(cell, h, x, Q, X)[1])
 
 
 @each_cell
-@each_dtype
 @each_seed
-def test_pullback_is_the_adjoint(cell_class, dtype, seed):
-    at, bars, _ = drawn(cell_class, seed, dtype)
+def test_pullback_is_the_adjoint(draw, dtype, seed):
+    at, bars, _ = drawn(draw, seed, dtype)
     *_, Q, X = at
     *_, Q_bar, X_bar = backward(at, bars)
     moved = forward(*at)[1]
@@ -117,11 +134,10 @@ def test_pullback_is_the_adjoint(cell_class, dtype, seed):
 
 
 @each_cell
-@each_dtype
 @each_seed
-def test_second_order_gradient(cell_class, dtype, seed):
+def test_second_order_gradient(draw, dtype, seed):
     """In parameters, h, x, Q and X, of next states and blocks, against differences of the equations."""
-    at, bars, rng = drawn(cell_class, seed, dtype)
+    at, bars, rng = drawn(draw, seed, dtype)
 
     def value(at):
         cell, h, x, Q, X = at

@@ -311,9 +311,6 @@ def test_bad_input():
         "q0 must be given for each of the 2 layers": lambda: lf.lyapunov_spectrum(
             net, x, q0=[np.eye(10)]
         ),
-        "this takes a single cell, got a network of layers": lambda: lf.covariant_vectors(
-            net, x, q_transient=2, end_transient=2
-        ),
         r"target must be a finite number or 4 of them": lambda: lf.flossing_value_and_grad(
             net, x, 2, target=[0.0, 0.0]
         ),
@@ -385,3 +382,34 @@ def test_layers_behind_gated_ones_have_a_condition_number():
     found = lf.condition_number(net, x, steps=3)
     sigma = np.linalg.svd(T, compute_uv=False)
     np.testing.assert_allclose(found.log_singular_values, np.log(sigma), atol=1e-7)
+
+
+def test_covariant_vectors_of_all_layers():
+    net, rng = network(KINDS["lstm, tanh"]), np.random.default_rng(1)
+    x = rng.standard_normal((400, 2))
+    # those of a layer alone and those that reach both, of exponents that are apart
+    found = lf.covariant_vectors(net, x, 3, q_transient=150, end_transient=150)
+    assert found.convergence.max() < 1e-3
+    for t in range(20):
+        moved = lf.jacobian(net, found.states[t], x[150 + t]) @ found.vectors[t]
+        moved /= np.linalg.norm(moved, axis=0)
+        np.testing.assert_allclose(moved, found.vectors[t + 1], atol=1e-10)
+
+
+def test_penalty_on_the_jacobian_of_all_layers():
+    net, rng = network(KINDS["lstm, tanh"]), np.random.default_rng(2)
+    x = rng.standard_normal((8, 2))
+    penalty = lf.penalties.OneStepJacobian(k=3, transient=2)
+    loss, gradient, logs = penalty.value_and_grad(net, x)
+    states = np.vstack([np.zeros(14), lf.trajectory(net, x)])
+    sigma = [
+        np.linalg.svd(lf.jacobian(net, states[t], x[t]), compute_uv=False)[:3] for t in range(2, 8)
+    ]
+    np.testing.assert_allclose(logs, np.log(sigma).mean(axis=0), rtol=1e-10)
+    assert loss == pytest.approx((np.log(sigma) ** 2).sum() / 6, rel=1e-10)
+    assert type(gradient) is lf.Layers
+
+    def value(moved):
+        return penalty.value_and_grad(moved, x)[0]
+
+    assert relative_error(value, gradient, net, rng, 1e-4) < 1e-7

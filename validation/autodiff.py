@@ -1,11 +1,11 @@
-"""Every cell against other libraries, in float64.
+"""Every cell, layers and closed loops against other libraries, in float64.
 
     python -m pip install ".[validation]" && python -m validation.autodiff
 
-Exponents, the gradients of flossing, of one-step Jacobians' singular values and of tasks against
-JAX's automatic differentiation of the plain equations, and steps of LSTM and GRU against PyTorch's
+Exponents, the gradients of flossing, of one-step Jacobians' singular values and of tasks, in all parameters and in the
+input, against JAX's automatic differentiation of the plain equations, and steps of LSTM and GRU against PyTorch's
 with copied weights. Prints the worst error per cell and quantity, relative to its largest entry,
-over sizes, t_ons, transients, targets and losses. Exit code 1 if one exceeds 1e-9. Some ten
+over sizes, t_ons, transients, targets and losses. Exit code 1 if one exceeds 1e-9. Some forty
 minutes, most of them JAX's compiler. Half of the exponents of n at most: an interval of t_ons steps
 with all of them has a condition number that costs both sides digits."""
 
@@ -23,7 +23,10 @@ from rich.table import Table
 import lyapflow as lf
 from lyapflow._trees import arrays
 from lyapflow.cells.interface import sizes
+from lyapflow.cells.layers import each_layer
+from lyapflow.cells.registry import CLASSES
 from tests.gradcheck import next_state as equations
+from tests.gradcheck import units_of
 
 LIMIT = 1e-9
 TIMINGS = [(1, 0, 0), (1, 3, 4), (3, 0, 5), (4, 2, 7)]  # t_ons, transient, q_transient
@@ -35,8 +38,8 @@ next_state = functools.partial(equations, xp=jnp)
 
 
 def exponents(cell, x, h, q, t_ons, transient, q_transient):
-    """The first k exponents, with the Jacobian by automatic differentiation as well."""
-    total, since, counting = 0.0, 0, transient + q_transient
+    """The first k exponents, with the Jacobian by automatic differentiation as well, and the states."""
+    total, since, counting, states = 0.0, 0, transient + q_transient, []
     for t, driven in enumerate(x):
         if t >= transient:
             q = jax.jacfwd(next_state, argnums=1)(cell, h, driven) @ q
@@ -46,11 +49,23 @@ def exponents(cell, x, h, q, t_ons, transient, q_transient):
                 total += jnp.log(jnp.abs(jnp.diag(r))) * (t >= counting)
                 since = 0
         h = next_state(cell, h, driven)
-    return total / (len(x) - counting)
+        states.append(h)
+    return total / (len(x) - counting), jnp.stack(states)
 
 
-def flossing_loss(cell, x, h, q, target, *timing):
-    return jnp.sum((exponents(cell, x, h, q, *timing) - target) ** 2)
+def exponents_of_all(cell, x, h, blocks, *timing):
+    """Those of each layer along its own trajectory, from a block for each."""
+    found, start = [], 0
+    for layer, block in zip(each_layer(cell), blocks):
+        size = sizes(layer)
+        own, states = exponents(layer, x, h[start : start + size.state], block, *timing)
+        found.append(own)
+        x, start = states[:, : size.units], start + size.state
+    return jnp.concatenate(found)
+
+
+def flossing_loss(cell, x, h, blocks, target, *timing):
+    return jnp.sum((exponents_of_all(cell, x, h, blocks, *timing) - target) ** 2)
 
 
 def one_step_loss(cell, x, h, k, target, transient):
@@ -67,7 +82,8 @@ def one_step_loss(cell, x, h, k, target, transient):
 def task_loss(model, x, y, first, loss):
     def scored(h, driven):
         h = jax.vmap(next_state, (None, 0, 0))(model.cell, h, driven)
-        return h, h[:, : model.W_out.shape[1]] @ model.W_out.T + model.b_out
+        shown = units_of(model.cell, h.T).T
+        return h, shown[:, : model.W_out.shape[1]] @ model.W_out.T + model.b_out
 
     h0 = jnp.broadcast_to(model.h0, (x.shape[1], model.h0.size))
     z = jax.lax.scan(scored, h0, x)[1][first:]
@@ -85,52 +101,60 @@ def difference(ours, theirs) -> float:
     return max(np.abs(a - b).max() for a, b in zip(ours, theirs) if a.size) / scale
 
 
-def random_cell(cell_class, n, rng):
+def random_cell(cell_class, n, rng, m=2):
     """With weights and biases of a size that matters, and most units of a ReLU network active."""
-    cell = cell_class.random(n, 2, rng=rng)
-    scale = {lf.LSTM: 1.0, lf.GRU: 1.0}.get(cell_class, 0.0) / np.sqrt(n)
+    cell = cell_class.random(n, m, rng=rng)
+    scale = (cell.W.ndim == 3) / np.sqrt(n)  # gates, some of which have no weights
     cell = cell._replace(W=cell.W + scale * rng.standard_normal(cell.W.shape))
-    biases = {
+    others = {
         name: 0.5 * rng.standard_normal(getattr(cell, name).shape)
         for name in cell._fields
         if name[0] == "b"
     }
-    if cell_class is lf.ReluRNN:
-        biases["b"] = 1 + np.abs(biases["b"])
-    return cell._replace(**biases)
+    if cell_class in (lf.ReluRNN, lf.ElmanReluRNN):
+        others["b"] = 1 + np.abs(others["b"])
+    if "leak" in cell._fields:
+        others["leak"] = rng.uniform(0.3, 1.0, n)
+    return cell._replace(**others)
 
 
-def errors(cell_class) -> dict[str, float]:
-    """Worst error per quantity for random cells of one class."""
+def random_layers(kinds, n, rng, m=2):
+    """Layers of n units and fewer."""
+    inputs = (m, *range(n, 0, -1))
+    return lf.layers(*(random_cell(kind, n - i, rng, inputs[i]) for i, kind in enumerate(kinds)))
+
+
+def random_loop(kinds, n, rng):
+    """A cell, or layers, fed an output of its own beside two inputs."""
+    cell = random_layers(kinds, n, rng, 3) if len(kinds) > 1 else random_cell(*kinds, n, rng, 3)
+    return lf.closed_loop(lf.Model.random(cell, 1, rng=rng), external=2)
+
+
+def errors(draw) -> dict[str, float]:
+    """Worst error per quantity for cells that draw(n, rng=) makes."""
     worst = dict.fromkeys(
         ("exponents", "flossing gradient", "one-step gradient", "task gradient"), 0.0
     )
-    gradient_of_flossing = jax.jit(jax.grad(flossing_loss), static_argnums=(5, 6, 7))
+    gradient_of_flossing = jax.jit(
+        jax.grad(flossing_loss, argnums=(0, 1)), static_argnums=(5, 6, 7)
+    )
     gradient_of_steps = jax.jit(jax.grad(one_step_loss), static_argnums=(3, 5))
+    gradient_of_task = jax.jit(jax.grad(task_loss, argnums=(0, 1)), static_argnums=(3, 4))
     for seed, (n, k, timing) in enumerate(
         (n, k, timing) for n, k in ((6, 3), (12, 5)) for timing in TIMINGS
     ):
         rng = np.random.default_rng(seed)
-        cell = random_cell(cell_class, n, rng)
+        cell = draw(n, rng=rng)
         n_state = sizes(cell).state
         x, h = 0.3 * rng.standard_normal((16, 2)), rng.standard_normal(n_state)
-        q, target = lf.qr(rng.standard_normal((n_state, k)))[0], rng.standard_normal(k)
-        options = dict(zip(("t_ons", "transient", "q_transient"), timing))
-        try:
-            _, gradient, found = lf.flossing_value_and_grad(
-                cell, x, k, target=target, h0=h, q0=q, **options
-            )
-        except lf.Diverged as error:  # silent units
-            k = error.rank
-            q, target = q[:, :k], target[:k]
-            _, gradient, found = lf.flossing_value_and_grad(
-                cell, x, k, target=target, h0=h, q0=q, **options
-            )
-        worst["exponents"] = max(
-            worst["exponents"], difference(found, exponents(cell, x, h, q, *timing))
+        options = dict(zip(("t_ons", "transient", "q_transient"), timing)) | {"h0": h}
+        blocks, target, gradients, found = flossed(cell, x, k, rng, options)
+        theirs = exponents_of_all(cell, x, h, blocks, *timing)
+        worst["exponents"] = max(worst["exponents"], difference(found, theirs))
+        theirs = gradient_of_flossing(cell, x, h, blocks, target, *timing)
+        worst["flossing gradient"] = max(
+            worst["flossing gradient"], *map(difference, gradients, theirs)
         )
-        theirs = gradient_of_flossing(cell, x, h, q, target, *timing)
-        worst["flossing gradient"] = max(worst["flossing gradient"], difference(gradient, theirs))
 
         penalty = lf.penalties.OneStepJacobian(k, 0.2, transient=timing[1])
         try:
@@ -144,10 +168,33 @@ def errors(cell_class) -> dict[str, float]:
         model = lf.Model.random(cell, 3, rng=rng)._replace(h0=h)
         xs, ys = rng.standard_normal((50, 4, 2)), rng.random((50, 4, 3))
         for loss in ("mse", "cross_entropy"):
-            _, gradient = lf.bptt_value_and_grad(model, xs, ys, first=7, loss=loss)
-            theirs = jax.grad(task_loss)(model, xs, ys, 7, loss)
-            worst["task gradient"] = max(worst["task gradient"], difference(gradient, theirs))
+            options = {"first": 7, "loss": loss, "input_gradient": True}
+            _, *gradients = lf.bptt_value_and_grad(model, xs, ys, **options)
+            theirs = gradient_of_task(model, xs, ys, 7, loss)
+            worst["task gradient"] = max(
+                worst["task gradient"], *map(difference, gradients, theirs)
+            )
     return worst
+
+
+def flossed(cell, x, k, rng, options):
+    """Blocks, targets, gradients in cell and input, and exponents, of as many as there are up to k a layer."""
+    layers = each_layer(cell)
+    blocks = [lf.qr(rng.standard_normal((sizes(layer).state, k)))[0] for layer in layers]
+    target = rng.standard_normal(k * len(layers))
+    options = options | {"target": target, "input_gradient": True}
+    several = len(layers) > 1
+    try:
+        given = options | {"q0": blocks if several else blocks[0]}
+        _, gradient, found, x_bar = lf.flossing_value_and_grad(cell, x, k, **given)
+    except lf.Diverged as error:  # silent units
+        if several:
+            raise
+        k = error.rank
+        blocks, target = [blocks[0][:, :k]], target[:k]
+        given = options | {"q0": blocks[0], "target": target}
+        _, gradient, found, x_bar = lf.flossing_value_and_grad(cell, x, k, **given)
+    return blocks, target, (gradient, x_bar), found
 
 
 def steps_against_torch() -> dict[str, float]:
@@ -177,10 +224,26 @@ def steps_against_torch() -> dict[str, float]:
     return worst
 
 
+LAYERS = ((lf.LSTM, lf.TanhRNN), (lf.GRU, lf.RateRNN, lf.ElmanRNN))
+LOOPS = ((lf.TanhRNN,), (lf.LSTM,), (lf.GRU,), (lf.GRUResetBefore, lf.RateRNN))
+
+
 def main() -> int:
-    found = {
-        cls.__name__: errors(cls) for cls in (lf.TanhRNN, lf.ReluRNN, lf.LinearRNN, lf.LSTM, lf.GRU)
+    drawn = {
+        cell_class.__name__: functools.partial(random_cell, cell_class)
+        for cell_class in CLASSES.values()
     }
+    for kind, draw, every in (
+        ("layers", random_layers, LAYERS),
+        ("closed loop", random_loop, LOOPS),
+    ):
+        for kinds in every:
+            names = ", ".join(of.__name__ for of in kinds)
+            drawn[f"{kind}: {names}"] = functools.partial(draw, kinds)
+    found = {}
+    for name, draw in drawn.items():
+        found[name] = errors(draw)
+        print(name, flush=True)
     for name, error in steps_against_torch().items():
         found[name]["states (PyTorch)"] = error
     quantities = list(found["GRU"])

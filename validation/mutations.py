@@ -29,7 +29,7 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky closed_loop".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -37,6 +37,8 @@ NEAREST = {
         ("cells", "flossing_gradient", "bptt"),
     ),
     "driven": ("driven", "cells"),
+    "joint": ("driven", "closed_loop"),
+    "closed_loop": ("closed_loop", "driven"),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "rank")),
     **dict.fromkeys(
         ("growth", "rank", "resolution"), ("growth", "rank", "resolution", "flossing_gradient")
@@ -180,6 +182,23 @@ MUTATIONS = [
     ("cells/gru_reset_before.py", "add_driven(X, V_new, p_new)", "pass"),
     # GRU
     ("cells/gru.py", "y[u] += cell.b_n[u]", "pass"),
+    # cells made of cells
+    ("cells/joint.py", "    _add(driving_bar, below_next_bar, first)\n", ""),
+    ("cells/joint.py", "    _add(moved_bar, below_next_bar, first)\n", ""),
+    ("cells/joint.py", "next_bar[first + i] += driving_bar[i] - driving_before[i]", "pass"),
+    ("cells/joint.py", "h_bar[i] += bar[0, i] - before[i]", "h_bar[i] += bar[0, i]"),
+    ("cells/joint.py", "return lambda cell: len(cell.below.state)", "return lambda cell: 0"),
+    ("cells/joint.py", "accumulate_driven(cell.upper, moved, above_next_bar, above_work, gradient.upper)", "pass"),
+    ("cells/closed_loop.py", "z[i, o] = cell.b_out[o]", "z[i, o] = 0.0"),
+    ("cells/closed_loop.py", "        put(X, Z, outputs)\n", "        pass\n"),
+    ("cells/closed_loop.py", "    _pull_output_back(cell, z_bar, h_bar)\n", ""),
+    ("cells/closed_loop.py", "    _pull_output_back(cell, Z_bar, Q_bar)\n", ""),
+    ("cells/closed_loop.py", "change[0, i] -= before[i]", "pass"),
+    ("cells/closed_loop.py", "before[i] += change[0, i]", "pass"),
+    ("cells/closed_loop.py", "gemm(Z_bar, True, moved, False, 1.0, 1.0, gradient.W_out)", "pass"),
+    ("cells/closed_loop.py", "accumulate_driven(cell.cell, Z, Q_next_bar, within, gradient.cell)", "pass"),
+    ("learning/closed_loop.py", "b=cell.b + fed @ model.b_out", "b=cell.b"),
+    ("precision/cells.py", "[row[1:] for row in said] + outside", "[[0 * q for q in row[1:]] for row in said] + outside"),
     ("cells/gru.py", "e[u] = driven_n[u] + r[u] * y[u]", "e[u] = driven_n[u] + y[u]"),
     ("cells/gru.py", "kappa_r[u] = new_slope[u] * y_r_slope[u]", "kappa_r[u] = y_r_slope[u]"),
     ("cells/gru.py", "alpha_z[u] = (h[b, u] - new[u]) * z_slope[u]", "alpha_z[u] = h[b, u] * z_slope[u]"),
@@ -456,8 +475,8 @@ MUTATIONS = [
     ("precision/cells.py", "c = f * memory[u] + i * g", "c = f * memory[u] + g"),
     ("precision/cells.py", "(memory[u] * f_slope, f_T[u])", "(f_slope, f_T[u])"),
     ("precision/cells.py", "(out * o_slope, o_T[u])", "(o_slope, o_T[u])"),
-    ("precision/cells.py", "((h[u] - new) * z_slope, moved[1][u][1:])", "((h[u] + new) * z_slope, moved[1][u][1:])"),
-    ("precision/cells.py", "(new_slope * inner * r_slope, moved[0][u][1:])", "(new_slope * r_slope, moved[0][u][1:])"),
+    ("precision/cells.py", "((h[u] - new) * z_slope, to_z[1:])", "((h[u] + new) * z_slope, to_z[1:])"),
+    ("precision/cells.py", "(new_slope * inner * r_slope, to_r[1:])", "(new_slope * r_slope, to_r[1:])"),
     ("precision/arithmetic.py", "if not (x >= 0 or x < 0):", "if False:"),
     ("precision/arithmetic.py", "if exponents and max(exponents) - least > WIDEST:", "if False:"),
     ("precision/arithmetic.py", "return x.rad()", "return 0 * x"),

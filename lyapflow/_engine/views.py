@@ -69,6 +69,23 @@ def as_matrix(typingctx, array):
     return view(array), codegen
 
 
+@intrinsic
+def alone(typingctx, array):
+    """A contiguous array as the only one of several: with one more axis ahead, of length 1."""
+    if array.layout != "C":
+        raise TypingError(f"a contiguous array is wanted, got {array}")
+    view = array.copy(ndim=array.ndim + 1)
+
+    def codegen(context, builder, signature, values):
+        whole = context.make_array(array)(context, builder, values[0])
+        shape, strides = (cgutils.unpack_tuple(builder, of) for of in (whole.shape, whole.strides))
+        size = builder.mul(shape[0], strides[0])
+        one = ir.Constant(INDEX, 1)
+        return _view(context, builder, view, whole, whole.data, [one, *shape], [size, *strides])
+
+    return view(array), codegen
+
+
 @intrinsic(prefer_literal=True)
 def on_stack(typingctx, rows, row_bytes, number):
     """An uninitialised matrix of such rows on the stack of the caller, of the number's dtype."""

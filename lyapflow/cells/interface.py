@@ -309,8 +309,13 @@ def _without(generic: Callable, cell_class: type) -> LyapflowError:
 
 def transposed(cell: C) -> C:
     """A cell of the same class, each array as a matrix with rows along its last axis, transposed."""
-    matrices = (a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in map(np.atleast_1d, cell))
-    return type(cell)(*(np.ascontiguousarray(matrix.T) for matrix in matrices))
+    turned: C = map_arrays(_turned, cell)
+    return turned
+
+
+def _turned(array: np.ndarray) -> np.ndarray:
+    a = np.atleast_1d(array)
+    return np.ascontiguousarray(a.reshape(math.prod(a.shape[:-1]), a.shape[-1]).T)
 
 
 def zeros_like(cell: C) -> C:
@@ -325,5 +330,11 @@ def member(cells, p):
 
 @overload(member, jit_options=OPTIONS, strict=False)
 def _member(cells, p):
-    fields = ", ".join(f"cells.{field}[p, ...]" for field in cells.fields)
-    return eval(f"lambda cells, p: cell_class({fields})", {"cell_class": cells.instance_class})
+    parts = ", ".join(
+        f"member(cells.{field}, p)"
+        if isinstance(of, types.BaseNamedTuple)
+        else f"cells.{field}[p, ...]"
+        for field, of in zip(cells.fields, cells.types)
+    )
+    names = {"cell_class": cells.instance_class, "member": member}
+    return eval(f"lambda cells, p: cell_class({parts})", names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import DIFFERENTIABLE
+from lyapflow.cells.joint import as_one
 from lyapflow.cells.step_jacobian import jacobian_workspace, linearise
 from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.problem import Problem, each_trajectory, problem
@@ -29,7 +30,7 @@ def one_step_problem(cell: Any, x: Any, k: Any, h0: Any, transient: Any) -> Prob
     """Checked arguments, with a block of k vectors; steps after the transient are counted."""
     return problem(
         DIFFERENTIABLE,
-        cell=cell,
+        cell=as_one(cell),
         x=x,
         k=k,
         steps=None,

@@ -15,7 +15,6 @@ from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.pool import each
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, checked, first_array, sizes
-from lyapflow.cells.layers import Layers
 from lyapflow.errors import Diverged, LyapflowError, warn
 from lyapflow.lyapunov.schedule import Schedule, schedule
 
@@ -70,11 +69,6 @@ def problem(
     With t_ons = "auto" the schedule has a QR after every step, until `lyapflow.lyapunov.interval`
     has chosen another: that takes a sweep."""
     cell = checked(cell, *generics)
-    if isinstance(cell, Layers):
-        raise LyapflowError(
-            "this takes a single cell, got a network of layers: give one of its .layers, with the units of the layer "
-            "below, lyapflow.trajectory(...), as its input"
-        )
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
     x, _ = inputs(x, size, first_array(cell), steps, h0)

@@ -11,6 +11,7 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._results import Result
 from lyapflow.cells.interface import step, tangent
+from lyapflow.cells.joint import as_one
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError, warn
 from lyapflow.lyapunov.coefficients import backward, flags_apart
@@ -170,6 +171,7 @@ class _Checked:
         every: Any,
         memory: Any,
     ) -> None:
+        cell = as_one(cell)
         self.given = problem((step, tangent), cell, x, k, steps, h0, q0, 1, transient, q_transient)
         if self.given.x.shape[1] > 1:
             raise LyapflowError(

@@ -10,11 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from lyapflow.cells.closed_loop import ClosedLoop
 from lyapflow.cells.elman import ElmanReluRNN, ElmanRNN
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.interface import Sizes, sizes
-from lyapflow.cells.layers import Layers, each_layer
+from lyapflow.cells.joint import Joint, joined_layers
+from lyapflow.cells.layers import Layers
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.rate import RateRNN
@@ -41,8 +43,10 @@ class GivenJacobians(NamedTuple):
 
 
 def known(cell: Any) -> bool:
-    """Whether `move` has the equations of a cell, or of all layers."""
-    return all(move.dispatch(type(layer)) is not _unknown for layer in each_layer(cell))
+    """Whether `move` has the equations of a cell, or of all that it is made of."""
+    if isinstance(cell, ClosedLoop):
+        return known(cell.cell)
+    return all(move.dispatch(type(layer)) is not _unknown for layer in joined_layers(cell))
 
 
 def step(cell: Any, a: Arithmetic, h: Vector, x: Vector) -> Vector:
@@ -247,10 +251,12 @@ class ExactLayers(NamedTuple):
 
 
 @move.register
-def _(cell: ExactLayers, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tuple[Vector, Matrix]:
+def _(
+    cell: ExactLayers, a: Arithmetic, h: Vector, x: Vector, T: Matrix, X: Matrix | None = None
+) -> tuple[Vector, Matrix]:
     h_next: Vector = []
     T_next: Matrix = []
-    driving: tuple[Any, ...] = (x,)  # with its tangents, of layers that are not the bottom one
+    driving: tuple[Any, ...] = (x,) if X is None else (x, X)
     for layer, size in zip(cell.layers, cell.sizes):
         own = slice(len(h_next), len(h_next) + size.state)
         state, tangents = move(layer, a, h[own], driving[0], T[own], *driving[1:])
@@ -260,9 +266,35 @@ def _(cell: ExactLayers, a: Arithmetic, h: Vector, x: Vector, T: Matrix) -> tupl
     return h_next, T_next
 
 
+class ExactLoop(NamedTuple):
+    """A closed loop whose fields are nested lists of numbers; of its state, `shown` is fed back."""
+
+    cell: Any
+    W_out: Matrix
+    b_out: Vector
+    shown: slice
+
+
+@move.register
+def _(
+    cell: ExactLoop, a: Arithmetic, h: Vector, x: Vector, T: Matrix, X: Matrix | None = None
+) -> tuple[Vector, Matrix]:
+    width = len(T[0])
+    said = _driven(a, cell.W_out, cell.b_out, h[cell.shown], T[cell.shown])
+    outside = [[a.number(0.0)] * width for _ in x] if X is None else X
+    z = [row[0] for row in said] + list(x)
+    return move(cell.cell, a, h, z, T, [row[1:] for row in said] + outside)
+
+
 def exact_cell(a: Any, cell: Any) -> Any:
     """A cell, or network of layers, whose fields are numbers of an arithmetic."""
-    if isinstance(cell, Layers):
-        layers = tuple(exact_cell(a, layer) for layer in cell.layers)
-        return ExactLayers(layers, tuple(map(sizes, cell.layers)))
+    if isinstance(cell, ClosedLoop):
+        first = len(cell.cell.below.state) if isinstance(cell.cell, Joint) else 0
+        shown = slice(first, first + cell.W_out.shape[1])
+        within, W_out, b_out = exact_cell(a, cell.cell), exact(a, cell.W_out), exact(a, cell.b_out)
+        return ExactLoop(within, W_out, b_out, shown)
+    if isinstance(cell, (Layers, Joint)):
+        layers = joined_layers(cell)
+        within = tuple(exact_cell(a, layer) for layer in layers)
+        return ExactLayers(within, tuple(map(sizes, layers)))
     return type(cell)(*(exact(a, array) for array in cell))

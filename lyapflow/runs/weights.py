@@ -1,15 +1,18 @@
 """Cells and Models as safetensors files: arrays and names, nothing that could be executed."""
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lyapflow._trees import named_arrays
+from lyapflow.cells.closed_loop import ClosedLoop
 from lyapflow.cells.interface import checked
-from lyapflow.cells.layers import Layers, each_layer
+from lyapflow.cells.joint import Joint, Lengths, joined_layers
+from lyapflow.cells.layers import Layers
 from lyapflow.cells.registry import CLASSES
 from lyapflow.ensemble import Ensemble, stack
 from lyapflow.errors import LyapflowError
@@ -19,6 +22,7 @@ from lyapflow.runs import files
 FORMAT = 1  # of this package's files; a newer one is refused
 OUTSIDE = "outside "  # before the name of a class that is not the package's
 LAYERS = ", "  # between the names of the classes of several layers, bottom first
+CLOSED = "closed loop of "  # before those of a cell that is fed its own output
 
 
 def save(path: str | os.PathLike, obj: Any) -> None:
@@ -123,13 +127,20 @@ def stored(obj: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     cell = first.cell if isinstance(first, Model) else first
     metadata = {
         "lyapflow": "Model" if isinstance(first, Model) else "cell",
-        "cell": LAYERS.join(_name(type(layer)) for layer in each_layer(cell)),
+        "cell": _names(cell),
         "format": str(FORMAT),
     }
     if isinstance(obj, Ensemble):
         metadata["members"] = str(len(members))
         return flat(Ensemble(members)), metadata
     return flat(first), metadata
+
+
+def _names(cell: Any) -> str:
+    """What files call a cell: by the classes of all that it is made of."""
+    if isinstance(cell, ClosedLoop):
+        return CLOSED + _names(cell.cell)
+    return LAYERS.join(_name(type(layer)) for layer in joined_layers(cell))
 
 
 def _name(cell_class: type) -> str:
@@ -160,7 +171,7 @@ def restored(
 ) -> Any:
     """What `stored` took apart, checked; `path` is where it was found, `cell` a class that is not the package's."""
     name, kind, members = (metadata.get(key, "") for key in ("cell", "lyapflow", "members"))
-    names = name.split(LAYERS)
+    names = name.removeprefix(CLOSED).split(LAYERS)
     known = all(of in CLASSES or of.startswith(OUTSIDE) for of in names)
     if not known or kind not in ("Model", "cell"):
         raise LyapflowError(
@@ -171,8 +182,9 @@ def restored(
             f"{path} has format {metadata['format']!r:.20}, this lyapflow reads {FORMAT}; read it with a newer one"
         )
     classes = _classes(names, path, cell)
+    make = functools.partial(_closed if name.startswith(CLOSED) else _cell, classes)
     if not members:
-        return _built(dict(arrays), classes, kind, path)
+        return _built(dict(arrays), make, kind, path)
     if not arrays or not all(
         array.ndim and str(len(array)) == members for array in arrays.values()
     ):
@@ -180,7 +192,7 @@ def restored(
             f"{path} must hold arrays of {members!r:.20} members each, as its metadata says"
         )
     parts = ({name: array[r] for name, array in arrays.items()} for r in range(int(members)))
-    return stack(_built(part, classes, kind, path) for part in parts)
+    return stack(_built(part, make, kind, path) for part in parts)
 
 
 def _classes(names: list[str], path: Any, cell: Any) -> list[Any]:
@@ -206,12 +218,12 @@ def _class(name: str, path: Any, cell: type | None) -> Any:
     return cell
 
 
-def _built(arrays: dict[str, np.ndarray], classes: list[Any], kind: str, path: Any) -> Any:
-    """The cell or Model of these arrays, checked."""
+def _built(arrays: dict[str, np.ndarray], make: Callable, kind: str, path: Any) -> Any:
+    """The cell or Model of these arrays, checked; `make` takes those of the cell away, whose names have a prefix."""
     is_model = kind == "Model"
     prefix = "cell." if is_model else ""
     try:
-        cell = _cell(arrays, classes, prefix)
+        cell = make(arrays, prefix)
         obj = Model(cell, *(arrays.pop(field) for field in Model._fields[1:])) if is_model else cell
     except KeyError as error:
         raise LyapflowError(f"{path} lacks the array {error}") from None
@@ -225,10 +237,29 @@ def _built(arrays: dict[str, np.ndarray], classes: list[Any], kind: str, path: A
         raise LyapflowError(f"{path}: {error}") from None
 
 
-def _cell(arrays: dict[str, np.ndarray], classes: list[Any], prefix: str) -> Any:
-    """The cell of one class, or the network of several layers, whose arrays are taken away."""
+def _cell(classes: list[Any], arrays: dict[str, np.ndarray], prefix: str) -> Any:
+    """The cell of one class, or the network of several layers."""
     if len(classes) > 1:
         return Layers(
-            tuple(_cell(arrays, [of], f"{prefix}layers.{i}.") for i, of in enumerate(classes))
+            tuple(_cell([of], arrays, f"{prefix}layers.{i}.") for i, of in enumerate(classes))
         )
     return classes[0](*(arrays.pop(prefix + field) for field in classes[0]._fields))
+
+
+def _closed(classes: list[Any], arrays: dict[str, np.ndarray], prefix: str) -> ClosedLoop:
+    """The cell, or all layers as one, that is fed its own output."""
+    within = _joined(classes, arrays, f"{prefix}cell.")
+    W_out, b_out = (arrays.pop(prefix + field) for field in ("W_out", "b_out"))
+    return ClosedLoop(within, W_out, b_out, _cell([Lengths], arrays, f"{prefix}within."))
+
+
+def _joined(classes: list[Any], arrays: dict[str, np.ndarray], prefix: str) -> Any:
+    *below, top = classes
+    if not below:
+        return _cell([top], arrays, prefix)
+    return Joint(
+        _joined(below, arrays, f"{prefix}lower."),
+        _cell([top], arrays, f"{prefix}upper."),
+        _cell([Lengths], arrays, f"{prefix}below."),
+        _cell([Lengths], arrays, f"{prefix}above."),
+    )

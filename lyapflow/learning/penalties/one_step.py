@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell
+from lyapflow.cells.joint import like_given
 from lyapflow.learning.penalties.exponents import Exponents
 from lyapflow.lyapunov.one_step import one_step_problem, one_step_value_and_grad
 
@@ -26,7 +27,8 @@ class OneStepJacobian:
     Parameters
     ----------
     k : int, optional
-        Number of singular values, the largest of each Jacobian; all n_state by default.
+        Number of singular values, the largest of each Jacobian; all n_state by default. Of layers,
+        the Jacobian is that of all.
     target : float
         Wanted logarithm of each, in nats.
     transient : int
@@ -75,4 +77,5 @@ class OneStepJacobian:
     ) -> tuple[float, Any, np.ndarray]:
         """Loss, gradient, and the mean logarithms of the singular values (k,), in nats."""
         given = one_step_problem(cell, x, self.k, h0, self.transient)
-        return one_step_value_and_grad(given, self.target)
+        loss, gradient, values = one_step_value_and_grad(given, self.target)
+        return loss, like_given(cell, gradient), values
