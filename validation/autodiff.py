@@ -127,7 +127,10 @@ def random_layers(kinds, n, rng, m=2):
 def random_loop(kinds, n, rng):
     """A cell, or layers, fed an output of its own beside two inputs."""
     cell = random_layers(kinds, n, rng, 3) if len(kinds) > 1 else random_cell(*kinds, n, rng, 3)
-    return lf.closed_loop(lf.Model.random(cell, 1, rng=rng), external=2)
+    model = lf.Model.random(cell, 1, rng=rng)
+    # what a state without bounds says of itself must not grow without bounds
+    model = model._replace(W_out=0.5 / np.sqrt(n) * model.W_out)
+    return lf.closed_loop(model, external=2)
 
 
 def errors(draw) -> dict[str, float]:

@@ -29,7 +29,7 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky closed_loop".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky closed_loop lengths".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -74,6 +74,7 @@ NEAREST = {
     **dict.fromkeys(("triangular", "coefficients", "vectors"), ("vectors",)),
     "overlaps": ("overlaps",),
     "layers": ("layers",),
+    "padding": ("lengths",),
     **dict.fromkeys(("leaky", "elman", "rate", "gru_reset_before"), ("leaky", "driven", "cells")),
     **dict.fromkeys(("jit", "cache", "outside", "blas", "forks"), ("jit",)),
 }
@@ -182,6 +183,16 @@ MUTATIONS = [
     ("cells/gru_reset_before.py", "add_driven(X, V_new, p_new)", "pass"),
     # GRU
     ("cells/gru.py", "y[u] += cell.b_n[u]", "pass"),
+    # sequences of different lengths
+    ("lyapunov/padding.py", "batch[behind[: len(batch), : batch.shape[1]]] = 0", "pass"),
+    ("lyapunov/problem.py", "x, plan = x[:steps], plan.of_length(steps)", "x, plan = x[:steps], self.plan"),
+    ("lyapunov/problem.py", "return self.lengths - (self.plan.steps - most)", "return np.full(len(self.h0), most)"),
+    ("lyapunov/flossing_loss.py", "else counted.sum()", "else counted.max() * batch"),
+    ("lyapunov/spectrum.py", "bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))", "pass"),
+    ("lyapunov/spectrum.py", "unknown.sum(axis=0)[None], rounding)", "unknown.sum(axis=0)[None], rounding).times(0.3)"),
+    ("learning/sequences.py", "if t >= ends[i]:", "if t > ends[i]:"),
+    ("learning/sequences.py", "        _forget(states[t + 1], t, work.ends[p])\n", ""),
+    ("learning/bptt.py", "int(np.maximum(lengths - first, 0).sum()) * y.shape[2]", "y[first:].size"),
     # cells made of cells
     ("cells/joint.py", "    _add(driving_bar, below_next_bar, first)\n", ""),
     ("cells/joint.py", "    _add(moved_bar, below_next_bar, first)\n", ""),
@@ -302,7 +313,7 @@ MUTATIONS = [
     ("lyapunov/interval.py", "most - longer.min() > bound", "False"),
     ("lyapunov/pullback.py", "log_R_bar[plan.uncounted :]", "log_R_bar[:]"),
     ("lyapunov/schedule.py", "min(max(self.uncounted - before, 0), after - before)", "self.uncounted"),
-    ("lyapunov/flossing_loss.py", "2.0 * pull / (counted * batch)", "2.0 * pull / counted"),
+    ("lyapunov/flossing_loss.py", "2.0 * pull / steps", "2.0 * pull / counted"),
     ("lyapunov/flossing_loss.py", "off = exponents - self.target", "off = exponents"),
     # what is in doubt
     ("lyapunov/sweep.py", "resolution = max(resolution, float(np.sqrt(np.finfo(given.x.dtype).eps)))", "pass"),
@@ -411,7 +422,7 @@ MUTATIONS = [
     ("lyapunov/dimension.py", "weight[:] = -1 / ordered[-1]", "pass"),
     ("lyapunov/dimension.py", "deviations[:, positive].sum(axis=1)", "deviations[:, positive]"),
     ("lyapunov/spectrum.py", "same_input(given.x)", "np.arange(len(given.h0))"),
-    ("lyapunov/spectrum.py", "+ errors * plan.ends[-1]", ""),
+    ("lyapunov/spectrum.py", " + errors * counted[:, None]", ""),
     ("lyapunov/rounding.py", "measured[:, ahead:] = 0.0", "pass"),
     ("lyapunov/rounding.py", "size[1:] = size[1:].max(axis=1, keepdims=True)", "pass"),
     ("lyapunov/rounding.py", "np.where(change > SATURATED, np.inf, errors)", "errors"),
@@ -427,7 +438,7 @@ MUTATIONS = [
     ("learning/sequences.py", "member += (self.start + piece) * batch", "member += self.start * batch"),
     ("learning/sequences.py", "self.alive = piece", "pass"),
     ("learning/bptt.py", "np.concatenate(pieces).swapaxes(0, 1)", "np.concatenate(pieces)"),
-    ("learning/sequences.py", "if i >= real:", "if False:"),
+    ("learning/sequences.py", "if start + t >= ends[i]:", "if False:"),
     ("learning/sequences.py", "first = max(start, unscored)", "first = start"),
     ("learning/sequences.py", "first = max(begin, unscored)", "first = begin"),
     ("learning/sequences.py", "if t >= unscored:", "if True:"),
@@ -570,7 +581,7 @@ MUTATIONS = [
     ("learning/sequences.py", "states_bar[i, u] += units_bar[p, t, i, u]", "pass"),
     ("learning/sequences.py", "_replace(units_bar=units_bar)", "_replace(units_bar=None)"),
     ("learning/sequences.py", "states[:, 1:, :, : sizes(", "states[:, :-1, :, : sizes("),
-    ("lyapunov/flossing_loss.py", "taped[number], of_layers[number], x_bar,", "taped[number], of_layers[number], None,"),
+    ("lyapunov/flossing_loss.py", "of_layers[number],\n                x_bar,", "of_layers[number],\n                None,"),
     ("lyapunov/flossing_loss.py", "gradients.insert(0, gradient)", "gradients.append(gradient)"),
     ("lyapunov/pullback.py", "bars.states[c + 1, 0, i] += states_bar[t, i]", "pass"),
     ("lyapunov/layers.py", "shortest = min(", "shortest = max("),

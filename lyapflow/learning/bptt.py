@@ -14,6 +14,7 @@ from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.sequences import together, views
+from lyapflow.lyapunov.padding import end_of_padding
 
 LOSSES = ("cross_entropy", "mse")
 FLOPS_WORTH_A_THREAD = 2.5e7  # floating-point operations of a piece that is worth a thread
@@ -43,16 +44,21 @@ def bptt(
     first: int,
     loss: str,
     input_gradient: bool = False,
+    lengths: np.ndarray | None = None,
 ) -> Backpropagated:
     """`bptt_value_and_grad` of checked arguments, with the outputs."""
     steps, batch = x.shape[:2]
     length = piece_length(size.state, steps, batch)
     count = -(-batch // length)
+    scored = y[first:].size
+    if lengths is not None:
+        scored = int(np.maximum(lengths - first, 0).sum()) * y.shape[2]
     at_once = min(count, threads())
     with one_blas_thread():
         places = np.minimum(np.arange(count * length), batch - 1).reshape(count, length)
         x, wanted = (np.ascontiguousarray(a[:, places].swapaxes(0, 1)) for a in (x, y[first:]))
-        real = np.minimum(batch - length * np.arange(count), length)
+        ends = np.full(batch, steps) if lengths is None else lengths
+        ends = np.pad(ends, (0, count * length - batch)).reshape(count, length)
         rounds = []
         total = np.zeros(sum(a.size for a in arrays(model)), x.dtype)
         for start in range(0, count, at_once):
@@ -62,16 +68,16 @@ def bptt(
                     model,
                     x[now],
                     wanted[now],
-                    real[now],
+                    ends[now],
                     start,
-                    y[first:].size,
+                    scored,
                     loss,
                     total,
                     input_gradient,
                 )
             )
     values, outputs, x_bars = zip(*rounds)
-    value = float(np.concatenate(values).sum(dtype=float)) / y[first:].size
+    value = float(np.concatenate(values).sum(dtype=float)) / scored
     if not np.isfinite(value) or not np.isfinite(total).all():
         raise Diverged(
             "the task loss or its gradient, summed over steps, is not finite: use smaller weights"
@@ -87,24 +93,29 @@ def bptt(
 
 
 def _checked(
-    model: Any, x: Any, y: Any, first: Any, loss: Any, input_gradient: Any
-) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int, str, bool]:
+    model: Any, x: Any, y: Any, first: Any, loss: Any, input_gradient: Any, lengths: Any
+) -> tuple[Model, Sizes, np.ndarray, np.ndarray, int, str, bool, np.ndarray | None]:
     model = checked_model(model)
     size = sizes(model.cell)
+    lengths, (x, y) = end_of_padding(lengths, x=x, y=y)
     data = checked_data(model, size, x, y, first, loss)
     asked = _checks.flag("input_gradient", input_gradient)
     if asked:
         checked(model.cell, input_pullback)
-    return model, size, *data, loss, asked
+    if lengths is not None and not (lengths > data[2]).any():
+        raise LyapflowError(
+            f"first must come before the end of a sequence, got first={data[2]} and at most {lengths.max()} steps"
+        )
+    return model, size, *data, loss, asked, lengths
 
 
 def _lost(arguments: tuple) -> tuple:
-    model, _, x, _, _, _, input_gradient = arguments
+    model, _, x, _, _, _, input_gradient, _ = arguments
     nothing = np.nan, map_arrays(lambda a: np.full_like(a, np.nan), model)
     return (*nothing, np.full_like(x, np.nan)) if input_gradient else nothing
 
 
-@over_members("x", "y", check=_checked, lost=_lost)
+@over_members("x", "y", "lengths", check=_checked, lost=_lost)
 def bptt_value_and_grad(
     model: Model,
     x: ArrayLike,
@@ -113,6 +124,7 @@ def bptt_value_and_grad(
     first: int = 0,
     loss: str = "cross_entropy",
     input_gradient: bool = False,
+    lengths: ArrayLike | None = None,
 ) -> Any:
     r"""Task loss and its gradient in all parameters of the Model, by backpropagation through time.
 
@@ -132,6 +144,9 @@ def bptt_value_and_grad(
     loss : {"cross_entropy", "mse"}
     input_gradient : bool
         Whether the gradient in the inputs is wanted, too: for what stands before the network.
+    lengths : int array (B,), optional
+        How long each sequence is, where x and y are padded at the ends: the mean is over their
+        scored steps alone.
 
     Returns
     -------
@@ -158,7 +173,7 @@ def bptt_value_and_grad(
     >>> gradient.cell.W.shape
     (8, 8)
     """
-    found = bptt(*_checked(model, x, y, first, loss, input_gradient))
+    found = bptt(*_checked(model, x, y, first, loss, input_gradient, lengths))
     if input_gradient:
         return found.loss, found.gradient, found.x_bar
     return found.loss, found.gradient

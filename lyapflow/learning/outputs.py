@@ -12,18 +12,20 @@ from lyapflow.cells.layers import split_states
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model, checked_model
+from lyapflow.lyapunov.padding import end_of_padding
 from lyapflow.lyapunov.problem import doubt_layout, initial_state, inputs
 from lyapflow.lyapunov.trajectory import no_tangents, states_of
 
 
-def _checked(model: Any, x: Any, h0: Any, steps: Any) -> tuple[Any, ...]:
+def _checked(model: Any, x: Any, h0: Any, steps: Any, lengths: Any) -> tuple[Any, ...]:
     model = checked_model(model, (step, tangent))
     size = sizes(model.cell)
     start = model.h0 if h0 is None else h0
+    lengths, (x,) = end_of_padding(lengths, x=x)
     x, batched = inputs(x, size, model.h0, steps, start)
     states = initial_state(start, size, x.shape[1], model.h0)
     _checks.affordable(f"outputs of {len(x)} steps", len(x) * x.shape[1] * 2 * size.state)
-    return model, no_tangents(model.cell, x, states), batched
+    return model, no_tangents(model.cell, x, states)._replace(lengths=lengths), batched
 
 
 def _lost(checked: tuple[Any, ...]) -> np.ndarray:
@@ -32,13 +34,14 @@ def _lost(checked: tuple[Any, ...]) -> np.ndarray:
     return np.full((*shape, len(model.b_out)), np.nan, given.x.dtype)
 
 
-@over_members("x", "h0", check=_checked, lost=_lost)
+@over_members("x", "h0", "lengths", check=_checked, lost=_lost)
 def outputs(
     model: Model,
     x: ArrayLike | None = None,
     h0: ArrayLike | None = None,
     *,
     steps: int | None = None,
+    lengths: ArrayLike | None = None,
 ) -> np.ndarray:
     r"""What a Model says after each input: :math:`y_t = W_{out} h_t + b_{out}` of its units.
 
@@ -53,10 +56,13 @@ def outputs(
         State before the first input; the Model's own by default.
     steps : int, optional
         Number of steps of a cell without inputs; h0 (B, n_state) makes B sequences.
+    lengths : int array (B,), optional
+        How long each sequence is, where x (T, B, m) is padded at the ends.
 
     Returns
     -------
     array (T, o) or (T, B, o)
+        NaN behind the end of a sequence.
 
     Raises
     ------
@@ -80,7 +86,7 @@ def outputs(
            [4. ],
            [4.5]])
     """
-    model, given, batched = _checked(model, x, h0, steps)
+    model, given, batched = _checked(model, x, h0, steps, lengths)
     if steps is None:
         doubt_layout(given.x)
     top = split_states(model.cell, states_of(given))[-1]
@@ -91,4 +97,6 @@ def outputs(
     if lost.any():
         step = int(np.argmax(lost))
         raise Diverged.not_finite("an output", step, found[step], "use smaller weights")
+    if given.lengths is not None:
+        found[np.arange(len(found))[:, None] >= given.lengths] = np.nan
     return found if batched else found[:, 0]

@@ -33,7 +33,8 @@ from lyapflow.lyapunov.sweep import state_lost
 class _Pieces(NamedTuple):
     """P pieces of a batch, b sequences each, that are worked on together.
 
-    Of T steps the last S are scored. A last piece is filled up with sequences that do not count.
+    Of T steps the last S are scored. Sequences that are padded end earlier; a last piece is filled
+    up with sequences that end before they begin.
     """
 
     model: Model
@@ -43,7 +44,7 @@ class _Pieces(NamedTuple):
     outputs: np.ndarray
     values: np.ndarray
     outputs_bar: np.ndarray
-    real: np.ndarray  # (P,), sequences that count
+    ends: np.ndarray  # int (P, b), how many steps of each sequence count
     states: np.ndarray  # (P, T + 1, b, n_state), the state entering each step, and the last
     records: np.ndarray  # (P, T, b, n_record)
     h_bar: np.ndarray  # (P, b, n_state), the cotangent of the states where the reverse sweep is
@@ -58,8 +59,12 @@ class _Pieces(NamedTuple):
 
 
 @jit
-def _score(cross_entropy, states, W_out, b_out, y, real, count, outputs, values, outputs_bar):
-    """Outputs and losses of states (S, b, n_state), and the outputs' cotangents, for a mean over `count` outputs."""
+def _score(
+    cross_entropy, states, W_out, b_out, y, start, ends, count, outputs, values, outputs_bar
+):
+    """Outputs and losses of states (S, b, n_state), and the outputs' cotangents, for a mean over `count` outputs.
+
+    The first of the states follows step `start`."""
     steps, batch, number = len(y), y.shape[1], y.dtype.type
     zero, one = number(0.0), number(1.0)
     flat = states.reshape(steps * batch, states.shape[2])
@@ -77,7 +82,7 @@ def _score(cross_entropy, states, W_out, b_out, y, real, count, outputs, values,
             for j in range(b_out.size):
                 outputs[t, i, j] += b_out[j]
                 z, off = outputs[t, i, j], outputs[t, i, j] - y[t, i, j]
-                if i >= real:
+                if start + t >= ends[i]:
                     value, slope = zero, zero
                 elif cross_entropy:
                     decay = math.exp(-abs(z))
@@ -89,12 +94,22 @@ def _score(cross_entropy, states, W_out, b_out, y, real, count, outputs, values,
 
 
 @jit
+def _forget(states, t, ends):
+    """Zero the states, after step t, of sequences that have ended: nothing comes of them, and nothing grows."""
+    for i in range(len(states)):
+        if t >= ends[i]:
+            for u in range(states.shape[1]):
+                states[i, u] = 0.0
+
+
+@jit
 def _ahead(job, p):
     """Steps of piece p from start to stop, and what is scored of them."""
     work, start, stop, cross_entropy, count = job
     model, states = work.model, work.states[p]
     for t in range(start, stop):
         step(model.cell, work.turned, states[t], work.x[p, t], states[t + 1], work.records[p, t])
+        _forget(states[t + 1], t, work.ends[p])
         if not all_finite(states[t + 1]):
             work.lost[p] = t
             return
@@ -108,7 +123,8 @@ def _ahead(job, p):
             model.W_out,
             model.b_out,
             work.y[p, here],
-            work.real[p],
+            first,
+            work.ends[p],
             count,
             work.outputs[p, here],
             work.values[p, here],
@@ -229,7 +245,7 @@ def _workspace(
     model: Model,
     x: np.ndarray,
     y: np.ndarray,
-    real: np.ndarray,
+    ends: np.ndarray,
     input_gradient: bool,
     layer: int,
 ) -> _Pieces:
@@ -245,7 +261,7 @@ def _workspace(
         np.empty_like(y),
         np.empty_like(y),
         np.empty_like(y),
-        real,
+        ends,
         scratch(f"states {layer}", (pieces, steps + 1, batch, size.state), x.dtype),
         scratch(f"records {layer}", (pieces, steps, batch, size.record), x.dtype),
         np.zeros((pieces, batch, size.state), x.dtype),
@@ -319,7 +335,7 @@ def together(
     model: Model,
     x: np.ndarray,
     y: np.ndarray,
-    real: np.ndarray,
+    ends: np.ndarray,
     start: int,
     count: int,
     loss: str,
@@ -344,7 +360,7 @@ def together(
                 works[-1].states[:, 1:, :, : sizes(models[number - 1].cell).units]
             )
         wanted = y if number == len(models) - 1 else nothing
-        works.append(_workspace(layer, x, wanted, real, bars, number))
+        works.append(_workspace(layer, x, wanted, ends, bars, number))
         passes.run(works[-1], True, number)
     top = works[-1]
     if not np.isfinite(top.values[: passes.alive]).all():

@@ -55,6 +55,10 @@ class Bars(NamedTuple):
     deviations: np.ndarray
     doubtful: bool
 
+    def times(self, factor: float) -> "Bars":
+        """Wider ones."""
+        return Bars(factor * self.stderr, factor * self.deviations, self.doubtful)
+
 
 def error_bars(
     log_R: np.ndarray,

@@ -13,6 +13,7 @@ from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.lyapunov.layers import driven, layer_problems
+from lyapflow.lyapunov.padding import padded
 from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory
 from lyapflow.lyapunov.pullback import retreat, total
 from lyapflow.lyapunov.resolution import with_way_out
@@ -96,7 +97,7 @@ def _lost(checked: Checked) -> tuple:
     return nothing if shape is None else (*nothing, np.full(shape, np.nan, dtype))
 
 
-@over_members("x", "h0", "q0", check=_checked, lost=_lost)
+@over_members("x", "h0", "q0", "lengths", check=_checked, lost=_lost)
 def flossing_value_and_grad(
     cell: Any,
     x: ArrayLike | None = None,
@@ -114,6 +115,7 @@ def flossing_value_and_grad(
     one_sided: bool = False,
     memory: float = MEMORY,
     input_gradient: bool = False,
+    lengths: ArrayLike | None = None,
 ) -> tuple:
     r"""Flossing loss, its gradient in all parameters of the cell, and the exponents.
 
@@ -121,7 +123,8 @@ def flossing_value_and_grad(
         \qquad\text{or}\qquad
         L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} w_i (\lambda_{bi} - \lambda_i^{target})^2
 
-    of the exponents averaged over the B trajectories, or averaged over the losses of each. The
+    of the exponents averaged over the B trajectories (over all their counted steps, where they
+    differ in length), or averaged over the losses of each. The
     second is larger by the variance of the exponents over the trajectories, which it lowers as
     well; for one trajectory they are the same.
 
@@ -163,6 +166,8 @@ def flossing_value_and_grad(
         time more and gives the same bits. Where nothing fits, as little is taken as is possible.
     input_gradient : bool
         Whether the gradient in the input is wanted, too: for what stands before the network.
+    lengths : int array (B,), optional
+        How long each trajectory is, where x (T, B, m) is padded at the ends.
 
     Returns
     -------
@@ -202,9 +207,24 @@ def flossing_value_and_grad(
     >>> np.diag(gradient.W).round(6)  # 2 λ / W_ii
     array([ -2.772589, -11.090355])
     """
-    times = {"steps": steps, "t_ons": t_ons, "transient": transient, "q_transient": q_transient}
-    wishes = target, memory, average, weights, one_sided, input_gradient
-    given, aims, memory, shape = _checked(*wishes, cell=cell, x=x, k=k, h0=h0, q0=q0, **times)
+    given, aims, memory, shape = _checked(
+        target,
+        memory,
+        average,
+        weights,
+        one_sided,
+        input_gradient,
+        cell=cell,
+        x=x,
+        k=k,
+        steps=steps,
+        h0=h0,
+        q0=q0,
+        t_ons=t_ons,
+        transient=transient,
+        q_transient=q_transient,
+        lengths=lengths,
+    )
     if steps is None:
         doubt_layout(given[0].x)
     *found, x_bar = _flossing(driven(given), aims, memory, shape is not None)
@@ -232,21 +252,22 @@ def _flossing(
 ) -> tuple[float, Any, np.ndarray, np.ndarray | None]:
     """Loss, gradient, exponents and x_bar, from sweeps ahead, the bottom layer first, and back, the top layer first."""
     batch, layers = len(given[0].h0), range(len(given))
-    counted = given[0].plan.ends[-1]
+    counted = given[0].counted[:, None]
     taped: list[list[TapedSweep]] = []
     for number in layers:
         with of_layer(number, len(given)):
             taped.append(_ahead(given[number], memory / len(given)))
 
     growth = np.array([np.concatenate([of.growth for of in sweeps]) for sweeps in zip(*taped)])
-    exponents = growth.sum(axis=0) / (counted * batch)
+    exponents = growth.sum(axis=0) / counted.sum()
     # a row for each trajectory, or one for all
     off = aims.off(growth / counted if aims.average == "loss" else exponents[None])
     pull = off if aims.weights is None else aims.weights * off
     loss = float(np.vdot(pull, off)) / len(off)
 
     # the loss depends on each trajectory through its counted growth alone
-    growth_bar = np.broadcast_to(2.0 * pull / (counted * batch), growth.shape)
+    steps = counted * batch if aims.average == "loss" else counted.sum()
+    growth_bar = np.broadcast_to(2.0 * pull / steps, growth.shape)
     ends = np.cumsum([len(layer.block) for layer in given])
     of_layers = np.split(growth_bar, ends[:-1], axis=1)
     gradients: list[Any] = []
@@ -254,7 +275,11 @@ def _flossing(
     for number in reversed(layers):
         with of_layer(number, len(given)):
             gradient, x_bar = _back(
-                taped[number], of_layers[number], x_bar, input_gradient or number > 0
+                taped[number],
+                len(given[number].x),
+                of_layers[number],
+                x_bar,
+                input_gradient or number > 0,
             )
         gradients.insert(0, gradient)
     return loss, _network(gradients), exponents.astype(given[0].x.dtype), x_bar
@@ -262,9 +287,12 @@ def _flossing(
 
 def _ahead(given: Problem, memory: float) -> list[TapedSweep]:
     """A sweep of each trajectory of a layer."""
-    starts = piece_starts(given, memory)
+    batch = len(given.h0)
+    starts = [piece_starts(given, memory)] * batch
+    if given.lengths is not None:
+        starts = [piece_starts(given.alone(b), memory / batch) for b in range(batch)]
     try:
-        return each_trajectory(lambda b: taped_sweep(given.alone(b), starts), len(given.h0))
+        return each_trajectory(lambda b: taped_sweep(given.alone(b), starts[b]), batch)
     except Diverged as error:
         if error.rank is None:
             raise
@@ -273,6 +301,7 @@ def _ahead(given: Problem, memory: float) -> list[TapedSweep]:
 
 def _back(
     sweeps: list[TapedSweep],
+    steps: int,
     growth_bar: np.ndarray,
     units_bar: np.ndarray | None,
     input_gradient: bool,
@@ -284,8 +313,9 @@ def _back(
     x_bars = [np.empty_like(of.given.x) for of in sweeps] if input_gradient else None
 
     def back(b: int) -> Any:
-        from_above = None if units_bar is None else np.ascontiguousarray(units_bar[:, b])
+        length = sweeps[b].given.plan.steps
+        from_above = None if units_bar is None else np.ascontiguousarray(units_bar[:length, b])
         return retreat(sweeps[b], growth_bar[b], from_above, None if x_bars is None else x_bars[b])
 
     gradient = total(each_trajectory(back, len(sweeps)), "flossing")
-    return gradient, None if x_bars is None else np.concatenate(x_bars, axis=1)
+    return gradient, None if x_bars is None else padded(x_bars, steps, 0.0)

@@ -16,6 +16,7 @@ from lyapflow._engine.pool import each
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Sizes, checked, first_array, sizes
 from lyapflow.errors import Diverged, LyapflowError, warn
+from lyapflow.lyapunov.padding import end_of_padding
 from lyapflow.lyapunov.schedule import Schedule, schedule
 
 Found = TypeVar("Found")
@@ -31,10 +32,23 @@ class Problem(NamedTuple):
     h0: np.ndarray  # (B, n_state), the states before the first step
     block: np.ndarray  # (k, n_state), the tangent block from which each trajectory starts
     automatic: bool = False  # whether intervals between QRs are still to be chosen
+    lengths: np.ndarray | None = None  # int (B,), steps of each trajectory, where they differ
 
     def alone(self, b: int) -> "Problem":
-        """The same for trajectory b alone."""
-        return self._replace(x=self.x[:, b : b + 1], h0=self.h0[b : b + 1])
+        """The same for trajectory b alone, as far as it goes."""
+        x, plan = self.x[:, b : b + 1], self.plan
+        if self.lengths is not None:
+            steps = int(self.lengths[b])
+            x, plan = x[:steps], plan.of_length(steps)
+        return self._replace(x=x, plan=plan, h0=self.h0[b : b + 1], lengths=None)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Counted steps (B,) of each trajectory."""
+        most = int(self.plan.ends[-1])
+        if self.lengths is None:
+            return np.full(len(self.h0), most)
+        return self.lengths - (self.plan.steps - most)
 
     def with_interval(self, t_ons: int) -> "Problem":
         """The same, with a QR after every t_ons steps."""
@@ -63,6 +77,7 @@ def problem(
     t_ons: Any,
     transient: Any,
     q_transient: Any,
+    lengths: Any = None,
 ) -> Problem:
     """The arguments of a spectrum or of a flossing loss, for cells that implement the generics.
 
@@ -71,12 +86,15 @@ def problem(
     cell = checked(cell, *generics)
     size = sizes(cell)
     k = _number_of_exponents(k, cell, size.state)
+    lengths, (x,) = end_of_padding(lengths, x=x)
     x, _ = inputs(x, size, first_array(cell), steps, h0)
     automatic = isinstance(t_ons, str)
     if automatic:
         _checks.one_of("t_ons, if not a number,", t_ons, ("auto",))
     plan = schedule(len(x), 1 if automatic else t_ons, transient, q_transient)
     trajectories = x.shape[1]
+    if lengths is not None:
+        _nothing_to_count(lengths, plan)
     growth_rates = plan.n_qr * k * trajectories
     bars = 8 * plan.n_qr * (k + 1)  # of the mean over trajectories, and of the sum of all
     _checks.affordable(
@@ -84,8 +102,26 @@ def problem(
     )
     states = initial_state(h0, size, trajectories, first_array(cell))
     return Problem(
-        cell, size, x, plan, states, _initial_block(q0, size.state, k, first_array(cell)), automatic
+        cell,
+        size,
+        x,
+        plan,
+        states,
+        _initial_block(q0, size.state, k, first_array(cell)),
+        automatic,
+        lengths,
     )
+
+
+def _nothing_to_count(lengths: np.ndarray, plan: Schedule) -> None:
+    """Refuse sequences that are no longer than the transients."""
+    before = plan.steps - int(plan.ends[-1])
+    short = int(np.argmin(lengths))
+    if lengths[short] <= before:
+        raise LyapflowError(
+            f"every sequence must be longer than transient + q_transient = {before} steps, "
+            f"got {lengths[short]} for sequence {short}"
+        )
 
 
 def _number_of_exponents(k: Any, cell: Any, n_state: int) -> int:

@@ -30,6 +30,8 @@ def rounding_errors(given: Problem, found: Sequence[Growth]) -> np.ndarray:
     That is measured where a starting block shows that it may matter, and else zero. Of a vector
     that some step leaves below rounding, and of those after it, what is unknown was found in that
     step."""
+    if given.lengths is not None:
+        return np.vstack([rounding_errors(given.alone(b), [one]) for b, one in enumerate(found)])
     log_R = np.array([growth.log_growth for growth in found])
     below = np.any([growth.below_rounding for growth in found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)

@@ -47,6 +47,11 @@ class Schedule(NamedTuple):
         counting = self.steps - int(self.ends[-1])
         return schedule(self.steps, t_ons, self.transient, counting - self.transient)
 
+    def of_length(self, steps: int) -> "Schedule":
+        """The same for another number of steps."""
+        counting = self.steps - int(self.ends[-1])
+        return schedule(steps, self.t_ons, self.transient, counting - self.transient)
+
     def between(self, start: int, stop: int) -> "Schedule":
         """The steps from start to stop as a sweep of its own, whose `ends` count from before."""
         number = self.factor_after[start:stop]

@@ -41,7 +41,8 @@ class Spectrum(Result):
     trajectories : array (B, k)
         Exponents of each trajectory.
     steps_counted : int
-        Steps of a trajectory that entered the mean.
+        Steps of a trajectory that entered the mean; of all trajectories, where lengths were given.
+        Of an ensemble whose members differ in it, an array.
     n_state : int
         Length of the state, the number of exponents that there are.
     t_ons : int
@@ -166,6 +167,9 @@ class Spectrum(Result):
         )
         if spectra[0].layer is not None:
             arrays["layer"] = np.stack([s.layer for s in spectra if s.layer is not None])
+        counted = [s.steps_counted for s in spectra]
+        if len(set(counted)) > 1:
+            arrays["steps_counted"] = np.array(counted)
         layers = zip(*(s.by_layer for s in spectra))
         arrays["by_layer"] = tuple(Spectrum.over_members(layer, reasons) for layer in layers)
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
@@ -182,20 +186,34 @@ def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tu
 
     Errors (B, k) are of exponents, beyond what their growth rates show.
     """
-    plan, dtype = given.plan, first_array(given.cell).dtype
-    log_R = np.array([growth.log_growth[plan.uncounted :] for growth in found])
-    unknown = np.array([growth.unknown for growth in found]) + errors * plan.ends[-1]
-    history = np.cumsum(log_R, axis=1) / plan.ends[:, None]
+    dtype, counted, groups = first_array(given.cell).dtype, given.counted, same_input(given.x)
+    log_R = [growth.log_growth[given.plan.uncounted :] for growth in found]
+    unknown = np.array([growth.unknown for growth in found]) + errors * counted[:, None]
     rounding = float(np.sqrt(np.finfo(dtype).eps))
-    bars = error_bars(log_R, np.diff(plan.ends, prepend=0), same_input(given.x), unknown, rounding)
+    if given.lengths is None:
+        rates, ends = np.array(log_R), given.plan.ends
+        bars = error_bars(rates, np.diff(ends, prepend=0), groups, unknown, rounding)
+    else:
+        # sequences of different lengths follow one another, as one series
+        rates = np.concatenate(log_R)[None]
+        plans = [given.alone(b).plan for b in range(len(found))]
+        steps = np.concatenate([np.diff(plan.ends, prepend=0) for plan in plans])
+        ends = np.cumsum(steps)
+        bars = error_bars(rates, steps, np.zeros(1, int), unknown.sum(axis=0)[None], rounding)
+        # those that share their input say the same again
+        bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))
+    history = np.cumsum(rates, axis=1) / ends[:, None]
+    own = history[:, -1]
+    if given.lengths is not None:
+        own = np.array([of.sum(axis=0) for of in log_R]) / counted[:, None]
     spectrum = Spectrum(
         exponents=history[:, -1].mean(axis=0).astype(dtype),
         stderr=bars.stderr.astype(dtype),
         history=history.mean(axis=0).astype(dtype),
-        trajectories=history[:, -1].astype(dtype),
-        steps_counted=int(plan.ends[-1]),
+        trajectories=own.astype(dtype),
+        steps_counted=int(ends[-1]),
         n_state=given.size.state,
-        t_ons=plan.t_ons,
+        t_ons=given.plan.t_ons,
         factorisations=np.sum([growth.paths for growth in found], axis=0),
         below_rounding=np.sum([growth.below_rounding for growth in found], axis=0),
         deviations=bars.deviations.astype(dtype),
@@ -219,14 +237,17 @@ def _checked(cell: Any, k: Any, **arguments: Any) -> Checked:
     return cell, k, layer_problems((step, tangent), cell, k=ks, **arguments)
 
 
+def _lost_growth(given: Problem) -> Growth:
+    k, no_steps = len(given.block), np.zeros(4, np.int64)
+    log_growth = np.full((given.plan.n_qr, k), np.nan)
+    return Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
+
+
 def _lost_spectrum(checked: Checked) -> Spectrum:
     cell, wanted, given = checked
     found = []
     for layer in given:
-        k, no_steps = len(layer.block), np.zeros(4, np.int64)
-        log_growth = np.full((layer.plan.n_qr, k), np.nan)
-        lost = Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
-        found.append([lost] * len(layer.h0))
+        found.append([_lost_growth(layer.alone(b)) for b in range(len(layer.h0))])
     return _of_layers(cell, wanted, given, found, [np.zeros((1, len(g.block))) for g in given])[0]
 
 
@@ -259,7 +280,7 @@ def _of_layers(
     return spectrum._of_columns(order, layer=layer[order], by_layer=by_layer), list(short)
 
 
-@over_members("x", "h0", "q0", check=_checked, lost=_lost_spectrum)
+@over_members("x", "h0", "q0", "lengths", check=_checked, lost=_lost_spectrum)
 def lyapunov_spectrum(
     cell: Any,
     x: ArrayLike | None = None,
@@ -271,6 +292,7 @@ def lyapunov_spectrum(
     t_ons: int | str = 1,
     transient: int = 0,
     q_transient: int = 0,
+    lengths: ArrayLike | None = None,
 ) -> Spectrum:
     r"""The first k Lyapunov exponents along the trajectory driven by x.
 
@@ -301,6 +323,9 @@ def lyapunov_spectrum(
         First steps, which move the state alone.
     q_transient : int
         Next steps, which move state and block without being counted.
+    lengths : int array (B,), optional
+        How long each trajectory is, where x (T, B, m) is padded at the ends: then exponents are
+        means over all counted steps, and the bars those of all trajectories one after the other.
 
     Returns
     -------
@@ -353,6 +378,7 @@ def lyapunov_spectrum(
         t_ons=t_ons,
         transient=transient,
         q_transient=q_transient,
+        lengths=lengths,
     )
     if steps is None:
         doubt_layout(given[0].x)

@@ -9,21 +9,24 @@ from lyapflow import _checks
 from lyapflow.cells.interface import checked, first_array, sizes, step, tangent
 from lyapflow.cells.layers import Layers, of_layer
 from lyapflow.ensemble import over_members
+from lyapflow.lyapunov.padding import end_of_padding, padded
 from lyapflow.lyapunov.problem import Problem, doubt_layout, initial_state, inputs
 from lyapflow.lyapunov.schedule import state_schedule
 from lyapflow.lyapunov.sweep import new_tape, sweep
 
 
-def _checked(cell: Any, x: Any, h0: Any, steps: Any) -> tuple[Problem, bool]:
+def _checked(cell: Any, x: Any, h0: Any, steps: Any, lengths: Any) -> tuple[Problem, bool]:
     """The problem, without a tangent block, and whether x came as a batch."""
     cell = checked(cell, step, tangent)
     size = sizes(cell)
+    lengths, (x,) = end_of_padding(lengths, x=x)
     x, batched = inputs(x, size, first_array(cell), steps, h0)
     length, batch = x.shape[:2]
     _checks.affordable(
         f"a trajectory of {length} steps", length * batch * (2 * size.state + size.record)
     )
-    return no_tangents(cell, x, initial_state(h0, size, batch, first_array(cell))), batched
+    h0 = initial_state(h0, size, batch, first_array(cell))
+    return no_tangents(cell, x, h0)._replace(lengths=lengths), batched
 
 
 def no_tangents(cell: Any, x: np.ndarray, h0: np.ndarray) -> Problem:
@@ -39,9 +42,14 @@ def _lost(checked: tuple[Problem, bool]) -> np.ndarray:
     return np.full((*shape, given.size.state), np.nan, given.x.dtype)
 
 
-@over_members("x", "h0", check=_checked, lost=_lost)
+@over_members("x", "h0", "lengths", check=_checked, lost=_lost)
 def trajectory(
-    cell: Any, x: ArrayLike | None = None, h0: ArrayLike | None = None, *, steps: int | None = None
+    cell: Any,
+    x: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    *,
+    steps: int | None = None,
+    lengths: ArrayLike | None = None,
 ) -> np.ndarray:
     """States that follow each input: ``h_{s+1} = f(h_s, x_{s+1})``.
 
@@ -54,11 +62,13 @@ def trajectory(
         State before the first input; zeros by default.
     steps : int, optional
         Number of steps of a cell without inputs; h0 (B, n_state) makes B trajectories.
+    lengths : int array (B,), optional
+        How long each trajectory is, where x (T, B, m) is padded at the ends.
 
     Returns
     -------
     array (T, n_state) or (T, B, n_state)
-        ``states[t]`` follows ``x[t]``; h0 is not among them.
+        ``states[t]`` follows ``x[t]``; h0 is not among them. NaN behind the end of a trajectory.
 
     Raises
     ------
@@ -81,15 +91,23 @@ def trajectory(
            [1.5 ],
            [1.75]])
     """
-    given, batched = _checked(cell, x, h0, steps)
+    given, batched = _checked(cell, x, h0, steps, lengths)
     if steps is None:
         doubt_layout(given.x)
-    states = states_of(given)
+    states = states_of(given, np.nan)
     return states.copy() if batched else states[:, 0].copy()
 
 
-def states_of(given: Problem) -> np.ndarray:
-    """The states (T, B, n_state) after each step; those of layers one layer after the other, over all time."""
+def states_of(given: Problem, fill: float = 0.0) -> np.ndarray:
+    """The states (T, B, n_state) after each step; those of layers one layer after the other, over all time.
+
+    Behind the end of a trajectory stands `fill`."""
+    if given.lengths is not None:
+        each = [
+            states_of(no_tangents(given.cell, given.x[:length, b : b + 1], given.h0[b : b + 1]))
+            for b, length in enumerate(given.lengths)
+        ]
+        return padded(each, len(given.x), fill)
     if not isinstance(given.cell, Layers):
         alone = no_tangents(given.cell, given.x, given.h0)
         tape = new_tape(alone, full=True)
