@@ -210,6 +210,13 @@ def test_a_closed_loop_is_flossed_and_says_what_its_model_says():
     np.testing.assert_allclose(lf.outputs(model, told), said, rtol=1e-12)
 
 
+def test_recommended_settings_are_those_of_the_cell_within():
+    model = random_model(KEPT["GRU"])
+    assert lf.recommended(lf.closed_loop(model)) == lf.recommended(model.cell)
+    of_layers = lf.recommended(lf.closed_loop(random_model(KEPT["layers"])), floss=True)
+    assert isinstance(of_layers["flossing"].k, int)  # of all layers, which are one cell
+
+
 def test_bad_input():
     model = random_model(KEPT["GRU"], external=1)
     cases = {
@@ -218,6 +225,9 @@ def test_bad_input():
         ),
         "external must be an integer": lambda: lf.closed_loop(model, external=0.5),
         "model must be a lyapflow.Model, got GRU": lambda: lf.closed_loop(model.cell),
+        r"SpectralRadius needs .*this ClosedLoop has cell.W \(3, 5, 5\), ": lambda: (
+            lf.penalties.SpectralRadius().value_and_grad(lf.closed_loop(model, external=1))
+        ),
         "steps is for cells without inputs": lambda: lf.lyapunov_spectrum(
             lf.closed_loop(model, external=1), steps=10
         ),

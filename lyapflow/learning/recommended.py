@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
+from lyapflow.cells.closed_loop import ClosedLoop
 from lyapflow.cells.elman import ElmanRNN
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.interface import Cell, sizes
+from lyapflow.cells.joint import joined_layers
 from lyapflow.cells.layers import each_layer
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
@@ -61,11 +63,11 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
         settings["flossing"] = dataclasses.replace(settings["flossing"], at=(0, 100, 200))
         lf.train(model, task, epochs=1000, seed=0, **settings)
     """
-    layers = each_layer(cell)
+    layers = joined_layers(cell.cell if isinstance(cell, ClosedLoop) else cell)
     gated = [layer for layer in layers if isinstance(layer, GATED)]
     # gated layers decide: they are harmed sooner
     flossing = _flossing((gated or layers)[0])
-    if len(layers) > 1:
+    if len(each_layer(cell)) > 1:
         ks: Any = tuple(_flossing(layer).k for layer in layers)
         flossing = dataclasses.replace(flossing, k=ks)
     wanted = not gated if floss is None else floss

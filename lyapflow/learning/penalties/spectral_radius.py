@@ -9,6 +9,7 @@ from scipy.linalg import schur
 
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
+from lyapflow._trees import named_arrays
 from lyapflow.cells.interface import Cell, checked, zeros_like
 from lyapflow.cells.layers import Layers, each_layer
 from lyapflow.errors import Diverged, LyapflowError, warn
@@ -98,7 +99,7 @@ def _matrices(cell: Cell) -> np.ndarray:
     if W.ndim not in (2, 3) or W.shape[-1] != W.shape[-2]:
         raise LyapflowError(
             f"SpectralRadius needs a cell with recurrent matrices W (n, n) or (gates, n, n), "
-            f"this {type(cell).__name__} has {', '.join(f'{f} {a.shape}' for f, a in zip(cell._fields, cell))}"
+            f"this {type(cell).__name__} has {', '.join(f'{name} {a.shape}' for name, a in named_arrays(cell))}"
         )
     return W if W.ndim == 3 else W[None]
 
