@@ -33,7 +33,7 @@ STEPS, VECTORS, UNITS, INPUTS = 2, 3, 5, 2
 
 DRAWN = {kind.__name__: functools.partial(random_cell, kind) for kind in CELLS} | COMPOSED
 
-SLOW = "loop tanh, lstm, rate"  # to compile, so only for float64
+SLOW = "loop of three"  # to compile, so only for float64
 
 each_cell = pytest.mark.parametrize(
     ("draw", "dtype"),
