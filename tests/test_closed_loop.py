@@ -41,7 +41,7 @@ def bare_tangent(cell, turned, record, Q, Q_next, work):
 
 short_runs = pytest.mark.filterwarnings("ignore:.*growth rates stay")
 UNITS, OUTPUTS, EXTERNAL = 5, 2, 1
-LAYERS = (lf.LSTM, lf.TanhRNN)
+LAYERS = (lf.LSTM, lf.ElmanRNN)
 # the cells whose V W_out adds to W, and some of those that keep it
 ABSORBING = (lf.LinearRNN, lf.ElmanRNN, lf.ElmanReluRNN, lf.LSTM)
 KEPT = {"GRU": (lf.GRU,), "layers": LAYERS}
