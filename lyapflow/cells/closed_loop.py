@@ -36,11 +36,11 @@ from lyapflow.cells.interface import (
     within_bounds,
 )
 from lyapflow.cells.joint import (
-    OF_DRIVEN,
     Joint,
     Lengths,
     columns,
     first_unit,
+    for_driven,
     inputs_of_step,
     inputs_of_tangent,
     parts,
@@ -94,8 +94,7 @@ def _(cell: ClosedLoop) -> Sizes:
 
 @checked.register
 def _(cell: ClosedLoop, *generics: Any) -> ClosedLoop:
-    driven = {of for generic in generics for of in OF_DRIVEN.get(generic, (generic,))}
-    within = checked(cell.cell, *driven)
+    within = checked(cell.cell, *for_driven(generics))
     size, like = sizes(within), first_array(within)
     units = sizes(within.upper).units if isinstance(within, Joint) else size.units
     W_out = _checks.array("W_out of ClosedLoop", cell.W_out, ("o", units), like=like)

@@ -41,13 +41,18 @@ from lyapflow.cells.interface import (
 )
 from lyapflow.cells.layers import Layers, each_layer
 
-# what a generic function of a cell takes of the cells within, whose input it moves
+# by the generic function of the outer cell
 OF_DRIVEN = {
     tangent: (driven_tangent,),
     step_pullback: (step_pullback, input_pullback),
     tangent_pullback: (driven_tangent_pullback,),
     accumulate: (accumulate, accumulate_driven),
 }
+
+
+def for_driven(generics: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What the generic functions of a cell take of a cell within it, whose input it moves."""
+    return tuple(of for generic in generics for of in OF_DRIVEN.get(generic, (generic,)))
 
 
 class Lengths(NamedTuple):
@@ -130,8 +135,7 @@ def _(cell: Joint) -> Sizes:
 @checked.register
 def _(cell: Joint, *generics: Any) -> Joint:
     lower = checked(cell.lower, *generics)
-    driven = {of for generic in generics for of in OF_DRIVEN.get(generic, (generic,))}
-    return _on_top(lower, checked(cell.upper, *driven))
+    return _on_top(lower, checked(cell.upper, *for_driven(generics)))
 
 
 @within_bounds.register
