@@ -21,9 +21,10 @@ TITLES = {
     "linear": "App. E",
     "controls": "Section 7",
     "rate": "A faster flossing",
+    "gain": "The size of the weights at the start",
     "larger": "A larger network instead",
     "items": "Delays and items",
-    "gated": "Gated cells",
+    "gated": "Gated cells and ReLU",
 }
 
 

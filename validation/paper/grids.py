@@ -136,8 +136,13 @@ def groups(size: Size) -> dict[str, Group]:
             tuple(grid(name, **control) for control in controls for name in ("before", "five"))
         ),
         "rate": Group(
-            grids("before", **binary | {"delay": [size.middle, size.hard]}, floss_lr=0.01)
+            grids(
+                "before",
+                **binary | {"delay": [size.middle, size.hard]},
+                floss_lr=[0.003, 0.01, 0.03],
+            )
         ),
+        "gain": Group(grids("none before", **middle, gain=[0.5, 1.5, 2.0])),
         "larger": Group(
             tuple(
                 grid("none", **middle | {"units": units, "seed": list(range(seeds))})
@@ -152,6 +157,7 @@ def groups(size: Size) -> dict[str, Group]:
             )
         ),
         "gated": Group(gated(size)),
+        "relu": Group(relu(size)),
     }
 
 
@@ -188,3 +194,20 @@ def gated(size: Size) -> tuple[dict[str, Any], ...]:
         for task in tasks
         for schedule in schedules
     )
+
+
+def relu(size: Size) -> tuple[dict[str, Any], ...]:
+    """ReLU networks, not flossed and flossed as `lyapflow.recommended` has it."""
+    common = {
+        "cell": "relu",
+        "units": size.units,
+        "steps": size.T // 3,
+        "epochs": max(size.epochs * 3 // 10, size.episodes[-1] + 5),
+        "dtype": "float32",
+        "measure_every": size.epochs // 10,
+        "seed": list(range(size.seeds)),
+        "delay": size.delays[0],
+        "task": ["copy", "binary-xor"],
+    }
+    flossed = {"floss_at": text(size.episodes), "floss_epochs": size.floss_epochs}
+    return (common | NONE, common | flossed)

@@ -33,6 +33,7 @@ SETTINGS = (
     "items",
     "cell",
     "units",
+    "gain",
     "weights",
     "k",
     "floss_lr",
