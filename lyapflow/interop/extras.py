@@ -1,0 +1,20 @@
+"""Libraries that only some people have."""
+
+import importlib
+from typing import Any
+
+from lyapflow.errors import LyapflowError
+
+# what is imported, and the extra that brings it
+EXTRAS = {"torch": "torch", "keras": "keras", "h5py": "keras", "onnx": "onnx"}
+
+
+def imported(name: str) -> Any:
+    """A library, or one line that says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        extra = EXTRAS[name]
+        raise LyapflowError(
+            f"this needs {name}, which is not installed: python -m pip install 'lyapflow[{extra}]'"
+        ) from None

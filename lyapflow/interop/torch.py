@@ -1,0 +1,408 @@
+"""Recurrent modules of PyTorch as cells, and back."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow.cells.elman import ElmanReluRNN
+from lyapflow.cells.interface import Cell, checked
+from lyapflow.cells.layers import each_layer, layers
+from lyapflow.errors import LyapflowError
+from lyapflow.interop.check import check_states
+from lyapflow.interop.extras import imported
+from lyapflow.interop.gates import KINDS, kind_of
+from lyapflow.interop.torch_names import (
+    NAME,
+    NONLINEARITIES,
+    Stack,
+    Weights,
+    as_arrays,
+    cells_of,
+    named,
+    one_stack,
+    stacks,
+    written_back,
+)
+from lyapflow.runs import files
+
+STEPS, SEQUENCES = 6, 3  # of the comparison with the original
+CLASSES = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
+
+
+def from_torch(
+    module: Any,
+    *,
+    layer: int | None = None,
+    reverse: bool = False,
+    dtype: Any = None,
+    check: bool = True,
+    name: str | None = None,
+    nonlinearity: str | None = None,
+) -> Cell:
+    """The cell, or network of layers, that a recurrent module of PyTorch is.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, mapping, or path
+        An `nn.RNN`, `nn.LSTM`, `nn.GRU` or one of their ``*Cell`` classes, also from TorchScript,
+        or a module that has one within; a state dict, whose arrays may be NumPy's; a file of such,
+        safetensors or as ``torch.save`` writes it. PyTorch is needed for modules and its own files
+        alone.
+    layer : int, optional
+        One layer of several; by default all, as `layers`.
+    reverse : bool
+        The other direction of a bidirectional module, which reads its input from the end: give it
+        ``x[::-1]``.
+    dtype : float64 or float32, optional
+        As the module's by default.
+    check : bool
+        Compare states with those of the module, step by step; weights alone have none to compare.
+    name : str, optional
+        Of the module within a larger one, where there are several.
+    nonlinearity : {"tanh", "relu"}, optional
+        Of an `nn.RNN` of which there are weights only.
+
+    Returns
+    -------
+    ElmanRNN, ElmanReluRNN, LSTM, GRU, or Layers of them
+
+    Raises
+    ------
+    LyapflowError
+        If it is no such module, or its states are not the cell's.
+
+    Notes
+    -----
+    ``x`` of a cell is (time, batch, inputs), whatever ``batch_first`` is. With ``proj_size`` the
+    cell is the plain LSTM that does the same, ``W = weight_hh weight_hr``: its units are those
+    before the projection, which has to be applied to them.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {"rnn.weight_ih_l0": rng.standard_normal((12, 2)) / 2,
+    ...            "rnn.weight_hh_l0": rng.standard_normal((12, 4)) / 2}
+    >>> type(lf.from_torch(weights)).__name__
+    'GRU'
+    """
+    _checks.flag("check", check)
+    if nonlinearity is not None:
+        _checks.one_of("nonlinearity", nonlinearity, NONLINEARITIES)
+    original = None
+    if isinstance(module, (str, os.PathLike)):
+        weights, what = _read(module), str(module)
+    elif isinstance(module, Mapping):
+        weights, what = module, "the state dict"
+    else:
+        original, name = recurrent_within(module, name)
+        refuse_dropout(original)
+        weights, what = parameters_of(original, name), f"the {type(module).__name__}"
+        nonlinearity = getattr(original, "nonlinearity", nonlinearity)
+    stack = as_arrays(one_stack(stacks(weights, nonlinearity), name, what), _numpy)
+    chosen = stack.chosen(layer, reverse)
+    cells = cells_of(chosen, dtype)
+    if original is not None and check:
+        _compare(original, stack, chosen, cells, layer, reverse)
+    return cells[0] if len(cells) == 1 else layers(*cells)
+
+
+def to_torch(
+    cell: Cell, module: Any, *, layer: int = 0, reverse: bool = False, name: str | None = None
+) -> None:
+    """Write a cell's weights into a recurrent module of PyTorch, in place.
+
+    Of the two biases the one of the state stays as it is, and both where they add up to the cell's;
+    the b_n of a GRU goes into the state's. ``from_torch`` of the module is then the same cell, to
+    the bit if dtypes are the same.
+
+    Parameters
+    ----------
+    cell : cell, or network of layers
+        Layers go into all layers of the module, from the bottom.
+    module : torch.nn.Module, dict, or path
+        As in `from_torch`: a module, a state dict, or a safetensors file, whose other arrays stay.
+        A file that does not exist yet is made, with PyTorch's names.
+    layer : int
+        Which layer a single cell goes into.
+    reverse : bool
+        Into the other direction of a bidirectional module.
+    name : str, optional
+        Of the module within a larger one, where there are several.
+
+    Raises
+    ------
+    LyapflowError
+        If they do not fit each other; nothing is written then.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.GRU.random(4, 2, rng=np.random.default_rng(0))
+    >>> lf.to_torch(cell, "gru.safetensors")
+    >>> (lf.from_torch("gru.safetensors").W == cell.W).all()
+    np.True_
+    """
+    if isinstance(module, (str, os.PathLike)):
+        _write_file(cell, Path(module), layer, reverse, name)
+        return
+    if isinstance(module, MutableMapping):
+        target, what, nonlinearity = module, "the state dict", _nonlinearity(cell)
+    elif isinstance(module, Mapping):
+        raise LyapflowError(f"to_torch writes into a dict, got a {type(module).__name__}")
+    else:
+        recurrent, name = recurrent_within(module, name)
+        target, what = parameters_of(recurrent, name), f"the {type(module).__name__}"
+        nonlinearity = getattr(recurrent, "nonlinearity", None)
+    stack = one_stack(stacks(target, nonlinearity), name, what)
+    for key, value in _new_weights(cell, stack, target, what, layer, reverse).items():
+        held = target[key]
+        if isinstance(held, np.ndarray):
+            target[key] = value.astype(held.dtype)
+        else:
+            torch = imported("torch")
+            with torch.no_grad():
+                held.copy_(torch.from_numpy(value))
+
+
+def _write_file(cell: Cell, path: Path, layer: int, reverse: bool, name: str | None) -> None:
+    """Write a safetensors file with PyTorch's names, or what of it is the cell's."""
+    metadata = {"format": "pt"}
+    if path.exists():
+        arrays, metadata = files.read_arrays(path)
+        stack = one_stack(stacks(arrays, _nonlinearity(cell)), name, str(path))
+        arrays |= _new_weights(cell, stack, arrays, str(path), layer, reverse)
+    else:
+        cells = each_layer(checked(cell))
+        parts = {(i, False): written_back(of, _empty(of), "the file") for i, of in enumerate(cells)}
+        arrays = named(parts, name or "")
+    try:
+        files.write_arrays(path, arrays, metadata)
+    except OSError as error:
+        raise LyapflowError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _empty(cell: Any) -> Weights:
+    """Weights of a layer of that kind and size, all zero."""
+    kind = kind_of(cell)
+    if kind == "gru-reset-before":
+        raise LyapflowError("PyTorch has no GRU whose reset gate acts before the product")
+    gates = len(KINDS[kind].gates)
+    n, m = cell.W.shape[-1], cell.V.shape[-1]
+    dtype = cell.b.dtype
+    shapes = ((gates * n, m), (gates * n, n), (gates * n,), (gates * n,))
+    ih, hh, bias_ih, bias_hh = (np.zeros(shape, dtype) for shape in shapes)
+    return Weights(kind, ih, hh, None, bias_ih, bias_hh)
+
+
+def _nonlinearity(cell: Any) -> str:
+    """That of an nn.RNN that the cell would be, where weights do not say."""
+    return "relu" if isinstance(each_layer(cell)[0], ElmanReluRNN) else "tanh"
+
+
+def _new_weights(
+    cell: Cell,
+    stack: Stack,
+    target: Mapping[str, Any],
+    what: str,
+    layer: int,
+    reverse: bool,
+) -> dict[str, np.ndarray]:
+    """What becomes of the weights of a state dict, by its names."""
+    cells, stack = each_layer(cell), as_arrays(stack, _numpy)
+    if len(cells) == 1:
+        stack.chosen(layer, reverse)  # checks both
+        places = [(layer, reverse)]
+    else:
+        if len(stack.chosen(None, reverse)) != len(cells):
+            raise LyapflowError(f"{what} has {stack.layers} layers, the network {len(cells)}")
+        places = [(i, reverse) for i in range(len(cells))]
+    parts = {
+        place: written_back(of, stack.directions[place], what) for place, of in zip(places, cells)
+    }
+    # the classes for single steps have no number of a layer in their names
+    return {
+        name if name in target else name.removesuffix("_l0"): value
+        for name, value in named(parts, stack.name).items()
+    }
+
+
+def _read(path: Any) -> Mapping[str, Any]:
+    """The arrays of a file, of which nothing is executed."""
+    try:
+        head = files.read_whole(path)[:9]
+    except OSError as error:
+        raise LyapflowError(f"cannot read {path}: {error.strerror or error}") from None
+    if head[8:] == b"{":  # a safetensors header
+        return files.read_arrays(path)[0]
+    torch = imported("torch")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch makes of a file that somebody else wrote
+        way_out = (
+            "; it is a TorchScript program: load it with torch.jit.load, and give the module"
+            if "TorchScript" in str(error)
+            else ", and a pickled program is not executed: write it with torch.save(module.state_dict(), path)"
+        )
+        raise LyapflowError(f"{path} holds no weights of PyTorch{way_out}") from None
+    for key in ("state_dict", "model_state_dict", "model"):  # how checkpoints are commonly packed
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            return found[key]
+    if not isinstance(found, Mapping):
+        raise LyapflowError(f"{path} holds a {type(found).__name__}, not a state dict")
+    return found
+
+
+def _numpy(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        raise LyapflowError(
+            "weights must be float64 or float32, got bfloat16; convert with .float()"
+        )
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def recurrent_within(module: Any, name: str | None) -> tuple[Any, str]:
+    """The recurrent module within another, or itself, and its name."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(module, torch.nn.Module):
+        raise LyapflowError(
+            f"from_torch takes a torch.nn.Module, a state dict, or a path, got {type(module).__name__}"
+        )
+    found = dict(_recurrent_modules(module))
+    names = ", ".join(repr(of) for of in found)
+    if not found:
+        raise LyapflowError(f"the {type(module).__name__} has no {', '.join(CLASSES)} within")
+    if name is None and len(found) > 1:
+        raise LyapflowError(
+            f"the {type(module).__name__} has several recurrent modules; give one, name=: {names}"
+        )
+    if name is not None and name not in found:
+        raise LyapflowError(
+            f"the {type(module).__name__} has no recurrent module named {name!r}; it has {names}"
+        )
+    chosen = next(iter(found)) if name is None else name
+    return found[chosen], chosen
+
+
+def _recurrent_modules(module: Any) -> Iterator[tuple[str, Any]]:
+    nn = sys.modules["torch"].nn
+    for name, of in module.named_modules():
+        scripted = getattr(of, "original_name", None)
+        if isinstance(of, (nn.RNNBase, nn.RNNCellBase)) or scripted in CLASSES:
+            yield name, of
+
+
+def refuse_dropout(module: Any) -> None:
+    if module.training and getattr(module, "dropout", 0.0) > 0 and module.num_layers > 1:
+        raise LyapflowError(
+            f"the module drops units between its layers (dropout={module.dropout}) in training mode, "
+            f"which is no fixed network; call .eval() on it"
+        )
+
+
+def parameters_of(module: Any, name: str) -> dict[str, Any]:
+    """The weights that a recurrent module computes with, by name."""
+    names = dict(module.named_parameters()) | dict(getattr(module, "parametrizations", {}))
+    dot = f"{name}." if name else ""
+    return {f"{dot}{of}": getattr(module, of) for of in names if NAME.fullmatch(of)}
+
+
+def _compare(
+    module: Any,
+    stack: Stack,
+    chosen: list[Weights],
+    cells: list[Cell],
+    layer: int | None,
+    reverse: bool,
+) -> None:
+    """Run the module step by step, and compare its states with those of its cells."""
+    rng = np.random.default_rng(0)
+    first = stack.directions[0, False]
+    x = rng.standard_normal((STEPS, SEQUENCES, first.ih.shape[1]))
+    lstm, depth = first.kind == "lstm", stack.layers * (1 + stack.bidirectional)
+    projected = first.hr is not None
+    # the units before a projection cannot be told from what is after it
+    size = 0.0 if projected else 0.5
+    h0 = size * rng.standard_normal((depth, SEQUENCES, first.hh.shape[1]))
+    c0 = size * rng.standard_normal((depth, SEQUENCES, first.units))
+    before = np.concatenate([h0, c0], axis=2) if lstm else h0
+    after = _run(module, first.hh.dtype, x, h0, c0 if lstm else None)
+    each = 1 + stack.bidirectional
+    places = [
+        number * each + reverse for number in (range(stack.layers) if layer is None else [layer])
+    ]
+    if layer:
+        below = after[:, (layer - 1) * each : layer * each]
+        x = np.concatenate([below[:, i] for i in range(each)], axis=2)
+    start = np.zeros((SEQUENCES, 0))
+    if not projected:
+        start = np.concatenate([before[place] for place in places], axis=1)
+    check_states(
+        cells,
+        x,
+        None if projected else start,
+        [after[:, place] for place in places],
+        seen_as=[of.hr for of in chosen],
+    )
+
+
+def _run(
+    module: Any, dtype: np.dtype, x: np.ndarray, h0: np.ndarray, c0: np.ndarray | None
+) -> np.ndarray:
+    """What h is after each step, (T, layers and directions, B, p), by a call a step."""
+    torch = sys.modules["torch"]
+    if not hasattr(module, "forward"):
+        module = _plain(module)
+    device = next(module.parameters()).device
+    x, h, c = (
+        None if part is None else torch.from_numpy(part.astype(dtype)).to(device)
+        for part in (x, h0, c0)
+    )
+    single = not hasattr(module, "num_layers")
+    first = getattr(module, "batch_first", False)
+    found = []
+    with torch.no_grad():
+        for step in x:
+            if single:
+                state = h[0] if c is None else (h[0], c[0])
+                state = module(step, state)
+                h, c = (state[None], None) if c is None else (state[0][None], state[1][None])
+            else:
+                _, state = module(
+                    step[:, None] if first else step[None], h if c is None else (h, c)
+                )
+                h, c = (state, None) if c is None else state
+            found.append(h.cpu().numpy())
+    return np.stack(found)
+
+
+def _plain(scripted: Any) -> Any:
+    """The module of torch.nn that a scripted one was, which cannot be called by itself."""
+    torch = sys.modules["torch"]
+    weights = dict(scripted.named_parameters())
+    cls = getattr(torch.nn, scripted.original_name)
+    hh, ih = weights["weight_hh_l0"], weights["weight_ih_l0"]
+    settings = {
+        "input_size": ih.shape[1],
+        "hidden_size": len(hh) // {"LSTM": 4, "GRU": 3, "RNN": 1}[cls.__name__],
+        "num_layers": scripted.num_layers,
+        "bias": "bias_ih_l0" in weights,
+        "bidirectional": "weight_ih_l0_reverse" in weights,
+        "dtype": hh.dtype,
+    }
+    if cls is torch.nn.RNN:
+        settings["nonlinearity"] = scripted.nonlinearity
+    if "weight_hr_l0" in weights:
+        settings["proj_size"] = hh.shape[1]
+    plain = cls(**settings)
+    plain.load_state_dict(weights)
+    # so that the caller's steps are laid out alike
+    plain.batch_first = scripted.batch_first
+    return plain
