@@ -14,6 +14,10 @@ from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.ensemble import stack
 from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
+from lyapflow.interop.gates import from_gates
+from lyapflow.interop.keras import from_keras, to_keras
+from lyapflow.interop.onnx import from_onnx
+from lyapflow.interop.torch import from_torch, to_torch
 from lyapflow.learning import penalties, tasks
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import bptt_value_and_grad
@@ -66,6 +70,10 @@ __all__ = [
     "digest",
     "floss",
     "flossing_value_and_grad",
+    "from_gates",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
     "jacobian",
     "layers",
     "load",
@@ -82,6 +90,8 @@ __all__ = [
     "stack",
     "sweep",
     "tasks",
+    "to_keras",
+    "to_torch",
     "train",
     "trajectory",
 ]

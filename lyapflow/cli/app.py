@@ -11,6 +11,7 @@ import lyapflow
 from lyapflow.cli.compare import compare
 from lyapflow.cli.condition import condition
 from lyapflow.cli.demo import demo
+from lyapflow.cli.floss import floss
 from lyapflow.cli.show import console
 from lyapflow.cli.spectrum import spectrum
 from lyapflow.cli.sweep import sweep
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
 )
-for command in (demo, train, sweep, compare, spectrum, condition):  # in the order of --help
+for command in (demo, train, sweep, compare, spectrum, condition, floss):  # in the order of --help
     app.command()(command)
 
 

@@ -29,23 +29,35 @@ def condition(
     m: options.Columns = None,
     bits: options.Bits = None,
     transient: options.Transient = 100,
+    name: options.Name = None,
+    nonlinearity: options.Nonlinearity = None,
     out: options.ConditionPicture = None,
 ) -> None:
     """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
 
-    Of the network in a run folder, or of a random one; the options of a random network (--cell,
-    --units, --gain, --weights, --leak, --dtype) are not used with a run folder. The exponents are those of
-    at least 1000 steps."""
+    Of the network in a run folder or a file, or of a random one; the options of a random network (--cell,
+    --units, --gain, --weights, --leak, --dtype) are not used with a run folder or a file, and --name and
+    --nonlinearity are for files. The exponents are those of at least 1000 steps, or of all of an input's
+    file."""
     from lyapflow.plotting import condition_figure, write_figure
 
     if out is None:
-        out = Path("lyapflow-condition.png") if run is None else run / "condition.png"
+        out = (
+            run / "condition.png"
+            if run is not None and run.is_dir()
+            else Path("lyapflow-condition.png")
+        )
     wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))
     if wanted[0] < 0:
         raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
-    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype, leak), seed, source)
+    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
+    network = chosen(run, random, seed, source, name, nonlinearity)
     check_writable(out)
-    x, h0 = network.input(transient + max(1000, wanted[-1]), seed), network.h0
+    x, h0 = network.input(None, seed, transient + max(1000, wanted[-1])), network.h0
+    if x.ndim == 3 or len(x) < transient + wanted[-1]:
+        raise LyapflowError(
+            f"the input must be one sequence (T, m) of at least {transient + wanted[-1]} steps, got shape {x.shape}"
+        )
     if transient:
         h0 = trajectory(network.cell, x[:transient], h0)[-1]
     with long_product(console, wanted[-1]) as progress:

@@ -19,14 +19,12 @@ from lyapflow.runs.recipe import DTYPES, FLOSS, WEIGHTS, Recipe
 if TYPE_CHECKING:
     CellName = str
     TaskName = str
-    InputName = str
     WeightsName = str
     DtypeName = str
     FlossName = str
     PenaltyName = str
 else:
     CellName, TaskName = Literal[tuple(CELLS)], Literal[tuple(TASKS)]
-    InputName = Literal[(*TASKS, "gaussian", "none")]
     WeightsName, DtypeName, FlossName = Literal[WEIGHTS], Literal[DTYPES], Literal[FLOSS]
     PenaltyName = Literal[tuple(PENALTIES)]
 
@@ -69,14 +67,40 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
 # the network of a run, or a random one, and its input
 TrainedRun = Annotated[
     Path | None,
-    typer.Argument(help="Run folder of a network.", show_default="a random network"),
+    typer.Argument(
+        metavar="[RUN | MODEL]",
+        help="Run folder of a network, or a file of one: of lyapflow, PyTorch (.pt, .safetensors), Keras or ONNX.",
+        show_default="a random network",
+    ),
+]
+ModelFile = Annotated[
+    Path,
+    typer.Argument(
+        help="File of a network: of lyapflow, PyTorch (.pt, .safetensors), Keras or ONNX."
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the file's module, layer or node, or its number.", show_default="the only one"
+    ),
+]
+Nonlinearity = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tanh|relu",
+        help="Of an nn.RNN, where a file has only its weights.",
+        show_default="as the file says",
+    ),
 ]
 Input = Annotated[
-    InputName | None,
+    str | None,
     typer.Option(
         "--input",
-        help="Input: that of a task, gaussian with unit variance, or none.",
-        show_default="the run's task; binary-xor for a random network",
+        metavar="NAME|FILE",
+        help=f"Input: that of a task ({', '.join(TASKS)}), gaussian with unit variance, none, or a file: .npy, .csv, "
+        "or .npz:KEY, (T, m) or (T, B, m).",
+        show_default="the run's task; gaussian for a file's network; binary-xor for a random one",
     ),
 ]
 Transient = Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")]
@@ -84,7 +108,12 @@ TOns = Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisati
 
 # spectrum
 SpectrumSteps = Annotated[
-    int, typer.Option(min=1, help="Length of the input, in steps, transients included.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Length of the input, in steps, transients included.",
+        show_default="2000; all of a file",
+    ),
 ]
 SpectrumK = Annotated[
     int | None,
@@ -94,6 +123,29 @@ QTransient = Annotated[
     int, typer.Option(min=0, help="Next steps, which also align the tangent block.")
 ]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
+
+# floss
+FlossedModel = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="File to write: of the same kind as MODEL, or .safetensors; an old one is replaced.",
+    ),
+]
+FlossedK = Annotated[
+    int | None,
+    typer.Option(
+        "--k", min=1, help="Exponents to floss, of each layer.", show_default="as recommended"
+    ),
+]
+FlossingEpochs = Annotated[int, typer.Option("--epochs", min=1, help="Flossing epochs.")]
+FlossingSteps = Annotated[
+    int, typer.Option("--steps", min=1, help="Steps of an epoch, a random piece of the input.")
+]
+FlossingBatch = Annotated[
+    int, typer.Option("--batch", min=1, help="Pieces of an epoch, whose exponents are averaged.")
+]
+FlossingRate = Annotated[float, typer.Option("--lr", min=0.0, help="Learning rate of Adam.")]
 
 # condition
 ConditionSteps = Annotated[str, typer.Option(help="Steps of the products, separated by commas.")]

@@ -19,22 +19,29 @@ def spectrum(
     dtype: options.Dtype = RandomNetwork.dtype,
     seed: options.Seed = 0,
     source: options.Input = None,
-    steps: options.SpectrumSteps = 2000,
+    steps: options.SpectrumSteps = None,
+    name: options.Name = None,
+    nonlinearity: options.Nonlinearity = None,
     k: options.SpectrumK = None,
     transient: options.Transient = 100,
     q_transient: options.QTransient = 100,
     t_ons: options.TOns = 1,
     out: options.SpectrumPicture = None,
 ) -> None:
-    """Lyapunov exponents of the network in a run folder, or of a random one, as a table and a picture.
+    """Lyapunov exponents of the network in a run folder or a file, or of a random one, as a table and a picture.
 
     The options of a random network (--cell, --units, --gain, --weights, --leak, --dtype) are not used with
-    a run folder."""
+    a run folder or a file; --name and --nonlinearity are for files."""
     from lyapflow.plotting import spectrum_figure, write_figure
 
     if out is None:
-        out = Path("lyapflow-spectrum.png") if run is None else run / "spectrum.png"
-    network = chosen(run, RandomNetwork(cell, units, gain, weights, dtype, leak), seed, source)
+        out = (
+            run / "spectrum.png"
+            if run is not None and run.is_dir()
+            else Path("lyapflow-spectrum.png")
+        )
+    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
+    network = chosen(run, random, seed, source, name, nonlinearity)
     check_writable(out)
     result = lyapunov_spectrum(
         network.cell,

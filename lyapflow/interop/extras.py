@@ -14,6 +14,7 @@ def imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
+        name = name.partition(".")[0]
         extra = EXTRAS[name]
         raise LyapflowError(
             f"this needs {name}, which is not installed: python -m pip install 'lyapflow[{extra}]'"

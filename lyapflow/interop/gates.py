@@ -179,6 +179,16 @@ def as_gates(cell: Any, name: str) -> dict[str, np.ndarray]:
     return dict(zip(cell._fields, cell))
 
 
+def split_bias(
+    total: np.ndarray, inputs: np.ndarray, state: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two biases whose sum is exactly that; the state's stays where some number added to it is."""
+    inputs = inputs.astype(total.dtype)
+    inputs = np.where(inputs + state == total, inputs, total - state)
+    exact = inputs + state == total
+    return np.where(exact, inputs, total), np.where(exact, state, 0)
+
+
 def _places(kind: str, order: str | None) -> list[int]:
     """Where each of the cell's gates stands in the given order."""
     gates = KINDS[kind].gates

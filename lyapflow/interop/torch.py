@@ -96,7 +96,7 @@ def from_torch(
         _checks.one_of("nonlinearity", nonlinearity, NONLINEARITIES)
     original = None
     if isinstance(module, (str, os.PathLike)):
-        weights, what = _read(module), str(module)
+        weights, what = state_dict_of_file(module), str(module)
     elif isinstance(module, Mapping):
         weights, what = module, "the state dict"
     else:
@@ -232,7 +232,7 @@ def _new_weights(
     }
 
 
-def _read(path: Any) -> Mapping[str, Any]:
+def state_dict_of_file(path: Any) -> Mapping[str, Any]:
     """The arrays of a file, of which nothing is executed."""
     try:
         head = files.read_whole(path)[:9]

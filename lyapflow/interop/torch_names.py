@@ -10,7 +10,7 @@ from lyapflow import _checks
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Cell, checked
 from lyapflow.errors import LyapflowError
-from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates
+from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates, split_bias
 
 # weight_ih_l0, weight_hh_l1_reverse of layers; weight_ih of the classes for single steps
 NAME = re.compile(
@@ -223,22 +223,12 @@ def written_back(cell: Any, weights: Weights, what: str) -> dict[str, np.ndarray
     total, state = b.ravel(), weights.bias_hh.astype(b.dtype)
     if weights.kind == "gru":
         # b_n stands inside the reset gate, and adds to nothing
-        inputs, held = _split(total[: 2 * n], weights.bias_ih[: 2 * n], state[: 2 * n])
+        inputs, held = split_bias(total[: 2 * n], weights.bias_ih[: 2 * n], state[: 2 * n])
         bias_ih = np.concatenate([inputs, total[2 * n :]])
         bias_hh = np.concatenate([held, arrays["b_n"]])
     else:
-        bias_ih, bias_hh = _split(total, weights.bias_ih, state)
+        bias_ih, bias_hh = split_bias(total, weights.bias_ih, state)
     return found | {"bias_ih": bias_ih, "bias_hh": bias_hh}
-
-
-def _split(
-    total: np.ndarray, inputs: np.ndarray, state: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two biases whose sum is exactly that; the state's stays where some number added to it is."""
-    inputs = inputs.astype(total.dtype)
-    inputs = np.where(inputs + state == total, inputs, total - state)
-    exact = inputs + state == total
-    return np.where(exact, inputs, total), np.where(exact, state, 0)
 
 
 def named(directions: Mapping[tuple[int, bool], Mapping[str, Any]], name: str = "") -> dict:

@@ -1,0 +1,179 @@
+"""Recurrent layers of Keras as cells, and back."""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lyapflow import _checks
+from lyapflow.cells.interface import Cell, checked, sizes
+from lyapflow.errors import LyapflowError
+from lyapflow.interop.check import check_states
+from lyapflow.interop.gates import kind_of
+from lyapflow.interop.keras_files import layers_of_file
+from lyapflow.interop.keras_names import (
+    CLASSES,
+    ORDERS,
+    KerasLayer,
+    cell_of,
+    layer_of,
+    written_back,
+)
+
+STEPS, SEQUENCES = 6, 3  # of the comparison with the original
+
+
+def from_keras(
+    layer: Any,
+    *,
+    name: str | None = None,
+    dtype: Any = None,
+    check: bool = True,
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+) -> Cell:
+    """The cell that a recurrent layer of Keras is.
+
+    Parameters
+    ----------
+    layer : keras layer or model, or path
+        A `SimpleRNN`, `LSTM` or `GRU`; `Bidirectional`, a model or a file that has one: ``.keras``,
+        ``.weights.h5``, or older HDF5, also with weights of `CuDNNLSTM` and `CuDNNGRU`. Files are
+        read by h5py, without Keras.
+    name : str, optional
+        Of the layer, where there are several.
+    dtype : float64 or float32, optional
+        As the layer's by default.
+    check : bool
+        Compare states with those of the layer, step by step; files have none to compare.
+    activation, recurrent_activation : str, optional
+        Of a file that has weights only.
+
+    Returns
+    -------
+    LSTM, GRU, GRUResetBefore, ElmanRNN or ElmanReluRNN
+
+    Raises
+    ------
+    LyapflowError
+        If it is no such layer, has other activations, or its states are not the cell's.
+
+    Notes
+    -----
+    ``x`` of a cell is (time, batch, inputs). A layer with ``go_backwards``, and the backward layer
+    of `Bidirectional`, read theirs from the end: give them ``x[::-1]``.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> cell = lf.from_keras("model.keras", name="lstm")  # doctest: +SKIP
+    """
+    _checks.flag("check", check)
+    if isinstance(layer, (str, os.PathLike)):
+        found = {of.name: of for of in layers_of_file(layer)}
+        own = found[_one(list(found), name, str(layer))]
+        return cell_of(own, activation, recurrent_activation, dtype)
+    original = _recurrent(layer, name)
+    cell = cell_of(_described(original), None, None, dtype)
+    if check:
+        _compare(original, cell)
+    return cell
+
+
+def to_keras(cell: Cell, layer: Any, *, name: str | None = None) -> None:
+    """Write a cell's weights into a recurrent layer of Keras, in place.
+
+    Of the two biases of a GRU with ``reset_after`` the one of the state stays as it is, and both
+    where they add up to the cell's. ``from_keras`` of the layer is then the same cell, to the bit if
+    dtypes are the same.
+
+    Parameters
+    ----------
+    cell : cell
+    layer : keras layer or model
+        As in `from_keras`.
+    name : str, optional
+        Of the layer, where there are several.
+
+    Raises
+    ------
+    LyapflowError
+        If they do not fit each other; nothing is written then.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> lf.to_keras(cell, model, name="lstm")  # doctest: +SKIP
+    """
+    original = _recurrent(layer, name)
+    original.set_weights(written_back(checked(cell), _described(original)))
+
+
+def _one(names: list[str], name: str | None, what: str) -> str:
+    """The recurrent layer of that name, or the only one."""
+    if not names:
+        raise LyapflowError(f"{what} has no SimpleRNN, LSTM or GRU")
+    listed = ", ".join(map(repr, names))
+    if name is None:
+        if len(names) > 1:
+            raise LyapflowError(f"{what} has several recurrent layers; give one, name=: {listed}")
+        return names[0]
+    if name not in names:
+        raise LyapflowError(f"{what} has no recurrent layer named {name!r}; it has {listed}")
+    return name
+
+
+def _recurrent(layer: Any, name: str | None) -> Any:
+    """The recurrent layer within another, or itself."""
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(layer, keras.layers.Layer):
+        raise LyapflowError(
+            f"from_keras takes a layer or a model of Keras, or a path, got {type(layer).__name__}"
+        )
+    found = {of.name: of for of in _within(layer)}
+    return found[_one(list(found), name, f"the {type(layer).__name__} {layer.name}")]
+
+
+def _within(layer: Any) -> Iterator[Any]:
+    if type(layer).__name__ in CLASSES:
+        yield layer
+    elif type(layer).__name__ == "Bidirectional":
+        yield from (layer.forward_layer, layer.backward_layer)
+    else:
+        for part in getattr(layer, "layers", ()):
+            yield from _within(part)
+
+
+def _described(layer: Any) -> KerasLayer:
+    if not layer.built:
+        raise LyapflowError(f"layer {layer.name} has no weights yet; build it, or call it once")
+    if layer.compute_dtype != layer.variable_dtype:
+        raise LyapflowError(
+            f"layer {layer.name} computes in {layer.compute_dtype}, its weights are {layer.variable_dtype}; "
+            f"take a model of one dtype"
+        )
+    return layer_of(layer.name, type(layer).__name__, layer.get_config(), layer.get_weights())
+
+
+def _compare(layer: Any, cell: Any) -> None:
+    """Run the layer's cell step by step, and compare its states with those of ours."""
+    keras = sys.modules["keras"]
+    size, rng = sizes(cell), np.random.default_rng(0)
+    x = rng.standard_normal((STEPS, SEQUENCES, size.inputs))
+    start = 0.5 * rng.standard_normal((SEQUENCES, size.state))
+    parts = np.split(start.astype(layer.dtype), size.state // size.units, axis=1)
+    states = [keras.ops.convert_to_tensor(part) for part in parts]
+    found = []
+    for step in x.astype(layer.dtype):
+        out, states = layer.cell(keras.ops.convert_to_tensor(step), states, training=False)
+        found.append(keras.ops.convert_to_numpy(out))
+    units = np.stack(found).astype(_precision(keras, layer.dtype))
+    check_states([cell], x, start, [units], order=ORDERS[kind_of(cell)])
+
+
+def _precision(keras: Any, dtype: str) -> str:
+    """In what products are computed: Keras rounds those of float64 to float32, unless all of it was set to float64."""
+    fine = keras.ops.convert_to_tensor(np.full((1, 1), 1 + 2.0**-40).astype(dtype))
+    return dtype if float(keras.ops.matmul(fine, fine)[0, 0]) > 1 else "float32"

@@ -1,0 +1,79 @@
+"""Recurrent layers in files of Keras, ``.keras``, ``.weights.h5`` and older HDF5, read with h5py and not executed."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lyapflow.errors import LyapflowError
+from lyapflow.interop.extras import imported
+from lyapflow.interop.keras_names import CLASSES, KerasLayer, layer_of
+from lyapflow.runs import files
+
+OLD = ("kernel", "recurrent_kernel", "bias")
+
+
+def layers_of_file(path: Any) -> list[KerasLayer]:
+    """All recurrent layers of a file."""
+    h5py = imported("h5py")
+    try:
+        data, config = _unpacked(files.read_whole(path))
+        with h5py.File(io.BytesIO(data)) as file:
+            if (text := file.attrs.get("model_config")) is not None:
+                config = json.loads(text)
+            settings = dict(_settings(config))
+            found = [(name, arrays) for name, arrays in _groups(file)]
+    except Exception as error:  # whatever parsers make of a file that somebody else wrote
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise LyapflowError(f"cannot read {path} as a file of Keras: {reason:.200}") from None
+    layers = []
+    for name, arrays in found:
+        class_name, own = settings.get(name, (None, {}))
+        if class_name is None and name.startswith("backward_"):
+            # Bidirectional says only once what both directions are
+            class_name, own = settings.get(f"forward_{name.removeprefix('backward_')}", (None, {}))
+        layers.append(layer_of(name, class_name, own, arrays))
+    return layers
+
+
+def _unpacked(data: bytes) -> tuple[bytes, Any]:
+    """The HDF5 within a ``.keras`` archive, and what the model is; of a bare file nothing is said."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data, None
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.read("model.weights.h5"), json.loads(archive.read("config.json"))
+
+
+def _settings(config: Any) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
+    """Class and settings of every recurrent layer in a model's description, by its name."""
+    if isinstance(config, Mapping):
+        own = config.get("config")
+        if config.get("class_name") in CLASSES and isinstance(own, Mapping):
+            name = str(own.get("name"))
+            yield name, (config["class_name"], own)
+            yield f"forward_{name}", (config["class_name"], own)  # as Bidirectional names it
+        for part in config.values():
+            yield from _settings(part)
+    elif isinstance(config, list):
+        for part in config:
+            yield from _settings(part)
+
+
+def _groups(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Name and arrays of every recurrent layer at or below a group."""
+    names = {name.partition(":")[0]: name for name in group}
+    if "recurrent_kernel" in names and "kernel" in names:
+        name = path[-2] if path[-1].endswith("_cell") and len(path) > 1 else path[-1]
+        yield name, [group[names[part]][()] for part in OLD if part in names]
+        return
+    if "cell" in group and "vars" in group["cell"] and "vars" in group:
+        arrays = [group["cell"]["vars"][key][()] for key in sorted(group["cell"]["vars"], key=int)]
+        if len(arrays) > 1 and arrays[1].ndim == 2:
+            yield str(group["vars"].attrs.get("name", path[-1])), arrays
+        return
+    for name in group:
+        if hasattr(group[name], "keys"):
+            yield from _groups(group[name], (*path, name))
