@@ -1,7 +1,7 @@
 """Flossing and spectra of PyTorch's recurrent modules, in their own layout, differentiable in parameters and input."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lyapflow import _checks
 from lyapflow.interop.extras import imported
@@ -9,8 +9,12 @@ from lyapflow.interop.torch_layout import for_each, initial_state, problem, spre
 from lyapflow.interop.torch_operators import exponents_of, flossing
 from lyapflow.lyapunov.flossing_loss import AVERAGES
 
-torch = imported("torch")
-Tensor = torch.Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = imported("torch")
+    Tensor = torch.Tensor
 
 ON_LOST = ("raise", "skip")
 
@@ -233,7 +237,8 @@ class Flossing(torch.nn.Module):
         self.weight = _checks.number("weight", weight, 0.0)
         self.every = _checks.integer("every", every, 1)
         self.exponents: Tensor | None = None
-        self._passes, self._seen = 0, None
+        self._passes = 0
+        self._seen: tuple[Any, Any, Any] | None = None
         rnn.register_forward_hook(self._look, with_kwargs=True)
 
     def _look(self, rnn: Any, args: tuple, kwargs: dict, out: Any) -> None:

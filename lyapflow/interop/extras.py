@@ -6,7 +6,11 @@ from typing import Any
 from lyapflow.errors import LyapflowError
 
 # what is imported, and the extra that brings it
-EXTRAS = {"torch": "torch", "keras": "keras", "h5py": "keras", "onnx": "onnx"}
+EXTRAS = {"torch": "torch", "keras": "keras", "h5py": "keras", "onnx": "onnx", "jax": "jax"}
+
+
+class NotInstalled(LyapflowError, ImportError):
+    """A library that some function needs is not installed."""
 
 
 def imported(name: str) -> Any:
@@ -16,6 +20,6 @@ def imported(name: str) -> Any:
     except ImportError:
         name = name.partition(".")[0]
         extra = EXTRAS[name]
-        raise LyapflowError(
+        raise NotInstalled(
             f"this needs {name}, which is not installed: python -m pip install 'lyapflow[{extra}]'"
         ) from None

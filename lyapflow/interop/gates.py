@@ -182,11 +182,23 @@ def as_gates(cell: Any, name: str) -> dict[str, np.ndarray]:
 def split_bias(
     total: np.ndarray, inputs: np.ndarray, state: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two biases whose sum is exactly that; the state's stays where some number added to it is."""
-    inputs = inputs.astype(total.dtype)
-    inputs = np.where(inputs + state == total, inputs, total - state)
-    exact = inputs + state == total
-    return np.where(exact, inputs, total), np.where(exact, state, 0)
+    """Two biases whose rounded sum is exactly that; the state's stays where it can, and both where they add up.
+
+    Where no number added to the state's is the sum, that moves by a rounding error, too; and where the sum
+    is so much smaller than both that none of their sizes add up to it, all of it is the inputs'."""
+    inputs, state = inputs.astype(total.dtype), state.astype(total.dtype)
+    rest = total - state
+    pairs = [
+        (inputs, state),
+        (rest, state),
+        (np.nextafter(rest, np.inf), state),
+        (np.nextafter(rest, -np.inf), state),
+        (rest, total - rest),
+        (total, np.zeros_like(total)),
+    ]
+    exact = [one + other == total for one, other in pairs]
+    of_inputs, of_state = (np.select(exact, parts) for parts in zip(*pairs))
+    return of_inputs, of_state
 
 
 def _places(kind: str, order: str | None) -> list[int]:

@@ -174,6 +174,6 @@ def _compare(layer: Any, cell: Any) -> None:
 
 
 def _precision(keras: Any, dtype: str) -> str:
-    """In what products are computed: Keras rounds those of float64 to float32, unless all of it was set to float64."""
+    """In what products are computed: but for TensorFlow's, Keras's backends round those of float64 to float32."""
     fine = keras.ops.convert_to_tensor(np.full((1, 1), 1 + 2.0**-40).astype(dtype))
     return dtype if float(keras.ops.matmul(fine, fine)[0, 0]) > 1 else "float32"

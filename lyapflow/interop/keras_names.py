@@ -87,10 +87,9 @@ def cell_of(
             )
         parts = bias.reshape(shape)
     wanted = kernel.dtype if dtype is None else _checks.dtype(dtype)
-    kernel, recurrent, parts = (
-        None if part is None else part.astype(wanted) for part in (kernel, recurrent, parts)
-    )
-    return from_gates(kind, recurrent, kernel, parts, order=ORDERS[kind], columns=True)
+    weights = (recurrent.astype(wanted), kernel.astype(wanted))
+    parts = None if parts is None else parts.astype(wanted)
+    return from_gates(kind, *weights, parts, order=ORDERS[kind], columns=True)
 
 
 def written_back(cell: Any, layer: KerasLayer) -> list[np.ndarray]:

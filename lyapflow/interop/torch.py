@@ -43,7 +43,7 @@ def from_torch(
     check: bool = True,
     name: str | None = None,
     nonlinearity: str | None = None,
-) -> Cell:
+) -> Any:
     """The cell, or network of layers, that a recurrent module of PyTorch is.
 
     Parameters
@@ -109,7 +109,7 @@ def from_torch(
     cells = cells_of(chosen, dtype)
     if original is not None and check:
         _compare(original, stack, chosen, cells, layer, reverse)
-    return cells[0] if len(cells) == 1 else layers(*cells)
+    return layers(*cells) if len(cells) > 1 else cells[0]
 
 
 def to_torch(
@@ -158,7 +158,7 @@ def to_torch(
     else:
         recurrent, name = recurrent_within(module, name)
         target, what = parameters_of(recurrent, name), f"the {type(module).__name__}"
-        nonlinearity = getattr(recurrent, "nonlinearity", None)
+        nonlinearity = getattr(recurrent, "nonlinearity", "tanh")
     stack = one_stack(stacks(target, nonlinearity), name, what)
     for key, value in _new_weights(cell, stack, target, what, layer, reverse).items():
         held = target[key]
@@ -361,25 +361,22 @@ def _run(
     if not hasattr(module, "forward"):
         module = _plain(module)
     device = next(module.parameters()).device
-    x, h, c = (
-        None if part is None else torch.from_numpy(part.astype(dtype)).to(device)
-        for part in (x, h0, c0)
-    )
+
+    def tensor(array: np.ndarray) -> Any:
+        return torch.from_numpy(array.astype(dtype)).to(device)
+
     single = not hasattr(module, "num_layers")
-    first = getattr(module, "batch_first", False)
+    parts = [tensor(part[0] if single else part) for part in (h0, c0) if part is not None]
+    state: Any = parts[0] if c0 is None else tuple(parts)
     found = []
     with torch.no_grad():
-        for step in x:
+        for step in tensor(x):
             if single:
-                state = h[0] if c is None else (h[0], c[0])
                 state = module(step, state)
-                h, c = (state[None], None) if c is None else (state[0][None], state[1][None])
             else:
-                _, state = module(
-                    step[:, None] if first else step[None], h if c is None else (h, c)
-                )
-                h, c = (state, None) if c is None else state
-            found.append(h.cpu().numpy())
+                _, state = module(step[:, None] if module.batch_first else step[None], state)
+            h = state if c0 is None else state[0]
+            found.append((h[None] if single else h).cpu().numpy())
     return np.stack(found)
 
 

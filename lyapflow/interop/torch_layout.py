@@ -4,7 +4,7 @@ So autograd carries gradients back through every change of layout: sums of biase
 batch_first, packed sequences, reversed ones."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,12 @@ from lyapflow.interop.extras import imported
 from lyapflow.interop.torch import parameters_of, recurrent_within, refuse_dropout
 from lyapflow.interop.torch_names import Weights, one_stack, stacks
 
-torch = imported("torch")
-Tensor = torch.Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = imported("torch")
+    Tensor = torch.Tensor
 
 
 class TorchProblem(NamedTuple):

@@ -10,7 +10,7 @@ from lyapflow import _checks
 from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Cell, checked
 from lyapflow.errors import LyapflowError
-from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates, split_bias
+from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates, kind_of, split_bias
 
 # weight_ih_l0, weight_hh_l1_reverse of layers; weight_ih of the classes for single steps
 NAME = re.compile(
@@ -147,7 +147,7 @@ def _weights(name: str, parts: Mapping[str, Any], nonlinearity: str | None) -> W
             raise LyapflowError(f"{name.replace('*', part)} is missing")
     if ("bias_ih" in parts) != ("bias_hh" in parts):
         raise LyapflowError(f"of {name.replace('*', 'bias')} one of bias_ih and bias_hh is missing")
-    ih, hh, hr = (parts.get(part) for part in ("weight_ih", "weight_hh", "weight_hr"))
+    ih, hh, hr = parts["weight_ih"], parts["weight_hh"], parts.get("weight_hr")
     shapes = ", ".join(f"{part} {tuple(value.shape)}" for part, value in parts.items())
     if hh.ndim != 2 or ih.ndim != 2 or len(ih) != len(hh) or (hr is not None and hr.ndim != 2):
         raise LyapflowError(f"the shapes of {name} are no recurrent layer's: {shapes}")
@@ -195,10 +195,9 @@ def written_back(cell: Any, weights: Weights, what: str) -> dict[str, np.ndarray
 
     Biases that add up to the cell's stay as they are; others keep the one of the state."""
     n, gates = weights.units, weights.gates
-    kind = KINDS[weights.kind].cell
-    if type(cell) is not kind:
+    if kind_of(cell) != weights.kind:
         raise LyapflowError(
-            f"{what} holds a {kind.__name__} as lyapflow calls it, got a {type(cell).__name__}"
+            f"{what} holds a {KINDS[weights.kind].cell.__name__} as lyapflow calls it, got a {type(cell).__name__}"
         )
     if weights.hr is not None:
         raise LyapflowError(

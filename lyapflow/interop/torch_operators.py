@@ -1,7 +1,7 @@
 """Flossing loss and exponents as PyTorch's own operators: seen by autograd, torch.compile and opcheck as any other."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,12 @@ from lyapflow.interop.gates import KINDS
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
-torch = imported("torch")
-Tensor = torch.Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = imported("torch")
+    Tensor = torch.Tensor
 
 SECOND = (
     "second derivatives of the flossing loss are not there; "
