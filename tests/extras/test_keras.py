@@ -35,7 +35,7 @@ def built(make, n, m, rng, **kw):
     return layer
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.sampled_from(list(KINDS)),
     st.integers(1, 5),

@@ -38,7 +38,7 @@ def node_of(op, n, *, inputs=("X", "W", "R", "B"), name="rnn", out="Y", **attrib
     return helper.make_node(op, list(inputs), [out], name=name, hidden_size=n, **attributes)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.sampled_from([("LSTM", {}), ("GRU", {}), ("GRU", {"linear_before_reset": 1}), ("RNN", {})]),
     st.integers(1, 5),

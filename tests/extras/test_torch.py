@@ -59,7 +59,7 @@ def modules(draw):
 
 
 @ignore_onednn
-@settings(max_examples=300)
+@settings(max_examples=180)
 @given(modules(), st.integers(0, 2), st.booleans(), st.booleans())
 def test_any_module_comes_in_and_goes_back(module, layer, reverse, whole):
     both = getattr(module, "bidirectional", False)

@@ -44,7 +44,7 @@ def in_its_layout(module, x, unbatched):
     return x.transpose(0, 1) if getattr(module, "batch_first", False) else x
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(problems(), st.booleans())
 def test_losses_exponents_and_gradients_are_torchs_own(drawn, unbatched):
     module, x, k, q_transient = drawn
