@@ -1,17 +1,20 @@
-"""A training loop of PyTorch with and without the flossing loss, over delays that it does not bridge alone.
+"""A training loop of PyTorch with and without the flossing loss, over delays that it does not bridge
+alone.
 
     python -m pip install ".[torch]" && python -m validation.torch_training
 
-nn.RNN of 64 tanh units as PyTorch initialises it, Adam at 1e-3, gradients clipped at 1, batches of 16 sequences of 100
-steps, 1500 epochs, seeds 0 to 4. Delayed copy over 20 and 40 steps, and binary temporal XOR over 20, with the loss alone,
-with ``loss + 0.1 * flossing_loss`` at every step, and so for the first 300 epochs only; 16 exponents (copy) or 32 (XOR)
-of the first 55 steps of the batch, of which 16 do not count.
+nn.RNN of 64 tanh units as PyTorch initialises it, Adam at 1e-3, gradients clipped at 1, batches of
+16 sequences of 100 steps, 1500 epochs, seeds 0 to 4. Delayed copy over 20 and 40 steps, and binary
+temporal XOR over 20, with the loss alone, with ``loss + 0.1 * flossing_loss`` at every step, and so
+for the first 300 epochs only; 16 exponents (copy) or 32 (XOR) of the first 55 steps of the batch,
+of which 16 do not count.
 
-Criteria, written down after a pilot with seed 0 (copy over 20 steps learnt with the term and not without; XOR not learnt
-with the term at every step, learnt with it for 300 epochs) and before the other seeds: copy over 20 steps is learnt
-(squared error of the last 100 epochs below a tenth of the target's variance) by all five networks with the term at every
-step, and by none alone; XOR (accuracy above 0.95) by at least four of five with the term for the first 300 epochs, and by
-none alone. The rest is reported. Exit code 1 if one does not hold. Ten minutes."""
+Criteria, written down after a pilot with seed 0 (copy over 20 steps learnt with the term and not
+without; XOR not learnt with the term at every step, learnt with it for 300 epochs) and before the
+other seeds: copy over 20 steps is learnt (squared error of the last 100 epochs below a tenth of the
+target's variance) by all five networks with the term at every step, and by none alone; XOR
+(accuracy above 0.95) by at least four of five with the term for the first 300 epochs, and by none
+alone. The rest is reported. Exit code 1 if one does not hold. Ten minutes."""
 
 import sys
 

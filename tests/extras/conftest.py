@@ -8,6 +8,7 @@ NEEDS = {
     "test_keras.py": ["keras", "h5py", "torch"],
     "test_onnx.py": ["onnx"],
     "test_jax.py": ["jax"],
+    "test_docs.py": ["torch", "keras", "jax"],
 }
 collect_ignore = [
     name for name, libraries in NEEDS.items() if not all(find_spec(of) for of in libraries)

@@ -1,10 +1,12 @@
-"""The flossing loss of PyTorch modules by lyapflow.torch, beside the same loss written in PyTorch alone.
+"""The flossing loss of PyTorch modules by lyapflow.torch, beside the same loss written in PyTorch
+alone.
 
     python -m pip install ".[torch]" && python -m validation.benchmarks.torch_loss
 
-A loss and its backward pass: nn.RNN and nn.LSTM of n units, k = n / 2 exponents, 55 steps of one sequence, as in a
-training loop; float64 and float32, at one thread and at all. PyTorch alone has eager loops and torch.linalg.qr. Medians of
-turns. Goals: 8 times as fast up to 64 units, 2.5 at 128. Exit code 1 where one is missed. Five minutes."""
+A loss and its backward pass: nn.RNN and nn.LSTM of n units, k = n / 2 exponents, 55 steps of one
+sequence, as in a training loop; float64 and float32, at one thread and at all. PyTorch alone has
+eager loops and torch.linalg.qr. Medians of turns. Goals: 8 times as fast up to 64 units, 2.5 at
+128. Exit code 1 where one is missed. Five minutes."""
 
 import os
 import sys

@@ -1,0 +1,39 @@
+"""The examples of README, docs and docstrings that take another library run as they stand."""
+
+import doctest
+import os
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+os.environ["KERAS_BACKEND"] = "torch"
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = [
+    pytest.param(code, id=f"{page.name}-{library}-{number}")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, (library, code) in enumerate(
+        re.findall(r"```python (\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) == 6
+
+
+@pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_docstrings(name):
+    found = doctest.testmod(import_module(f"lyapflow.{name}"))
+    assert found.failed == 0
+    assert found.attempted > 3
