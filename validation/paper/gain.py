@@ -1,9 +1,9 @@
 """Not in the paper: networks that are smaller or larger than critical at the start, flossed and not."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from validation.paper.drawing import listed
+from validation.paper.larger import beside_the_usual
 from validation.paper.sizes import Size
 from validation.paper.tables import Tables
 from validation.paper.verdicts import CHANCE, SOLVED, Claim
@@ -11,15 +11,8 @@ from validation.paper.verdicts import CHANCE, SOLVED, Claim
 GROUPS = ("gain", "binary")
 
 
-def _all(tables: Tables, size: Size) -> pd.DataFrame:
-    """Networks of all gains at the middle delay, flossed before training or not at all."""
-    binary = tables.runs("binary")
-    usual = binary[(binary["delay"] == size.middle) & (binary["condition"] != "twice")]
-    return pd.concat([usual, tables.runs("gain")], ignore_index=True)
-
-
 def judge(tables: Tables, size: Size) -> list[Claim]:
-    runs = _all(tables, size)
+    runs = beside_the_usual(tables, size, "gain")
     scores = {
         condition: runs[runs["condition"] == condition].groupby("gain")["accuracy"]
         for condition in ("none", "before")
@@ -44,7 +37,7 @@ def judge(tables: Tables, size: Size) -> list[Claim]:
 def draw(tables: Tables, size: Size) -> Figure:
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
-    runs = _all(tables, size)
+    runs = beside_the_usual(tables, size, "gain")
     for condition, colour in (("none", "#0072B2"), ("before", "#E69F00")):
         of = runs[runs["condition"] == condition]
         axes.plot(of["gain"], of["accuracy"], ".", color=colour)

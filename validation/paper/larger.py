@@ -11,15 +11,15 @@ from validation.paper.verdicts import SOLVED, Claim
 GROUPS = ("larger", "binary")
 
 
-def _all(tables: Tables, size: Size) -> pd.DataFrame:
-    """Networks of all sizes at the middle delay, flossed before training or not at all."""
+def beside_the_usual(tables: Tables, size: Size, group: str) -> pd.DataFrame:
+    """A group's networks and the usual ones at the middle delay, flossed before training or not at all."""
     binary = tables.runs("binary")
     usual = binary[(binary["delay"] == size.middle) & (binary["condition"] != "twice")]
-    return pd.concat([usual, tables.runs("larger")], ignore_index=True)
+    return pd.concat([usual, tables.runs(group)], ignore_index=True)
 
 
 def judge(tables: Tables, size: Size) -> list[Claim]:
-    runs = _all(tables, size)
+    runs = beside_the_usual(tables, size, "larger")
     flossed = runs[runs["condition"] == "before"]
     larger = runs[(runs["condition"] == "none") & (runs["units"] > size.units)]
     at = larger.groupby("units")
@@ -44,7 +44,9 @@ def judge(tables: Tables, size: Size) -> list[Claim]:
 def draw(tables: Tables, size: Size) -> Figure:
     figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.subplots()
-    for (units, condition), of in _all(tables, size).groupby(["units", "condition"]):
+    for (units, condition), of in beside_the_usual(tables, size, "larger").groupby(
+        ["units", "condition"]
+    ):
         name = "flossed" if condition == "before" else "not flossed"
         axes.plot(of["seconds"], of["accuracy"], "o", alpha=0.7, label=f"N = {units}, {name}")
     axes.set(xscale="log", xlabel="processor seconds of a run", ylabel="final accuracy")
