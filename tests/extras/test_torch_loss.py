@@ -65,7 +65,7 @@ def test_losses_exponents_and_gradients_are_torchs_own(drawn, unbatched):
     exponents = torch_oracle.exponents(twin, x, k, q_transient).mean(0)
     wanted = (exponents + 0.1).square().sum()
     reference = torch.autograd.grad(wanted, [x, *twin.parameters()])
-    limit = 1e-10 if fine else 2e-3
+    limit = 1e-12 if fine else 2e-3
     torch.testing.assert_close(found.double(), exponents, rtol=0, atol=1e-12 if fine else 1e-4)
     torch.testing.assert_close(loss.double(), wanted, rtol=0, atol=1e-11 if fine else 1e-4)
     for one, other in zip(got, reference):
