@@ -136,6 +136,21 @@ def test_bad_models(tmp_path):
         "shapes of no LSTM": model_of(
             [node_of("LSTM", 3)], constants | {"W": np.zeros((1, 9, 2))}, 2, np.float64
         ),
+        "shapes of no LSTM: W": model_of(
+            [node_of("LSTM", 3)], constants | {"B": np.zeros((1, 5))}, 2, np.float64
+        ),
+        r"shapes of no LSTM: W \(1, 12, 2\)$": model_of(
+            [node_of("LSTM", 3, inputs=("X", "W"))], constants, 2, np.float64
+        ),
+        "the weights 'folded' of rnn cannot be computed: ": model_of(
+            [
+                helper.make_node("Unheard", ["W"], ["folded"]),
+                node_of("LSTM", 3, inputs=("X", "folded", "R")),
+            ],
+            constants,
+            2,
+            np.float64,
+        ),
         "takes a path or an onnx.ModelProto": 3,
         "cannot read": tmp_path / "missing.onnx",
     }
