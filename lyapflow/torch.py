@@ -73,7 +73,8 @@ def flossing_loss(
     hx : Tensor, or pair of them, optional
         The state before, as the module takes it; zeros by default. It is held constant.
     layers : int, or several, optional
-        The layers whose exponents count, all by default; gradients reach those below as well.
+        The layers whose exponents count, ascending, all by default; gradients reach those below as
+        well.
     reverse : bool
         Of a bidirectional module of one layer, its other direction.
     target : float, or one for each exponent

@@ -329,6 +329,8 @@ def test_bad_files(tmp_path):
             lf.from_torch(path)
     with pytest.raises(lf.LyapflowError, match="cannot write"):
         lf.to_torch(lf.from_gates("lstm", *drawn("lstm")), tmp_path / "no" / "where.safetensors")
+    with pytest.raises(lf.LyapflowError, match=r"writes .safetensors files, got .*new.pt"):
+        lf.to_torch(lf.from_gates("lstm", *drawn("lstm")), tmp_path / "new.pt")
     with pytest.raises(lf.LyapflowError, match="PyTorch has no GRU whose reset gate"):
         cell = lf.from_gates("gru-reset-before", *drawn("gru"))
         lf.to_torch(cell, tmp_path / "new.safetensors")

@@ -200,6 +200,10 @@ def _check_memory(new: Mapping[str, np.ndarray], own: Mapping[str, Any]) -> None
 
 def _write_file(cell: Cell, path: Path, layer: int, reverse: bool, name: str | None) -> None:
     """Write a safetensors file with PyTorch's names, or what of it is the cell's."""
+    if path.suffix.lower() != ".safetensors":
+        raise LyapflowError(
+            f"to_torch writes .safetensors files, got {path}; of other files give the state dict, and save that"
+        )
     metadata = {"format": "pt"}
     if path.exists():
         arrays, metadata = files.read_arrays(path)
