@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lyapflow import _checks
+from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.layers import number_wanted
@@ -52,8 +54,8 @@ def flossing_loss(
     Raises
     ------
     LyapflowError
-        If arguments do not fit; `Diverged` if an exponent of the k does not exist. Within ``jit``
-        JAX wraps both in an error of its own.
+        If arguments do not fit; `Diverged` if an exponent of the k does not exist. Where values tell
+        it, JAX wraps both in a `JaxRuntimeError`, whose last line is theirs.
 
     Examples
     --------
@@ -65,14 +67,20 @@ def flossing_loss(
     >>> gradient.W.shape
     (3, 16, 16)
     """
-    aims = tuple(np.ravel(np.asarray(target, float)).tolist())
+    aims = _checks.finite("target", target)
+    if aims is None or aims.ndim > 1:
+        raise LyapflowError(
+            f"target must be a finite number or one per exponent, got {target!r:.80}"
+        )
+    if k is not None and not isinstance(k, (tuple, list)):
+        k = _checks.integer("k", k, 1)
     settings = (
         ("transient", transient),
         ("q_transient", q_transient),
         ("t_ons", t_ons),
         ("average", average),
         ("one_sided", one_sided),
-        ("target", aims if len(aims) > 1 else aims[0]),
+        ("target", tuple(aims.tolist()) if aims.ndim else float(aims)),
     )
     cell, x = jax.tree.map(jax.numpy.asarray, cell), jax.numpy.asarray(x)
     loss, exponents = _loss(k, settings, cell, x)

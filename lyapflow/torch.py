@@ -4,8 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lyapflow import _checks
+from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
-from lyapflow.interop.torch_layout import for_each, initial_state, problem, spread
+from lyapflow.interop.torch_layout import (
+    for_each,
+    initial_state,
+    problem,
+    recurrent_itself,
+    spread,
+)
 from lyapflow.interop.torch_operators import exponents_of, flossing
 from lyapflow.lyapunov.flossing_loss import AVERAGES
 
@@ -66,7 +73,8 @@ def flossing_loss(
     hx : Tensor, or pair of them, optional
         The state before, as the module takes it; zeros by default. It is held constant.
     layers : int, or several, optional
-        The layers whose exponents count, all by default; gradients reach those below as well.
+        The layers whose exponents count, ascending, all by default; gradients reach those below as
+        well.
     reverse : bool
         Of a bidirectional module of one layer, its other direction.
     target : float, or one for each exponent
@@ -116,9 +124,7 @@ def flossing_loss(
         torch.tensor(wanted.weights, dtype=torch.float64),
         average,
         _checks.flag("one_sided", one_sided),
-        t_ons,
-        transient,
-        q_transient,
+        *_times(t_ons, transient, q_transient),
         on_lost == "skip",
         torch.is_grad_enabled() and any(a.requires_grad for a in (*given.arrays, given.x)),
     )
@@ -176,15 +182,21 @@ def lyapunov_spectrum(
         given.lengths,
         ",".join(given.kinds),
         ks,
-        t_ons,
-        transient,
-        q_transient,
+        *_times(t_ons, transient, q_transient),
     )
     layer = torch.repeat_interleave(torch.arange(len(ks)), torch.tensor(ks)).to(exponents.device)
     if len(ks) == 1:  # as QR has them
         return Exponents(exponents, stderr, layer)
     order = torch.argsort(exponents.detach(), descending=True, stable=True)
     return Exponents(exponents[order], stderr[order], layer[order])
+
+
+def _times(t_ons: Any, transient: Any, q_transient: Any) -> tuple[int, int, int]:
+    return (
+        _checks.integer("t_ons", t_ons, 1),
+        _checks.integer("transient", transient, 0),
+        _checks.integer("q_transient", q_transient, 0),
+    )
 
 
 class Flossing(torch.nn.Module):
@@ -195,7 +207,7 @@ class Flossing(torch.nn.Module):
 
     Parameters
     ----------
-    rnn : nn.RNN, nn.LSTM, nn.GRU, or one of their ``*Cell`` classes
+    rnn : nn.RNN, nn.LSTM or nn.GRU
         It stays where it is; its parameters are not this module's.
     k : int, or several
     weight : float
@@ -239,10 +251,15 @@ class Flossing(torch.nn.Module):
         self.exponents: Tensor | None = None
         self._passes = 0
         self._seen: tuple[Any, Any, Any] | None = None
+        _check_watched(rnn)
         rnn.register_forward_hook(self._look, with_kwargs=True)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # an input may be in a graph, which can be neither copied nor pickled
+        return self.__dict__ | {"_seen": None}
+
     def _look(self, rnn: Any, args: tuple, kwargs: dict, out: Any) -> None:
-        if rnn.training:
+        if rnn.training and not torch.is_inference_mode_enabled() and not _in_backward():
             due = self._passes % self.every == 0
             # the module is kept for the time of one step, not as a part of this one
             self._seen = (rnn, *_input_of(args, kwargs)) if due else None
@@ -305,6 +322,8 @@ class Monitor:
         self.k, self.report, self.settings = k, report, settings
         self.every = _checks.integer("every", every, 1)
         self._passes = 0
+        self._graph_comes = False
+        _check_watched(rnn)
         self._hook = rnn.register_forward_pre_hook(self._look, with_kwargs=True)
 
     def remove(self) -> None:
@@ -312,21 +331,42 @@ class Monitor:
         self._hook.remove()
 
     def _look(self, rnn: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        again = _in_backward()
+        if not again:
+            # checkpointing may make the graph in the backward pass alone
+            self._graph_comes = not torch.is_grad_enabled()
         if not rnn.training or not torch.is_grad_enabled():
             return None
+        x, hx = _input_of(args, kwargs)
+        start = initial_state(rnn, x, hx)
+        if again and not self._graph_comes:  # in which everything must be as it was before
+            return (x, start), {}
         step, self._passes = self._passes, self._passes + 1
         if step % self.every:
-            return None
-        x, hx = _input_of(args, kwargs)
+            return (x, start), {}
         with torch.no_grad():
             _, exponents = flossing_loss(rnn, x, self.k, hx=hx, on_lost="skip", **self.settings)
         row = {f"lambda_{i}": float(value) for i, value in enumerate(exponents, 1)}
-        start = initial_state(rnn, x, hx)
         h0 = start[0] if isinstance(start, tuple) else start
         h0.register_hook(
             lambda gradient: self.report(step, row | {"h0_gradient_norm": float(gradient.norm())})
         )
         return (x, start), {}
+
+
+def _check_watched(rnn: Any) -> None:
+    """Raise an error for what is not called once for a whole sequence."""
+    recurrent = recurrent_itself(rnn)
+    if not hasattr(recurrent, "num_layers"):
+        raise LyapflowError(
+            f"rnn must be an nn.RNN, nn.LSTM or nn.GRU, got a {type(recurrent).__name__}, which sees one step "
+            f"at a time; give flossing_loss the whole sequence"
+        )
+
+
+def _in_backward() -> bool:
+    """Whether a forward pass is repeated within the backward pass, as gradient checkpointing does."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _input_of(args: tuple, kwargs: dict) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import lyapflow as lf
+from lyapflow.interop.files import input_of_file
 from lyapflow.interop.gates import KINDS, split_bias
 from lyapflow.interop.keras_names import cell_of, layer_of
 
@@ -154,6 +155,18 @@ def test_mistakes_are_named(name):
     assert words in mistaken(*case)
 
 
+@pytest.mark.parametrize("n", [16, 128])
+def test_recurrent_weights_are_compared_in_float32_too(n):
+    rng = np.random.default_rng(0)
+    W = np.concatenate([np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in "ifgo"])
+    arrays = [W, rng.standard_normal((4 * n, M)) / 2, np.zeros(4 * n)]
+    W, V, b = (array.astype(np.float32) for array in arrays)
+    seen = lf.trajectory(lf.from_gates("lstm", W, V, b), X.astype(np.float32))[:, :n]
+    turned = W.reshape(4, n, n).transpose(0, 2, 1).reshape(4 * n, n)
+    with pytest.raises(lf.LyapflowError, match=r"at step 1 .* recurrent weights are transposed"):
+        lf.from_gates("lstm", turned, V, b, check=(X.astype(np.float32), seen))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding_is_no_mistake(kind):
     for gain in (0.1, 1.0, 5.0):
@@ -282,6 +295,20 @@ def test_bad_state_dicts(change, words):
     assert "\n" not in str(caught.value)
 
 
+def test_names_that_are_not_torchs_are_no_weights():
+    weights = {f"encoder_{name}": array for name, array in state_dict("lstm").items()}
+    with pytest.raises(lf.LyapflowError, match="no weights of a recurrent layer"):
+        lf.from_torch(weights)
+
+
+def test_numbers_that_numpy_does_not_have(tmp_path):
+    head = b'{"weight_hh_l0":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    path = tmp_path / "half.safetensors"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
+    with pytest.raises(lf.LyapflowError, match="no numbers of type 'BF16'; write them as float32"):
+        lf.from_torch(path)
+
+
 def test_weights_do_not_say_the_nonlinearity_of_an_rnn():
     weights = state_dict("tanh")
     with pytest.raises(lf.LyapflowError, match="do not say whether it is tanh or relu"):
@@ -302,6 +329,8 @@ def test_bad_files(tmp_path):
             lf.from_torch(path)
     with pytest.raises(lf.LyapflowError, match="cannot write"):
         lf.to_torch(lf.from_gates("lstm", *drawn("lstm")), tmp_path / "no" / "where.safetensors")
+    with pytest.raises(lf.LyapflowError, match=r"writes .safetensors files, got .*new.pt"):
+        lf.to_torch(lf.from_gates("lstm", *drawn("lstm")), tmp_path / "new.pt")
     with pytest.raises(lf.LyapflowError, match="PyTorch has no GRU whose reset gate"):
         cell = lf.from_gates("gru-reset-before", *drawn("gru"))
         lf.to_torch(cell, tmp_path / "new.safetensors")
@@ -347,6 +376,26 @@ def test_the_command_line_reads_files(command, files, source):
     assert (code, err) == (0, "")
     assert f"network of model.safetensors, input {source}" in out
     assert (files / "lyapflow-spectrum.png").exists()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1,2\n1,2,3\n4,5,6\n", "columns changed from 2 to 3"),  # a line cut short, no header
+        ("1,2x,3\n4,5,6\n", "could not convert string '2x'"),
+        ("", "holds no numbers"),
+        ("a,b,c\n", "holds no numbers"),
+    ],
+)
+def test_no_line_of_numbers_is_left_out(text, message, tmp_path):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(lf.LyapflowError, match=message):
+        input_of_file(str(tmp_path / "x.csv"))
+
+
+def test_a_byte_order_mark_is_no_header(tmp_path):
+    (tmp_path / "x.csv").write_text("1,2\n3,4\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(input_of_file(str(tmp_path / "x.csv")), [[1, 2], [3, 4]])
 
 
 def test_a_file_comes_back_flossed(command, files):
@@ -395,3 +444,16 @@ def test_bad_files_on_the_command_line(command, files, words, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_model_comes_back_flossed_as_a_model(command, files):
+    model = lf.Model.random(
+        lf.GRU.random(4, M, rng=np.random.default_rng(0)), 2, rng=np.random.default_rng(0)
+    )
+    lf.save("own.safetensors", model)
+    args = ("--input", "x.npy", "--k", "1", "--epochs", "1", "--steps", "30")
+    code, _, err = command("floss", "own.safetensors", "--out", "own.safetensors", *args)
+    assert (code, err) == (0, "")
+    flossed = lf.load("own.safetensors")
+    np.testing.assert_array_equal(flossed.W_out, model.W_out)
+    assert (flossed.cell.W != model.cell.W).any()

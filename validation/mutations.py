@@ -3,7 +3,7 @@
     python -m validation.mutations [--record FILE] [word ...]
 
 Copies package and tests aside, applies one change, runs the numerical tests until the first failure, and prints
-whether there was one: for a cell its own tests (those whose name has the cell's), for arbitrary precision, runs and the command line
+whether there was one: for a cell its own tests (those whose name has the cell's), for arbitrary precision, runs, networks from elsewhere and the command line
 theirs, for all else those of the tanh network and of what is about no cell.
 With words, only mutations whose file or text contains one of them. Each result is written to a record at once, so that a
 second call goes on where the first was stopped; a mutation is run again where its file, or the test that noticed it, has
@@ -594,6 +594,19 @@ MUTATIONS = [
     ("cells/interface.py", "low + 1e-3 * (high - low), high)", "low - 1e-3 * (high - low), high)"),
     ("cells/leaky.py", "h_bar[u] += inner[u] * through_zeta[u]", "pass"),
     ("cells/leaky.py", "gradient.leak[u] += h_next_bar", "gradient.leak[u] -= h_next_bar"),
+    # networks from elsewhere
+    ("interop/check.py", "max(2, int(", "max(1, int("),
+    ("interop/check.py", "if not (off <= tolerance).all():", "if False:"),
+    ("interop/gates.py", "np.stack([*(of_inputs + of_state)[:2], of_inputs[2]])", "of_inputs + of_state"),
+    ("interop/gates.py", "total[1] += np.asarray(forget_bias", "total[0] += np.asarray(forget_bias"),
+    ("interop/gates.py", "        (inputs, state),\n        (rest, state),", "        (rest, state),"),
+    ("interop/gates.py", "return [letters.index(gate) for gate in gates]", "return [gates.index(letter) for letter in letters]"),
+    ("interop/torch_names.py", 'arrays["b_n"]])', "state[2 * n :]])"),
+    ("interop/torch_names.py", r'r"(?:(?P<of>.*)\.)?', r'r"(?:(?P<of>.*))?'),
+    ("interop/torch.py", "arrays |= _new_weights(cell, stack, arrays, str(path), layer, reverse)", "arrays |= _new_weights(cell, stack, arrays, str(path), 0, reverse)"),
+    ("interop/mistakes.py", '_gru(*weights, when == "before", sigmoid)', '_gru(*weights, when == "after", sigmoid)'),
+    ("interop/files.py", "found._replace(cell=cell) if isinstance(found, Model) else cell", "cell"),
+    ("interop/files.py", "not any(map(_is_number", "not all(map(_is_number"),
 ]  # fmt: skip
 
 
@@ -663,6 +676,8 @@ def _tests_of(mutation: tuple[str, str, str] | None) -> list[str]:
     stem, selected = Path(file).stem, []
     if file.startswith("cli/"):
         names: Iterable[str] = ["cli"]
+    elif file.startswith("interop/"):
+        names = ["interop"]
     elif "precision" in file or "condition" in file:
         names = ["condition"]
     elif file.startswith("runs/"):

@@ -82,5 +82,6 @@ def _tolerance(
     grows = 1.0 + np.linalg.norm(W, 2)
     shown = 1.0 if projection is None else max(1.0, float(np.abs(projection).sum(axis=1).max()))
     tolerance = np.minimum(shown * one * grows ** np.arange(len(x)), np.inf)
-    usable = max(1, int((tolerance <= COARSE * scale).sum()))
+    # from a state of zeros the first step says nothing of the recurrent weights
+    usable = max(2, int((tolerance <= COARSE * scale).sum()))
     return np.minimum(tolerance[:usable], COARSE * scale)

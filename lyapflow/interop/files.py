@@ -10,7 +10,12 @@ from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
 from lyapflow.interop.keras import from_keras, to_keras
 from lyapflow.interop.onnx import from_onnx
-from lyapflow.interop.torch import from_torch, state_dict_of_file, to_torch
+from lyapflow.interop.torch import (
+    checkpoint_of_file,
+    from_torch,
+    state_dict_within,
+    to_torch,
+)
 from lyapflow.learning.model import Model
 from lyapflow.runs import files, weights
 
@@ -50,7 +55,12 @@ def network_of_file(
 def check_format(source: Path, out: Path) -> None:
     """Raise an error if a network of one file cannot be written as the other, before any work."""
     suffix, wanted = source.suffix.lower(), out.suffix.lower()
-    if wanted == ".safetensors" or (wanted == suffix and suffix != ".onnx"):
+    if wanted == ".safetensors":
+        return
+    if wanted == suffix and suffix in KERAS:
+        _keras_model(source)
+        return
+    if wanted == suffix and suffix != ".onnx":
         return
     also = "" if suffix in (".onnx", ".safetensors") else f" or {suffix}"
     raise LyapflowError(
@@ -63,20 +73,33 @@ def write_network(cell: Cell, source: Path, out: Path, name: str | None = None) 
     suffix = source.suffix.lower()
     if out.suffix.lower() == ".safetensors":
         if suffix != ".safetensors" or _is_ours(source):
-            weights.save(out, cell)
+            found = weights.load(source) if suffix == ".safetensors" else cell
+            weights.save(out, found._replace(cell=cell) if isinstance(found, Model) else cell)
             return
         arrays, metadata = files.read_arrays(source)
         to_torch(cell, arrays, name=name)
         _written(out, lambda: files.write_arrays(out, arrays, metadata))
     elif suffix in KERAS:
-        keras = imported("keras")
-        model = keras.saving.load_model(source)
+        model = _keras_model(source)
         to_keras(cell, model, name=name)
         _written(out, lambda: model.save(out))
     else:
-        state = dict(state_dict_of_file(source))
-        to_torch(cell, state, name=name)
-        _written(out, lambda: imported("torch").save(state, out))
+        whole = checkpoint_of_file(source)
+        to_torch(cell, state_dict_within(whole, source), name=name)  # whose tensors are the whole's
+        _written(out, lambda: imported("torch").save(whole, out))
+
+
+def _keras_model(path: Path) -> Any:
+    """The model of a file, by Keras itself."""
+    keras = imported("keras")
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # whatever Keras makes of a file that somebody else wrote
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise LyapflowError(
+            f"Keras cannot load {path}, to write a copy with other weights: {reason:.200}; "
+            f"give --out a name that ends in .safetensors"
+        ) from None
 
 
 def input_of_file(text: str) -> np.ndarray:
@@ -105,11 +128,20 @@ def input_of_file(text: str) -> np.ndarray:
 
 def _numbers(path: Path) -> np.ndarray:
     """A table of numbers, maybe below a line of names."""
-    lines = files.read_whole(path).decode().splitlines()
+    lines = files.read_whole(path).decode("utf-8-sig").splitlines()
+    if lines and not any(map(_is_number, lines[0].split(","))):
+        del lines[0]
+    if not lines:
+        raise LyapflowError(f"{path} holds no numbers")
+    return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def _is_number(text: str) -> bool:
     try:
-        return np.loadtxt(lines, delimiter=",", ndmin=2)
+        float(text)
     except ValueError:
-        return np.loadtxt(lines[1:], delimiter=",", ndmin=2)
+        return False
+    return True
 
 
 def _chosen(arrays: Any, key: str, path: Path) -> np.ndarray:

@@ -72,8 +72,8 @@ def from_keras(
     """
     _checks.flag("check", check)
     if isinstance(layer, (str, os.PathLike)):
-        found = {of.name: of for of in layers_of_file(layer)}
-        own = found[_one(list(found), name, str(layer))]
+        found = layers_of_file(layer)
+        own = found[_one([of.name for of in found], name, str(layer))]
         return cell_of(own, activation, recurrent_activation, dtype)
     original = _recurrent(layer, name)
     cell = cell_of(_described(original), None, None, dtype)
@@ -111,18 +111,22 @@ def to_keras(cell: Cell, layer: Any, *, name: str | None = None) -> None:
     original.set_weights(written_back(checked(cell), _described(original)))
 
 
-def _one(names: list[str], name: str | None, what: str) -> str:
-    """The recurrent layer of that name, or the only one."""
+def _one(names: list[str], name: str | None, what: str) -> int:
+    """Where the recurrent layer of that name stands, or the only one."""
     if not names:
         raise LyapflowError(f"{what} has no SimpleRNN, LSTM or GRU")
     listed = ", ".join(map(repr, names))
     if name is None:
         if len(names) > 1:
             raise LyapflowError(f"{what} has several recurrent layers; give one, name=: {listed}")
-        return names[0]
+        return 0
     if name not in names:
         raise LyapflowError(f"{what} has no recurrent layer named {name!r}; it has {listed}")
-    return name
+    if names.count(name) > 1:
+        raise LyapflowError(
+            f"{what} has several recurrent layers named {name!r}; give the layer itself"
+        )
+    return names.index(name)
 
 
 def _recurrent(layer: Any, name: str | None) -> Any:
@@ -132,8 +136,9 @@ def _recurrent(layer: Any, name: str | None) -> Any:
         raise LyapflowError(
             f"from_keras takes a layer or a model of Keras, or a path, got {type(layer).__name__}"
         )
-    found = {of.name: of for of in _within(layer)}
-    return found[_one(list(found), name, f"the {type(layer).__name__} {layer.name}")]
+    found = list({id(of): of for of in _within(layer)}.values())
+    what = f"the {type(layer).__name__} {layer.name}"
+    return found[_one([of.name for of in found], name, what)]
 
 
 def _within(layer: Any) -> Iterator[Any]:

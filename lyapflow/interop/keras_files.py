@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from lyapflow.interop.keras_names import CLASSES, KerasLayer, layer_of
 from lyapflow.runs import files
 
 OLD = ("kernel", "recurrent_kernel", "bias")
+CELL = re.compile(r".*_cell(_\d+)?")  # names of Keras 2 count cells by themselves
 
 
 def layers_of_file(path: Any) -> list[KerasLayer]:
@@ -66,8 +68,9 @@ def _groups(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[
     """Name and arrays of every recurrent layer at or below a group."""
     names = {name.partition(":")[0]: name for name in group}
     if "recurrent_kernel" in names and "kernel" in names:
-        name = path[-2] if path[-1].endswith("_cell") and len(path) > 1 else path[-1]
-        yield name, [group[names[part]][()] for part in OLD if part in names]
+        name = path[-2] if len(path) > 1 and CELL.fullmatch(path[-1]) else path[-1]
+        if group[names["recurrent_kernel"]].ndim == 2:  # not of a convolution
+            yield name, [group[names[part]][()] for part in OLD if part in names]
         return
     if "cell" in group and "vars" in group["cell"] and "vars" in group:
         arrays = [group["cell"]["vars"][key][()] for key in sorted(group["cell"]["vars"], key=int)]

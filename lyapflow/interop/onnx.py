@@ -175,11 +175,17 @@ def _weights(onnx: Any, model: Any, found: Found) -> dict[str, np.ndarray]:
         if given.get(name)
     }
     gates = len(GATES[found.node.op_type])
-    n = weights["R"].shape[-1]
-    if weights["R"].ndim != 3 or weights["W"].shape[:2] != (len(weights["R"]), gates * n):
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in weights.items())
+    shapes = {name: array.shape for name, array in weights.items()}
+    directions, _, n = shapes["R"] if len(shapes.get("R", ())) == 3 else (0, 0, 0)
+    wanted = {
+        "W": (directions, gates * n, *shapes.get("W", ())[2:]),
+        "R": (directions, gates * n, n),
+        "B": (directions, 2 * gates * n),
+    }
+    if shapes != {name: wanted[name] for name in ("W", "R", *(["B"] * ("B" in shapes)))}:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise LyapflowError(
-            f"the weights of {found.name} have shapes of no {found.node.op_type}: {shapes}"
+            f"the weights of {found.name} have shapes of no {found.node.op_type}: {got}"
         )
     return weights
 
@@ -188,13 +194,21 @@ def _constant(onnx: Any, model: Any, found: Found, name: str) -> np.ndarray:
     """The array of that name, computed from constants where it is not one."""
     nodes: list[Any] = []
     constants: dict[str, Any] = {}
-    _collect(found, found.scope, name, nodes, constants)
-    if name in constants:
-        return onnx.numpy_helper.to_array(constants[name])
-    output = onnx.helper.make_empty_tensor_value_info(name)
-    graph = onnx.helper.make_graph(nodes, "constants", [], [output], list(constants.values()))
-    small = onnx.helper.make_model(graph, opset_imports=model.opset_import)
-    return imported("onnx.reference").ReferenceEvaluator(small).run(None, {})[0]
+    try:
+        _collect(found, found.scope, name, nodes, constants)
+        if name in constants:
+            return onnx.numpy_helper.to_array(constants[name])
+        output = onnx.helper.make_empty_tensor_value_info(name)
+        graph = onnx.helper.make_graph(nodes, "constants", [], [output], list(constants.values()))
+        small = onnx.helper.make_model(graph, opset_imports=model.opset_import)
+        return imported("onnx.reference").ReferenceEvaluator(small).run(None, {})[0]
+    except LyapflowError:
+        raise
+    except Exception as error:  # whatever ONNX's evaluator makes of what somebody else wrote
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise LyapflowError(
+            f"the weights {name!r} of {found.name} cannot be computed: {reason:.200}"
+        ) from None
 
 
 def _collect(

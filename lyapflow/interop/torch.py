@@ -31,6 +31,7 @@ from lyapflow.interop.torch_names import (
 from lyapflow.runs import files
 
 STEPS, SEQUENCES = 6, 3  # of the comparison with the original
+NO_VALUES = "weights are on the meta device, where tensors have no values; load the module's first"
 CLASSES = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
 
 
@@ -95,8 +96,9 @@ def from_torch(
     if nonlinearity is not None:
         _checks.one_of("nonlinearity", nonlinearity, NONLINEARITIES)
     original = None
+    weights: Mapping[str, Any]
     if isinstance(module, (str, os.PathLike)):
-        weights, what = state_dict_of_file(module), str(module)
+        weights, what = state_dict_within(checkpoint_of_file(module), module), str(module)
     elif isinstance(module, Mapping):
         weights, what = module, "the state dict"
     else:
@@ -108,6 +110,7 @@ def from_torch(
     chosen = stack.chosen(layer, reverse)
     cells = cells_of(chosen, dtype)
     if original is not None and check:
+        refuse_traced(original)
         _compare(original, stack, chosen, cells, layer, reverse)
     return layers(*cells) if len(cells) > 1 else cells[0]
 
@@ -158,9 +161,12 @@ def to_torch(
     else:
         recurrent, name = recurrent_within(module, name)
         target, what = parameters_of(recurrent, name), f"the {type(module).__name__}"
+        _refuse_computed(recurrent, what)
         nonlinearity = getattr(recurrent, "nonlinearity", "tanh")
     stack = one_stack(stacks(target, nonlinearity), name, what)
-    for key, value in _new_weights(cell, stack, target, what, layer, reverse).items():
+    new = _new_weights(cell, stack, target, what, layer, reverse)
+    _check_memory(new, {of: t for of, t in target.items() if of.rpartition(".")[0] == stack.name})
+    for key, value in new.items():
         held = target[key]
         if isinstance(held, np.ndarray):
             target[key] = value.astype(held.dtype)
@@ -170,8 +176,34 @@ def to_torch(
                 held.copy_(torch.from_numpy(value))
 
 
+def _refuse_computed(module: Any, what: str) -> None:
+    if names := ", ".join(getattr(module, "parametrizations", ())):
+        raise LyapflowError(
+            f"{what} computes {names} from other parameters, which a cell cannot be written into; "
+            f"call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+
+
+def _check_memory(new: Mapping[str, np.ndarray], own: Mapping[str, Any]) -> None:
+    """Raise an error where tensors of a module share memory, and would have to hold different numbers."""
+    tensors = {of: t for of, t in own.items() if hasattr(t, "data_ptr") and t.numel()}
+    written = {tensors[key].data_ptr(): key for key in new if key in tensors}
+    for key, tensor in tensors.items():
+        if key in new and any(not step and n > 1 for step, n in zip(tensor.stride(), tensor.shape)):
+            raise LyapflowError(f"{key} is expanded from fewer numbers; replace it by its clone()")
+        one = written.get(tensor.data_ptr(), key)
+        if one != key and not np.array_equal(new[one], new.get(key, _numpy(tensor))):
+            raise LyapflowError(
+                f"{one} and {key} are one tensor, and would have to become two; untie them"
+            )
+
+
 def _write_file(cell: Cell, path: Path, layer: int, reverse: bool, name: str | None) -> None:
     """Write a safetensors file with PyTorch's names, or what of it is the cell's."""
+    if path.suffix.lower() != ".safetensors":
+        raise LyapflowError(
+            f"to_torch writes .safetensors files, got {path}; of other files give the state dict, and save that"
+        )
     metadata = {"format": "pt"}
     if path.exists():
         arrays, metadata = files.read_arrays(path)
@@ -232,8 +264,8 @@ def _new_weights(
     }
 
 
-def state_dict_of_file(path: Any) -> Mapping[str, Any]:
-    """The arrays of a file, of which nothing is executed."""
+def checkpoint_of_file(path: Any) -> Any:
+    """What a file holds, of which nothing is executed."""
     try:
         head = files.read_whole(path)[:9]
     except OSError as error:
@@ -242,7 +274,7 @@ def state_dict_of_file(path: Any) -> Mapping[str, Any]:
         return files.read_arrays(path)[0]
     torch = imported("torch")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch makes of a file that somebody else wrote
         way_out = (
             "; it is a TorchScript program: load it with torch.jit.load, and give the module"
@@ -250,10 +282,14 @@ def state_dict_of_file(path: Any) -> Mapping[str, Any]:
             else ", and a pickled program is not executed: write it with torch.save(module.state_dict(), path)"
         )
         raise LyapflowError(f"{path} holds no weights of PyTorch{way_out}") from None
+
+
+def state_dict_within(found: Any, path: Any) -> MutableMapping[str, Any]:
+    """The state dict that a checkpoint is or has."""
     for key in ("state_dict", "model_state_dict", "model"):  # how checkpoints are commonly packed
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+        if isinstance(found, Mapping) and isinstance(found.get(key), MutableMapping):
             return found[key]
-    if not isinstance(found, Mapping):
+    if not isinstance(found, MutableMapping):
         raise LyapflowError(f"{path} holds a {type(found).__name__}, not a state dict")
     return found
 
@@ -261,6 +297,8 @@ def state_dict_of_file(path: Any) -> Mapping[str, Any]:
 def _numpy(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
+    if getattr(value, "is_meta", False):
+        raise LyapflowError(NO_VALUES)
     if "bfloat16" in str(getattr(value, "dtype", "")):
         raise LyapflowError(
             "weights must be float64 or float32, got bfloat16; convert with .float()"
@@ -307,9 +345,18 @@ def refuse_dropout(module: Any) -> None:
         )
 
 
+def refuse_traced(module: Any) -> None:
+    if not hasattr(module, "hidden_size"):
+        raise LyapflowError(
+            "a traced module does not say how its input is laid out, and cannot be called step by step; "
+            "take one of torch.jit.script, or lf.from_torch with check=False for its weights alone"
+        )
+
+
 def parameters_of(module: Any, name: str) -> dict[str, Any]:
-    """The weights that a recurrent module computes with, by name."""
-    names = dict(module.named_parameters()) | dict(getattr(module, "parametrizations", {}))
+    """The weights that a recurrent module computes with, by name; tied ones by each of their names."""
+    plain = module.named_parameters(remove_duplicate=False)
+    names = dict(plain) | dict(getattr(module, "parametrizations", {}))
     dot = f"{name}." if name else ""
     return {f"{dot}{of}": getattr(module, of) for of in names if NAME.fullmatch(of)}
 
@@ -369,7 +416,7 @@ def _run(
     parts = [tensor(part[0] if single else part) for part in (h0, c0) if part is not None]
     state: Any = parts[0] if c0 is None else tuple(parts)
     found = []
-    with torch.no_grad():
+    with torch.inference_mode():  # by which hooks of ours know that this is no step of a training
         for step in tensor(x):
             if single:
                 state = module(step, state)
@@ -398,7 +445,8 @@ def _plain(scripted: Any) -> Any:
         settings["nonlinearity"] = scripted.nonlinearity
     if "weight_hr_l0" in weights:
         settings["proj_size"] = hh.shape[1]
-    plain = cls(**settings)
+    # no random numbers are drawn for what has no values yet
+    plain = cls(**settings, device="meta").to_empty(device=hh.device)
     plain.load_state_dict(weights)
     # so that the caller's steps are laid out alike
     plain.batch_first = scripted.batch_first

@@ -11,7 +11,13 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
-from lyapflow.interop.torch import parameters_of, recurrent_within, refuse_dropout
+from lyapflow.interop.torch import (
+    NO_VALUES,
+    parameters_of,
+    recurrent_within,
+    refuse_dropout,
+    refuse_traced,
+)
 from lyapflow.interop.torch_names import Weights, one_stack, stacks
 
 if TYPE_CHECKING:
@@ -59,14 +65,16 @@ def problem(
     module: Any, x: Any, hx: Any, reverse: bool, layers: int | Sequence[int] | None
 ) -> TorchProblem:
     """The layers up to the highest of those that count, checked."""
-    recurrent, name = recurrent_within(module, None)
+    recurrent = recurrent_itself(module)
     refuse_dropout(recurrent)
-    weights = parameters_of(recurrent, name)
-    stack = one_stack(stacks(weights, getattr(recurrent, "nonlinearity", None)), name, "the module")
+    weights = parameters_of(recurrent, "")
+    stack = one_stack(stacks(weights, getattr(recurrent, "nonlinearity", None)), "", "the module")
     chosen = stack.chosen(None, reverse)
     if layers is not None:
         chosen = chosen[: 1 + max(listed("layers", layers, len(chosen)))]
     first = chosen[0].hh
+    if first.is_meta:
+        raise LyapflowError(NO_VALUES)
     if first.dtype not in (torch.float32, torch.float64):
         raise LyapflowError(
             f"weights must be float64 or float32, got {first.dtype}; convert with .float()"
@@ -83,11 +91,22 @@ def problem(
     return TorchProblem(
         arrays,
         x.to(first.dtype),
-        _states(hx, chosen, places, x.shape[1], first),
+        _states(hx, recurrent, chosen, places, x.shape[1], first),
         lengths,
         [of.kind for of in chosen],
         [of.units * (1 + (of.kind == "lstm")) for of in chosen],
     )
+
+
+def recurrent_itself(module: Any) -> Any:
+    """The recurrent module, or the one that torch.compile made another of."""
+    recurrent, name = recurrent_within(module, None)
+    if recurrent is not getattr(module, "_orig_mod", module):
+        raise LyapflowError(
+            f"x is the input of the recurrent module: give that one, .{name} of the {type(module).__name__}"
+        )
+    refuse_traced(recurrent)
+    return recurrent
 
 
 def spread(depth: int, layers: Any, k: Any, target: Any) -> Spread:
@@ -120,15 +139,18 @@ def listed(name: str, value: Any, depth: int) -> list[int]:
     many = list(value) if isinstance(value, (tuple, list, range)) else [value]
     if not many:
         raise LyapflowError(f"{name} must name at least one layer, got {value!r}")
-    return sorted({_checks.integer(name, of, 0, depth - 1) for of in many})
+    numbers = [_checks.integer(name, of, 0, depth - 1) for of in many]
+    if numbers != sorted(set(numbers)):
+        raise LyapflowError(f"{name} must ascend, each layer once, got {value!r:.80}")
+    return numbers
 
 
 def _targets(target: Any, number: int) -> list[float]:
-    values = [float(of) for of in target] if isinstance(target, (tuple, list)) else None
-    if values is None and isinstance(target, (np.ndarray, Tensor)) and target.ndim == 1:
-        values = [float(of) for of in target]
-    if values is None:
+    if isinstance(target, (np.ndarray, Tensor)):
+        target = target.tolist()
+    if not isinstance(target, (tuple, list)):
         return [_checks.number("target", target, -np.inf)] * number
+    values = [_checks.number("each target", of, -np.inf) for of in target]
     if len(values) != number:
         raise LyapflowError(
             f"target must be one number or {number}, one per exponent, got {len(values)}"
@@ -146,7 +168,7 @@ def _time_first(module: Any, x: Any, weights: Weights) -> tuple[Tensor, Tensor |
     elif isinstance(x, Tensor) and x.ndim == 3 and getattr(module, "batch_first", False):
         x = x.transpose(0, 1)
     m = weights.ih.shape[1]
-    if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != m:
+    if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != m or x.is_complex():
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise LyapflowError(
             f"x must be a PackedSequence or a tensor of {m} inputs, (T, {m}) or "
@@ -178,7 +200,9 @@ def _cell_arrays(of: Weights, ih: Tensor) -> list[Tensor]:
     return [W, V, b] if gates > 1 else [W[0], V[0], b[0]]
 
 
-def _states(hx: Any, chosen: list[Weights], places: list[int], batch: int, like: Tensor) -> Tensor:
+def _states(
+    hx: Any, module: Any, chosen: list[Weights], places: list[int], batch: int, like: Tensor
+) -> Tensor:
     """The initial states (B, n_state) of all layers."""
     lstm = chosen[0].kind == "lstm"
     if hx is None:
@@ -190,14 +214,18 @@ def _states(hx: Any, chosen: list[Weights], places: list[int], batch: int, like:
         )
     parts = list(hx) if isinstance(hx, (tuple, list)) else [hx]
     if len(parts) != 1 + lstm or not all(isinstance(part, Tensor) for part in parts):
-        wanted = "a pair of tensors (h_0, c_0)" if lstm else "a tensor h_0"
-        raise LyapflowError(f"hx must be {wanted}, got {type(hx).__name__}")
-    # one sequence without a batch axis; classes for single steps have no layers
-    whole = [part.detach().reshape(-1, batch, part.shape[-1]) for part in parts]
+        what = "a pair of tensors (h_0, c_0)" if lstm else "a tensor h_0"
+        raise LyapflowError(f"hx must be {what}, got {type(hx).__name__}")
+    # classes for single steps have no layers
+    layered = hasattr(module, "num_layers")
+    depth = module.num_layers * (1 + module.bidirectional) if layered else 1
+    wanted = (depth, batch, chosen[0].units) if layered else (batch, chosen[0].units)
+    shapes = [wanted] if batch > 1 else [wanted, (*wanted[:-2], wanted[-1])]
+    if any(tuple(part.shape) not in shapes for part in parts):
+        got = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise LyapflowError(f"hx must have shape {wanted}, got {got}")
+    whole = [part.detach().reshape(depth, batch, -1) for part in parts]
     found = [part[place] for place in places for part in whole]
-    sizes = [of.units for of in chosen for _ in parts]
-    if any(part.shape[-1] != size for part, size in zip(found, sizes)):
-        raise LyapflowError(f"hx must have {chosen[0].units} units, got {tuple(parts[0].shape)}")
     return torch.cat(found, dim=1).to(like.dtype)
 
 
@@ -206,6 +234,7 @@ def initial_state(module: Any, x: Any, hx: Any) -> Any:
     if hx is None:
         packed = isinstance(x, torch.nn.utils.rnn.PackedSequence)
         data = x.data if packed else x
+        module = recurrent_itself(module)
         batch = int(x.batch_sizes[0]) if packed else x.shape[0 if module.batch_first else 1]
         depth = module.num_layers * (1 + module.bidirectional)
         sizes = [module.proj_size or module.hidden_size, module.hidden_size]
@@ -213,7 +242,7 @@ def initial_state(module: Any, x: Any, hx: Any) -> Any:
         like = next(module.parameters())
         parts = [like.new_zeros(*lead, size) for size in sizes]
         hx = tuple(parts) if isinstance(module, torch.nn.LSTM) else parts[1]
-    if isinstance(hx, tuple):
+    if isinstance(hx, (tuple, list)):
         return (_leaf(hx[0]), *hx[1:])
     return _leaf(hx)
 

@@ -14,7 +14,7 @@ from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates, kind_of, spli
 
 # weight_ih_l0, weight_hh_l1_reverse of layers; weight_ih of the classes for single steps
 NAME = re.compile(
-    r"(?P<of>.*?)(?P<part>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
+    r"(?:(?P<of>.*)\.)?(?P<part>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
     r"(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?"
 )
 PARTS = ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")  # as the fields of Weights
@@ -100,7 +100,7 @@ def stacks(weights: Mapping[str, Any], nonlinearity: str | None) -> dict[str, St
     for key, value in weights.items():
         if isinstance(key, str) and (match := NAME.fullmatch(key)) is not None:
             place = int(match["layer"] or 0), match["reverse"] is not None
-            of = found.setdefault(match["of"].rstrip("."), {})
+            of = found.setdefault(match["of"] or "", {})
             of.setdefault(place, {})[match["part"]] = value
     return {name: _stack(name, parts, nonlinearity) for name, parts in found.items()}
 

@@ -153,5 +153,7 @@ def _text(metadata: Mapping[str, str]) -> str:
 
 def _line(error: Exception) -> Any:
     """An error in one line."""
+    if isinstance(error, KeyError):  # safetensors', for what NumPy does not have
+        return f"NumPy has no numbers of type {error}; write them as float32"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:200]

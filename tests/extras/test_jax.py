@@ -40,6 +40,19 @@ def test_float32_under_vmap():
         assert float(value) == pytest.approx(lf.flossing_value_and_grad(cell, x, 2)[0])
 
 
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"k": "a"}, "k must be an integer"),
+        ({"target": "a"}, "target must be a finite number"),
+        ({"target": [[0.0, 0.0]]}, "target must be a finite number"),
+    ],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(lf.LyapflowError, match=words):
+        flossing_loss(NETWORK, X, **{"k": 2} | settings)
+
+
 def test_what_is_not_there_is_refused():
     with pytest.raises(ValueError, match="do not support JVP"):
         jax.hessian(lambda x: loss(NETWORK, x))(X[:8])

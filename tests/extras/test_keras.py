@@ -4,6 +4,8 @@ import os
 
 os.environ["KERAS_BACKEND"] = "torch"
 
+import json
+
 import h5py
 import keras
 import numpy as np
@@ -95,6 +97,44 @@ def test_files_hold_what_the_model_holds(model, suffix, tmp_path):
             lf.from_keras(path, name="one")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_names_that_several_layers_have_choose_none(tmp_path):
+    parts = [
+        keras.Sequential([keras.Input((None, 2)), L.LSTM(2, return_sequences=True, name="rnn")])
+        for _ in range(2)
+    ]
+    model = keras.Sequential([keras.Input((None, 2)), *parts])
+    model.save(tmp_path / "model.keras")
+    for source in (model, tmp_path / "model.keras"):
+        with pytest.raises(lf.LyapflowError, match="several recurrent layers named 'rnn'"):
+            lf.from_keras(source, name="rnn")
+    shared = keras.Sequential([keras.Input((None, 2)), parts[0], parts[0]])
+    assert lf.digest(lf.from_keras(shared)) == lf.digest(lf.from_keras(parts[0]))
+
+
+def test_numbered_cells_of_older_files(tmp_path):
+    settings_ = {"name": "rnn_1", "activation": "tanh", "recurrent_activation": "sigmoid"}
+    config = {"class_name": "LSTM", "config": settings_}
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"layers": [config]})
+        for name, shape in (("kernel", (2, 12)), ("recurrent_kernel", (3, 12)), ("bias", (12,))):
+            file[f"model_weights/rnn_1/rnn_1/lstm_cell_1/{name}:0"] = np.ones(shape)
+        for name in ("kernel", "recurrent_kernel"):  # those of a ConvLSTM
+            file[f"model_weights/other/other/{name}:0"] = np.ones((2, 2, 12))
+    assert isinstance(lf.from_keras(tmp_path / "model.h5", name="rnn_1"), lf.LSTM)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_cannot_be_written_back_is_refused_before(command, model, monkeypatch):
+    keras.Sequential([keras.Input((None, 3)), L.SimpleRNN(4)]).save_weights("model.weights.h5")
+    monkeypatch.setattr("lyapflow.cli.floss.flossed", lambda *_, **__: pytest.fail("it flossed"))
+    args = ("--out", "out.h5", "--nonlinearity", "tanh", "--steps", "30")
+    code, _, err = command("floss", "model.weights.h5", *args)
+    assert code == 2
+    assert "Keras cannot load model.weights.h5" in err
+    assert err.count("\n") == 1
+
+
 def test_both_directions(model):
     layer = model.layers[1]
     x = np.random.default_rng(0).standard_normal((1, 6, 4)).astype(np.float32)
@@ -111,12 +151,7 @@ def test_cudnn_checkpoints_are_told_from_plain_ones(kind, tmp_path):
     kernel, recurrent, bias = layer.get_weights()
     gates = kernel.shape[1] // 4
     # the layout of CuDNNLSTM and CuDNNGRU: matrices of gates row by row, two biases, one after the other
-    kernel = np.hstack(
-        [np.reshape(part, part.shape[::-1], "F").T for part in np.hsplit(kernel, gates)]
-    )
-    kernel = np.hstack(
-        [part.T.reshape(part.shape) for part in np.hsplit(layer.get_weights()[0], gates)]
-    )
+    kernel = np.hstack([part.T.reshape(part.shape) for part in np.hsplit(kernel, gates)])
     recurrent = np.hstack([part.T for part in np.hsplit(recurrent, gates)])
     both = bias.ravel() if kind == "GRU" else np.concatenate([bias, np.zeros_like(bias)])
     with h5py.File(tmp_path / "cudnn.hdf5", "w") as file:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import lyapflow as lf
@@ -22,7 +22,7 @@ def arrays_of(op, n, m, directions, rng, dtype):
     }
 
 
-def model_of(nodes, constants, m, dtype, functions=()):
+def model_of(nodes, constants, m, dtype):
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph(
         nodes,
@@ -136,6 +136,21 @@ def test_bad_models(tmp_path):
         "shapes of no LSTM": model_of(
             [node_of("LSTM", 3)], constants | {"W": np.zeros((1, 9, 2))}, 2, np.float64
         ),
+        "shapes of no LSTM: W": model_of(
+            [node_of("LSTM", 3)], constants | {"B": np.zeros((1, 5))}, 2, np.float64
+        ),
+        r"shapes of no LSTM: W \(1, 12, 2\)$": model_of(
+            [node_of("LSTM", 3, inputs=("X", "W"))], constants, 2, np.float64
+        ),
+        "the weights 'folded' of rnn cannot be computed: ": model_of(
+            [
+                helper.make_node("Unheard", ["W"], ["folded"]),
+                node_of("LSTM", 3, inputs=("X", "folded", "R")),
+            ],
+            constants,
+            2,
+            np.float64,
+        ),
         "takes a path or an onnx.ModelProto": 3,
         "cannot read": tmp_path / "missing.onnx",
     }
@@ -151,4 +166,3 @@ def test_bad_models(tmp_path):
             lf.from_onnx(one, node)
     with pytest.raises(lf.LyapflowError, match="is forward"):
         lf.from_onnx(one, reverse=True)
-    assert TensorProto.DOUBLE == one.graph.input[0].type.tensor_type.elem_type

@@ -157,10 +157,13 @@ def test_scripted_modules_are_read_too():
         assert lf.digest(lf.from_torch(module)) == lf.digest(lf.from_torch(one))
 
 
+@scripting
 def test_nothing_is_drawn_from_torchs_random_numbers():
     module = seeded(nn.LSTM, 3, 4)
+    scripted = torch.jit.script(module)
     before = torch.get_rng_state()
     lf.from_torch(module)
+    lf.from_torch(scripted)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -199,8 +202,65 @@ def test_the_layer_that_is_wrong_is_named():
         check_states([right.layers[0], wrong], x, None, units)
 
 
+def test_tied_weights_are_one_tensor_and_stay_so():
+    module = seeded(nn.GRU, 4, 4, 2, dtype=torch.float64)
+    module.weight_hh_l1 = module.weight_hh_l0
+    network = lf.from_torch(module)
+    lf.to_torch(network, module)
+    first = network.layers[0]
+    changed = first._replace(W=2 * first.W)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    for cell in (changed, lf.layers(changed, network.layers[1])):
+        with pytest.raises(lf.LyapflowError, match="are one tensor, and would"):
+            lf.to_torch(cell, module)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    both = network.layers[1]._replace(W=2 * first.W)
+    lf.to_torch(lf.layers(changed, both), module)
+    assert (module.weight_hh_l1 == 2 * before["weight_hh_l1"]).all()
+
+
+def test_an_expanded_parameter_is_not_written():
+    module = seeded(nn.GRU, 4, 4)
+    module.bias_hh_l0 = nn.Parameter(torch.zeros(1).expand(12))
+    before = module.weight_hh_l0.clone()
+    cell = lf.from_torch(module)
+    with pytest.raises(lf.LyapflowError, match="bias_hh_l0 is expanded"):
+        lf.to_torch(cell._replace(W=2 * cell.W), module)
+    assert torch.equal(module.weight_hh_l0, before)
+
+
+def test_computed_weights_are_read_and_not_written():
+    module = nn.utils.parametrizations.orthogonal(seeded(nn.RNN, 3, 4), "weight_hh_l0")
+    cell = lf.from_torch(module)
+    np.testing.assert_array_equal(cell.W, module.weight_hh_l0.detach().numpy())
+    with pytest.raises(lf.LyapflowError, match="computes weight_hh_l0 from other parameters"):
+        lf.to_torch(cell, module)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_traced_modules_have_weights_and_cannot_be_run():
+    module = seeded(nn.GRU, 3, 4, batch_first=True)
+    traced = torch.jit.trace(module, torch.randn(2, 5, 3))
+    with pytest.raises(lf.LyapflowError, match="a traced module"):
+        lf.from_torch(traced)
+    assert lf.digest(lf.from_torch(traced, check=False)) == lf.digest(lf.from_torch(module))
+
+
+def test_a_checkpoint_comes_back_flossed_whole(command):
+    model = seeded(nn.ModuleDict, {"rnn": nn.GRU(3, 4)})
+    torch.save({"state_dict": model.state_dict(), "epoch": 3}, "model.pt")
+    np.save("x.npy", np.random.default_rng(0).standard_normal((100, 3)))
+    args = ("--input", "x.npy", "--k", "1", "--epochs", "1", "--steps", "30")
+    code, _, err = command("floss", "model.pt", "--out", "model.pt", *args)
+    assert (code, err) == (0, "")
+    found = torch.load("model.pt", weights_only=True)
+    assert found["epoch"] == 3
+    assert not torch.equal(found["state_dict"]["rnn.weight_hh_l0"], model["rnn"].weight_hh_l0)
+
+
 BAD = {
     "dropout between layers": lambda: nn.LSTM(2, 3, 2, dropout=0.5),
+    "on the meta device": lambda: nn.LSTM(2, 3, device="meta"),
     "float16": lambda: nn.LSTM(2, 3).half(),
     "bfloat16": lambda: nn.LSTM(2, 3).bfloat16(),
     "the Linear has no RNN": lambda: nn.Linear(2, 3),

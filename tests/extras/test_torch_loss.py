@@ -1,5 +1,8 @@
 """The flossing loss and exponents as PyTorch sees them: values and gradients against its own, and how it is used."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 import lyapflow as lf
 import lyapflow.torch
@@ -285,6 +289,81 @@ def test_flossing_beside_a_task():
     assert flossing() == 0
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_passes_that_checkpointing_repeats_do_not_count(reentrant):
+    module, rows = nn.GRU(1, 6), []
+    flossing = Flossing(module, k=2, every=2)
+    Monitor(module, 1, lambda step, row: rows.append(step), every=3)
+    due = []
+    for _ in range(5):
+        x = torch.randn(15, 4, 1, requires_grad=True)
+        out = checkpoint(lambda x: module(x)[0], x, use_reentrant=reentrant)
+        added = flossing()
+        due.append(added.requires_grad)
+        (out.square().mean() + added).backward()
+    assert due == [True, False, True, False, True]
+    assert rows == [0, 3]
+
+
+def test_a_model_with_a_flossing_is_copied_at_any_time():
+    model = nn.Module()
+    model.encoder, model.rnn = nn.Linear(1, 2), nn.GRU(2, 4)
+    model.flossing = Flossing(model.rnn, k=2)
+    for copied in (copy.deepcopy, lambda of: pickle.loads(pickle.dumps(of))):
+        model.rnn(model.encoder(torch.randn(9, 3, 1)))
+        other = copied(model)
+        assert other.flossing() == 0
+        other.rnn(other.encoder(torch.randn(9, 3, 1)))
+        other.flossing().backward()
+        assert other.rnn.weight_hh_l0.grad is not None
+        assert model.rnn.weight_hh_l0.grad is None
+        assert model.flossing() > 0
+
+
+def test_from_torch_is_no_step_of_a_training():
+    module = nn.GRU(2, 4)
+    flossing = Flossing(module, k=2)
+    x = torch.randn(9, 3, 2)
+    module(x)
+    lf.from_torch(module)
+    torch.testing.assert_close(flossing(), flossing_loss(module, x, 2)[0], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_modules_are_watched():
+    module, rows = nn.LSTM(2, 4), []
+    compiled = torch.compile(module, backend="eager")
+    Monitor(compiled, 2, lambda step, row: rows.append(row))
+    x, zeros = torch.randn(9, 3, 2), [torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)]
+    for hx in ((), (zeros,)):
+        compiled(x, *hx)[0].square().mean().backward()
+    assert rows[0]["h0_gradient_norm"] > 0
+    _, exponents = flossing_loss(compiled, x, 2)
+    assert [rows[0]["lambda_1"], rows[0]["lambda_2"]] == pytest.approx(exponents.tolist())
+
+
+@pytest.mark.parametrize("watch", [lambda of: Flossing(of, 2), lambda of: Monitor(of, 2, print)])
+@pytest.mark.parametrize(
+    "module, words",
+    [
+        (nn.GRUCell(2, 4), "got a GRUCell, which sees one step at a time"),
+        (nn.Sequential(nn.Linear(3, 2), nn.GRU(2, 4)), "give that one, .1 of the Sequential"),
+        (3, "got int"),
+    ],
+)
+def test_what_sees_no_sequences_is_not_watched(watch, module, words):
+    with pytest.raises(lf.LyapflowError, match=words):
+        watch(module)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (4, 1, 4), (2, 1, 4), (2, 4), (2, 3, 5), ()])
+def test_states_of_another_shape(shape):
+    with pytest.raises(lf.LyapflowError, match=r"hx must have shape \(2, 3, 4\), got"):
+        flossing_loss(nn.GRU(2, 4, 2), torch.randn(9, 3, 2), 2, hx=torch.zeros(shape))
+    with pytest.raises(lf.LyapflowError, match=r"hx must have shape \(3, 4\), got"):
+        flossing_loss(nn.GRUCell(2, 4), torch.randn(9, 3, 2), 2, hx=torch.zeros(shape))
+
+
 def test_monitor():
     module, rows = nn.LSTM(1, 6, batch_first=True), []
     monitor = Monitor(module, 2, lambda step, row: rows.append((step, row)), every=2)
@@ -309,7 +388,17 @@ def test_monitor():
         ({"k": (1, 1)}, "k must be one number, or 1"),
         ({"k": 9}, "k must be"),
         ({"target": [0.0]}, "target must be one number or 2"),
+        ({"target": ["a", 0.0]}, "each target must be a finite number"),
         ({"layers": 1}, "layers must be an integer between 0 and 0"),
+        ({"layers": (1, 0), "module": nn.GRU(2, 4, 2)}, "layers must ascend, each layer once"),
+        ({"t_ons": 1.5}, "t_ons must be an integer at least 1"),
+        ({"q_transient": None}, "q_transient must be an integer at least 0"),
+        ({"x": torch.zeros(9, 2, dtype=torch.complex64)}, "x must be a PackedSequence or"),
+        ({"module": nn.GRU(2, 4, device="meta")}, "on the meta device"),
+        (
+            {"module": nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 4))},
+            "x is the input of the recurrent",
+        ),
         ({"on_lost": "ignore"}, "on_lost must be one of"),
         ({"q_transient": 9}, "transient"),
         ({"hx": 3}, "hx must be a tensor h_0"),
