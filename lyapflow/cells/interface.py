@@ -90,7 +90,10 @@ class Sizes(NamedTuple):
 def sizes(cell: Any) -> Sizes:
     """The `Sizes` of a cell, from the shapes of its fields."""
     way_out = ""
-    if is_tree(cell) and not by_reference(type(cell)):
+    library = type(cell).__module__.partition(".")[0]
+    if library in ("torch", "keras"):
+        way_out = f"; make it one with lyapflow.from_{library}"
+    elif is_tree(cell) and not by_reference(type(cell)):
         way_out = BY_VALUE
     elif isinstance(cell, (list, tuple)):
         way_out = "; make one ensemble of many cells with lyapflow.stack, or one network of layers with lyapflow.layers"

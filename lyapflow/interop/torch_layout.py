@@ -11,8 +11,8 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
-from lyapflow.interop.torch import (
-    NO_VALUES,
+from lyapflow.interop.torch import NO_VALUES
+from lyapflow.interop.torch_modules import (
     parameters_of,
     recurrent_within,
     refuse_dropout,

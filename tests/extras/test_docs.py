@@ -32,8 +32,8 @@ def test_there_are_examples():
 
 
 @pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")
-@pytest.mark.parametrize("name", ["torch", "jax"])
+@pytest.mark.parametrize("name", ["interop.torch_losses", "interop.torch_hooks", "jax"])
 def test_docstrings(name):
     found = doctest.testmod(import_module(f"lyapflow.{name}"))
     assert found.failed == 0
-    assert found.attempted > 3
+    assert found.attempted >= 6

@@ -335,3 +335,8 @@ def test_what_does_not_fit_is_not_written():
             lf.GRU.random(5, 3, rng=rng)._replace(b=np.ones((3, 5))), nn.GRU(3, 5, bias=False)
         )
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def test_a_module_is_no_cell_and_the_error_says_what_to_do():
+    with pytest.raises(lf.LyapflowError, match=r"make it one with lyapflow\.from_torch"):
+        lf.lyapunov_spectrum(nn.LSTM(2, 3), np.zeros((9, 2)))
