@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,16 +28,21 @@ def layers_of_file(path: Any) -> list[KerasLayer]:
             if (text := file.attrs.get("model_config")) is not None:
                 config = json.loads(text)
             settings = dict(_settings(config))
-            found = [(name, arrays) for name, arrays in _groups(file)]
+            placed = dict(_placed(config))
+            found = list(_groups(file))
     except Exception as error:  # whatever parsers make of a file that somebody else wrote
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise LyapflowError(f"cannot read {path} as a file of Keras: {reason:.200}") from None
     layers = []
-    for name, arrays in found:
-        class_name, own = settings.get(name, (None, {}))
-        if class_name is None and name.startswith("backward_"):
+    names = [name for _, name, _ in found]
+    for place, name, arrays in found:
+        # two layers of one name would hide each other
+        if name is None or names.count(name) > 1:
+            name, (class_name, own) = place, placed.get(place, (None, {}))
+        else:
             # Bidirectional says only once what both directions are
-            class_name, own = settings.get(f"forward_{name.removeprefix('backward_')}", (None, {}))
+            other = re.sub("^backward_", "forward_", name)
+            class_name, own = settings.get(name) or settings.get(other, (None, {}))
         layers.append(layer_of(name, class_name, own, arrays))
     return layers
 
@@ -64,18 +70,47 @@ def _settings(config: Any) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]
             yield from _settings(part)
 
 
-def _groups(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Name and arrays of every recurrent layer at or below a group."""
+def _placed(config: Any, above: str = "") -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
+    """Class and settings of every recurrent layer by its place in the file.
+
+    Keras 3 calls a layer by its class there, with a number from the second of a class on: a model's
+    first LSTM is ``lstm``, its second ``lstm_1``, whatever their names. Early versions of Keras 3
+    write no names beside that."""
+    own = config.get("config") if isinstance(config, Mapping) else None
+    numbers: Counter[str] = Counter()
+    for layer in own.get("layers", ()) if isinstance(own, Mapping) else ():
+        class_name, settings = layer["class_name"], layer["config"]
+        place = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+        place = re.sub(r"([a-z])([A-Z])", r"\1_\2", place).lower()
+        numbers[place] += 1
+        if numbers[place] > 1:
+            place = f"{place}_{numbers[place] - 1}"
+        if class_name in CLASSES:
+            yield above + place, (class_name, settings)
+        elif class_name == "Bidirectional":
+            both = settings["layer"]
+            for side in ("forward_layer", "backward_layer"):
+                yield f"{above}{place}/{side}", (both["class_name"], both["config"])
+        else:
+            yield from _placed(layer, f"{above}{place}/layers/")
+
+
+def _groups(
+    group: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str | None, list[np.ndarray]]]:
+    """Place, name if it has one, and arrays of every recurrent layer at or below a group."""
     names = {name.partition(":")[0]: name for name in group}
     if "recurrent_kernel" in names and "kernel" in names:
         name = path[-2] if len(path) > 1 and CELL.fullmatch(path[-1]) else path[-1]
         if group[names["recurrent_kernel"]].ndim == 2:  # not of a convolution
-            yield name, [group[names[part]][()] for part in OLD if part in names]
+            yield "/".join(path), name, [group[names[part]][()] for part in OLD if part in names]
         return
     if "cell" in group and "vars" in group["cell"] and "vars" in group:
         arrays = [group["cell"]["vars"][key][()] for key in sorted(group["cell"]["vars"], key=int)]
         if len(arrays) > 1 and arrays[1].ndim == 2:
-            yield str(group["vars"].attrs.get("name", path[-1])), arrays
+            named = group["vars"].attrs.get("name")
+            place = "/".join(path).removeprefix("layers/")
+            yield place, None if named is None else str(named), arrays
         return
     for name in group:
         if hasattr(group[name], "keys"):

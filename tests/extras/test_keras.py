@@ -1,6 +1,8 @@
 """Keras's layers as cells, and back; its files, read without it."""
 
+import io
 import os
+import zipfile
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -105,9 +107,11 @@ def test_names_that_several_layers_have_choose_none(tmp_path):
     ]
     model = keras.Sequential([keras.Input((None, 2)), *parts])
     model.save(tmp_path / "model.keras")
-    for source in (model, tmp_path / "model.keras"):
-        with pytest.raises(lf.LyapflowError, match="several recurrent layers named 'rnn'"):
-            lf.from_keras(source, name="rnn")
+    with pytest.raises(lf.LyapflowError, match="several recurrent layers named 'rnn'"):
+        lf.from_keras(model, name="rnn")
+    for part, place in zip(parts, ("sequential", "sequential_1")):  # files have places, too
+        found = lf.from_keras(tmp_path / "model.keras", name=f"{place}/layers/lstm")
+        assert lf.digest(found) == lf.digest(lf.from_keras(part))
     shared = keras.Sequential([keras.Input((None, 2)), parts[0], parts[0]])
     assert lf.digest(lf.from_keras(shared)) == lf.digest(lf.from_keras(parts[0]))
 
@@ -133,6 +137,45 @@ def test_a_file_that_cannot_be_written_back_is_refused_before(command, model, mo
     assert code == 2
     assert "Keras cannot load model.weights.h5" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_files_without_names_say_where_layers_stand(tmp_path):
+    """Keras 3.3 and older write no names; of two Bidirectional layers one was lost then."""
+    model = keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            L.Bidirectional(L.GRU(5, return_sequences=True, reset_after=False)),
+            L.Bidirectional(L.GRU(5, return_sequences=True)),
+            L.SimpleRNN(3, return_sequences=True, name="simple_rnn_1"),
+            L.SimpleRNN(3, activation="relu", return_sequences=True, name="simple_rnn"),
+            keras.Sequential([L.LSTM(4)]),
+        ]
+    )
+    path = tmp_path / "model.keras"
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        config, weights = archive.read("config.json"), io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r+") as file:
+        file.visititems(lambda _, group: group.attrs.pop("name", None) and None)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights.getvalue())
+    first, second, one, other, deep = model.layers
+    wanted = {
+        "bidirectional/forward_layer": first.forward_layer,
+        "bidirectional/backward_layer": first.backward_layer,
+        "bidirectional_1/forward_layer": second.forward_layer,
+        "bidirectional_1/backward_layer": second.backward_layer,
+        "simple_rnn": one,
+        "simple_rnn_1": other,
+        "sequential/layers/lstm": deep.layers[0],
+    }
+    for name, layer in wanted.items():
+        assert lf.digest(lf.from_keras(path, name=name)) == lf.digest(lf.from_keras(layer)), name
+    with pytest.raises(lf.LyapflowError, match="several recurrent layers") as caught:
+        lf.from_keras(path)
+    assert all(repr(name) in str(caught.value) for name in wanted)
 
 
 def test_both_directions(model):
