@@ -65,8 +65,8 @@ def _flossing(
         warn(f"a flossing loss is left out: {error}")
         nothing = [torch.zeros_like(a) for a in (*arrays, x)] if gradient else []
         return x.new_zeros(()), x.new_full((sum(k),), float("nan")), nothing
-    found = [x.new_tensor(part) for part in (*_arrays(of_cell), of_x)] if gradient else []
-    return x.new_tensor(loss), x.new_tensor(exponents), found
+    found = [_tensor(part, x) for part in (*_arrays(of_cell), of_x)] if gradient else []
+    return x.new_tensor(loss), _tensor(exponents, x), found
 
 
 @_flossing.register_fake
@@ -86,7 +86,10 @@ def _keep(ctx: Any, inputs: tuple, output: tuple) -> None:
 def _back(ctx: Any, loss_bar: Tensor, *_: Any) -> tuple:
     saved = ctx.saved_tensors
     given, gradients = saved[: ctx.arrays + 1], saved[ctx.arrays + 1 :]
-    found = torch.ops.lyapflow.scaled(list(given), loss_bar, list(gradients))
+    if torch.is_grad_enabled():  # somebody may ask for second derivatives
+        found = torch.ops.lyapflow.scaled(list(given), loss_bar, list(gradients))
+    else:
+        found = [loss_bar * gradient for gradient in gradients]
     return list(found[:-1]), found[-1], *[None] * ctx.rest
 
 
@@ -138,7 +141,7 @@ def _exponents(
     exponents, stderr = (
         np.concatenate([getattr(of, name) for of in layers]) for name in ("exponents", "stderr")
     )
-    return x.new_tensor(exponents), x.new_tensor(stderr)
+    return _tensor(exponents, x), _tensor(stderr, x)
 
 
 @_exponents.register_fake
@@ -161,8 +164,10 @@ def _back_exponents(ctx: Any, exponents_bar: Tensor, _: Any) -> tuple:
     weights = exponents_bar.double().abs()
     settings = (target, weights, "exponents", False, *times, False, True)
     _, _, gradients = torch.ops.lyapflow.flossing(arrays, x, h0, lengths, kinds, k, *settings)
-    one = x.new_ones(())
-    found = torch.ops.lyapflow.scaled([*arrays, x, exponents_bar], one, list(gradients))
+    found = list(gradients)
+    if torch.is_grad_enabled():
+        given, one = [*arrays, x, exponents_bar], x.new_ones(())
+        found = torch.ops.lyapflow.scaled(given, one, found)
     return list(found[:-1]), found[-1], *[None] * (2 + len(ctx.rest))
 
 
@@ -173,6 +178,10 @@ flossing, exponents_of = torch.ops.lyapflow.flossing, torch.ops.lyapflow.exponen
 
 def _numpy(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
+
+
+def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
 
 
 def _cell(kinds: str, arrays: Sequence[Tensor]) -> Any:
