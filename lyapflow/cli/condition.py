@@ -1,5 +1,6 @@
 """``lyapflow condition``: condition numbers of long-term Jacobians as a table and a picture."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def condition(
     if out is None:
         out = (
             run / "condition.png"
-            if run is not None and run.is_dir()
+            if run is not None and os.path.isdir(run)
             else Path("lyapflow-condition.png")
         )
     wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))

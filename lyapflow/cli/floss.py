@@ -1,5 +1,6 @@
 """``lyapflow floss``: push the exponents of a file's network towards a target, and write it back."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,12 @@ def floss(
 
     Each epoch takes random pieces of the input. Shown are the flossed exponents of the whole input,
     before and after."""
+    if not os.path.isfile(model):
+        raise LyapflowError(
+            f"MODEL must be the file of a network, of a run folder its model.safetensors; got {model}"
+        )
     check_format(model, out)
-    check_writable(out)
+    check_writable(out, "network")
     network = chosen(model, RandomNetwork(), seed, source, name, nonlinearity)
     x = network.input(None, seed)
     if len(x) < steps or steps <= q_transient:

@@ -1,5 +1,6 @@
 """The network that a command is about, of a run folder, a file, or random, and its input."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def chosen(
         )
     if run is None:
         return _random(network, seed, source or "binary-xor")
-    if run.is_file():
+    if os.path.isfile(run):  # which is False for names that no file can have
         cell, h0 = network_of_file(run, name, nonlinearity)
         source = source or ("gaussian" if sizes(cell).inputs else "none")
         return Chosen(cell, h0, source, f"network of {run}, input {source}")

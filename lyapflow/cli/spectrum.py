@@ -1,5 +1,6 @@
 """``lyapflow spectrum``: Lyapunov exponents as a table and a picture."""
 
+import os
 from pathlib import Path
 
 from lyapflow.cli import options
@@ -37,7 +38,7 @@ def spectrum(
     if out is None:
         out = (
             run / "spectrum.png"
-            if run is not None and run.is_dir()
+            if run is not None and os.path.isdir(run)
             else Path("lyapflow-spectrum.png")
         )
     random = RandomNetwork(cell, units, gain, weights, dtype, leak)

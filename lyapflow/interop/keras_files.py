@@ -38,11 +38,11 @@ def layers_of_file(path: Any) -> list[KerasLayer]:
     for place, name, arrays in found:
         # two layers of one name would hide each other
         if name is None or names.count(name) > 1:
-            name, (class_name, own) = place, placed.get(place, (None, {}))
+            name, said = place, placed.get(place)
         else:
             # Bidirectional says only once what both directions are
-            other = re.sub("^backward_", "forward_", name)
-            class_name, own = settings.get(name) or settings.get(other, (None, {}))
+            said = settings.get(name) or settings.get(re.sub("^backward_", "forward_", name))
+        class_name, own = said or (None, {})
         layers.append(layer_of(name, class_name, own, arrays))
     return layers
 

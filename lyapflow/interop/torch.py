@@ -207,7 +207,7 @@ def _write_file(cell: Cell, path: Path, layer: int, reverse: bool, name: str | N
             f"to_torch writes .safetensors files, got {path}; of other files give the state dict, and save that"
         )
     metadata = {"format": "pt"}
-    if path.exists():
+    if os.path.exists(path):
         arrays, metadata = files.read_arrays(path)
         stack = one_stack(stacks(arrays, _nonlinearity(cell)), name, str(path))
         arrays |= _new_weights(cell, stack, arrays, str(path), layer, reverse)
