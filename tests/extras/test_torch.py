@@ -27,7 +27,7 @@ CELLS = [
     (nn.LSTMCell, {}),
     (nn.GRUCell, {}),
 ]
-scripting = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+scripting = pytest.mark.filterwarnings("ignore:.*torch.jit")
 ignore_onednn = pytest.mark.filterwarnings("ignore:LSTM with projections")
 
 

@@ -114,6 +114,7 @@ def test_gradcheck_of_relu():
     assert torch.autograd.gradcheck(function, (x.requires_grad_(), *parameters))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which opcheck looks at
 @pytest.mark.parametrize("packed", [False, True])
 def test_opcheck(packed):
     module = seeded(nn.GRU, 2, 4, num_layers=2)
