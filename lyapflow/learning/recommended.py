@@ -53,7 +53,7 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
 
     Notes
     -----
-    Measured by ``python -m validation.gated_cells``.
+    Measured by ``python -m validation.paper gated --size night``.
 
     Examples
     --------
