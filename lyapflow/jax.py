@@ -95,8 +95,7 @@ def _loss(k: Any, settings: tuple, cell: Any, x: Any) -> tuple[Any, Any]:
 def _computed(k: Any, settings: tuple, cell: Any, x: Any) -> tuple[Any, ...]:
     """Loss, exponents, and the gradients in cell and x."""
     shaped = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (cell, x))
-    shapes = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), cell)
-    number = number_wanted(shapes, k)
+    number = number_wanted(shaped[0], k)
     results = (
         jax.ShapeDtypeStruct((), x.dtype),
         jax.ShapeDtypeStruct((number,), x.dtype),

@@ -211,6 +211,18 @@ def test_bad_gates(change, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("order", [None, "IOFC"])
+def test_long_inputs_and_capitals_are_compared_as_well(order):
+    W, V, _ = drawn("lstm")
+    x = RNG.standard_normal((2000, M))
+    said = units(lf.from_gates("lstm", W, V), x)
+    if order is None:
+        lf.from_gates("lstm", W, V, check=(x, said))  # warnings of overflow are errors here
+    else:
+        with pytest.raises(lf.LyapflowError, match='in the order "ifgo"'):
+            lf.from_gates("lstm", W, V, order=order, check=(x, said))
+
+
 def test_a_forget_bias_is_an_lstms():
     with pytest.raises(lf.LyapflowError, match="forget_bias is a setting of an LSTM"):
         lf.from_gates("gru", *drawn("gru"), forget_bias=1.0)

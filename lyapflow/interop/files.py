@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lyapflow.cells.interface import Cell, sizes
+from lyapflow.cells.interface import Cell, first_array, sizes
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.extras import imported
 from lyapflow.interop.keras import from_keras, to_keras
@@ -49,7 +49,7 @@ def network_of_file(
         cell = found
     else:
         cell = from_torch(path, name=name, nonlinearity=nonlinearity)
-    return cell, np.zeros(sizes(cell).state, weights.flat(cell).popitem()[1].dtype)
+    return cell, np.zeros(sizes(cell).state, first_array(cell).dtype)
 
 
 def check_format(source: Path, out: Path) -> None:
@@ -95,9 +95,8 @@ def _keras_model(path: Path) -> Any:
     try:
         return keras.saving.load_model(path)
     except Exception as error:  # whatever Keras makes of a file that somebody else wrote
-        reason = " ".join((str(error) or type(error).__name__).split())
         raise LyapflowError(
-            f"Keras cannot load {path}, to write a copy with other weights: {reason:.200}; "
+            f"Keras cannot load {path}, to write a copy with other weights: {files.in_a_line(error)}; "
             f"give --out a name that ends in .safetensors"
         ) from None
 
@@ -117,8 +116,7 @@ def input_of_file(text: str) -> np.ndarray:
     except LyapflowError:
         raise
     except Exception as error:  # whatever a parser makes of a file that somebody else wrote
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise LyapflowError(f"cannot read {path} as an input: {reason:.200}") from None
+        raise LyapflowError(f"cannot read {path} as an input: {files.in_a_line(error)}") from None
     if found.dtype.kind not in "iufb" or found.ndim not in (1, 2, 3):
         raise LyapflowError(
             f"{path} must hold numbers (T, m) or (T, B, m), got shape {found.shape} of {found.dtype}"
@@ -164,6 +162,4 @@ def _written(path: Path, write: Any) -> None:
     try:
         write()
     except (OSError, RuntimeError) as error:
-        raise LyapflowError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise LyapflowError(f"cannot write {path}: {files.in_a_line(error)}") from None

@@ -1,6 +1,5 @@
 """Recurrent weights as other libraries write them, a block for each gate in some order, as cells, and back."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from lyapflow.cells.interface import Cell, checked, sizes
 from lyapflow.cells.lstm import LSTM
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.check import check_states
+from lyapflow.interop.orders import in_our_letters
 
 
 class Kind(NamedTuple):
@@ -36,12 +36,6 @@ KINDS = {
     "lstm": Kind(LSTM, "ifgo"),
     "gru": Kind(GRU, "rzn"),
     "gru-reset-before": Kind(GRUResetBefore, "rzn"),
-}
-# what a gate is called elsewhere: the candidate of an LSTM is c or j, that of a GRU h, its update gate u
-ALIASES: Mapping[str, Mapping[str, str]] = {
-    "lstm": {"c": "g", "j": "g"},
-    "gru": {"h": "n", "c": "n", "u": "z"},
-    "gru-reset-before": {"h": "n", "c": "n", "u": "z"},
 }
 
 
@@ -138,12 +132,11 @@ def from_gates(
     W = recurrent.reshape(gates, n, n)[places]
     V = inputs.reshape(gates, n, inputs.shape[1])[places]
     of_inputs, of_state = _biases(bias, gates * n, recurrent)
-    fields = {"W": W, "V": V}
     parts = [b.reshape(gates, n)[places] for b in (of_inputs, of_state)]
     amount = _checks.number("forget_bias", forget_bias, -np.inf)
     if amount and kind != "lstm":
         raise LyapflowError(f"forget_bias is a setting of an LSTM, got {forget_bias} for {kind}")
-    cell = checked(cell_of_gates(kind, **fields, b=parts, forget_bias=amount))
+    cell = checked(cell_of_gates(kind, W, V, parts, amount))
     if check is not None:
         x, units = _given(check, cell)
         check_states([cell], x, None, [units], order=order)
@@ -209,8 +202,7 @@ def _places(kind: str, order: str | None) -> list[int]:
     wanted = f"order must have the letters {', '.join(gates)} of a {kind} once each"
     if not isinstance(order, str):
         raise LyapflowError(f"{wanted}, got {order!r:.80}")
-    other = ALIASES.get(kind, {})
-    letters = [other.get(letter, letter) for letter in order.lower()]
+    letters = in_our_letters(order, gates)
     if sorted(letters) != sorted(gates):
         raise LyapflowError(f"{wanted}, got {order!r:.80}")
     return [letters.index(gate) for gate in gates]

@@ -10,7 +10,7 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell, checked, sizes
 from lyapflow.errors import LyapflowError
-from lyapflow.interop.check import check_states
+from lyapflow.interop.check import check_states, trial
 from lyapflow.interop.gates import kind_of
 from lyapflow.interop.keras_files import layers_of_file
 from lyapflow.interop.keras_names import (
@@ -21,8 +21,7 @@ from lyapflow.interop.keras_names import (
     layer_of,
     written_back,
 )
-
-STEPS, SEQUENCES = 6, 3  # of the comparison with the original
+from lyapflow.interop.named import place_of
 
 
 def from_keras(
@@ -115,18 +114,11 @@ def _one(names: list[str], name: str | None, what: str) -> int:
     """Where the recurrent layer of that name stands, or the only one."""
     if not names:
         raise LyapflowError(f"{what} has no SimpleRNN, LSTM or GRU")
-    listed = ", ".join(map(repr, names))
-    if name is None:
-        if len(names) > 1:
-            raise LyapflowError(f"{what} has several recurrent layers; give one, name=: {listed}")
-        return 0
-    if name not in names:
-        raise LyapflowError(f"{what} has no recurrent layer named {name!r}; it has {listed}")
-    if names.count(name) > 1:
+    if name is not None and names.count(name) > 1:
         raise LyapflowError(
             f"{what} has several recurrent layers named {name!r}; give the layer itself"
         )
-    return names.index(name)
+    return place_of(name, names, what, "recurrent layer")
 
 
 def _recurrent(layer: Any, name: str | None) -> Any:
@@ -165,9 +157,7 @@ def _described(layer: Any) -> KerasLayer:
 def _compare(layer: Any, cell: Any) -> None:
     """Run the layer's cell step by step, and compare its states with those of ours."""
     keras = sys.modules["keras"]
-    size, rng = sizes(cell), np.random.default_rng(0)
-    x = rng.standard_normal((STEPS, SEQUENCES, size.inputs))
-    start = 0.5 * rng.standard_normal((SEQUENCES, size.state))
+    size, (x, start) = sizes(cell), trial(cell)
     parts = np.split(start.astype(layer.dtype), size.state // size.units, axis=1)
     states = [keras.ops.convert_to_tensor(part) for part in parts]
     found = []

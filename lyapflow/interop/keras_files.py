@@ -31,8 +31,9 @@ def layers_of_file(path: Any) -> list[KerasLayer]:
             placed = dict(_placed(config))
             found = list(_groups(file))
     except Exception as error:  # whatever parsers make of a file that somebody else wrote
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise LyapflowError(f"cannot read {path} as a file of Keras: {reason:.200}") from None
+        raise LyapflowError(
+            f"cannot read {path} as a file of Keras: {files.in_a_line(error)}"
+        ) from None
     layers = []
     names = [name for _, name, _ in found]
     for place, name, arrays in found:

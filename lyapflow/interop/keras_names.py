@@ -9,6 +9,7 @@ from lyapflow import _checks
 from lyapflow.cells.interface import Cell
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.gates import KINDS, as_gates, from_gates, kind_of, split_bias
+from lyapflow.interop.orders import in_our_letters
 
 ORDERS = {"lstm": "ifco", "gru": "zrh", "gru-reset-before": "zrh", "tanh": "h", "relu": "h"}
 CLASSES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3, "CuDNNLSTM": 4, "CuDNNGRU": 3}
@@ -107,9 +108,8 @@ def written_back(cell: Any, layer: KerasLayer) -> list[np.ndarray]:
             f"layer {layer.name} has {len(layer.recurrent)} units and {len(layer.kernel)} inputs, "
             f"the cell {n} units and {m} inputs"
         )
-    letters = {"c": "g", "h": "n"} if gates > 1 else {}
     own = KINDS[kind].gates
-    places = [own.index(letters.get(letter, letter)) for letter in ORDERS[kind]]
+    places = [own.index(letter) for letter in in_our_letters(ORDERS[kind], own)]
     found = [np.hstack([W.T for W in arrays[name][places]]) for name in ("V", "W")]
     b = arrays["b"]
     if layer.bias is None:

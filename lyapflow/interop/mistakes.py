@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lyapflow.cells.elman import ElmanRNN
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.lstm import LSTM
+from lyapflow.interop.orders import in_our_letters
 
 STEPS = 3  # of the original that are tried
 
@@ -107,9 +109,7 @@ def _attempts(cell: Any, order: str | None) -> Iterator[Attempt]:
 
 def _reordered(gates: str, order: str) -> Iterator[tuple[list[int], str]]:
     """Every order of gates, and what is wrong if it is the right one."""
-    letters = [{"c": "g", "j": "g"}.get(letter, letter) for letter in order]
-    if gates == "rzn":
-        letters = [{"h": "n", "c": "n", "u": "z"}.get(letter, letter) for letter in order]
+    letters = in_our_letters(order, gates)
     for places in itertools.permutations(range(len(gates))):
         right = [""] * len(gates)
         for gate, place in zip(gates, places):
@@ -184,7 +184,7 @@ def _gru(
 def _plain(cell: Any) -> Iterator[Attempt]:
     W, V, b = (np.asarray(part, float) for part in cell[:3])
     activations = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0.0), "linear": lambda a: a}
-    own = "tanh" if type(cell).__name__ == "ElmanRNN" else "relu"
+    own = "tanh" if isinstance(cell, ElmanRNN) else "relu"
     for (turned, turn), (name, activation) in itertools.product(_turned(W), activations.items()):
         other = "" if name == own else f"its activation is {name}, not {own}"
         yield Attempt(_said(turn, other), _elman(turned, V, b, activation))

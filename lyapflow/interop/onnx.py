@@ -9,11 +9,11 @@ import numpy as np
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell, sizes
 from lyapflow.errors import LyapflowError, warn
-from lyapflow.interop.check import check_states
+from lyapflow.interop.check import check_states, trial
 from lyapflow.interop.extras import imported
 from lyapflow.interop.gates import from_gates
+from lyapflow.runs import files
 
-STEPS, SEQUENCES = 6, 3  # of the comparison with the original
 GATES = {"RNN": "h", "LSTM": "iofc", "GRU": "zrh"}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 # what an activation must be, by the name of its attribute's entry; an RNN may have ReLU as well
@@ -90,8 +90,9 @@ def from_onnx(
         try:
             model, what = onnx.load(path), str(path)
         except Exception as error:  # whatever parsers make of a file that somebody else wrote
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise LyapflowError(f"cannot read {path} as an ONNX model: {reason:.200}") from None
+            raise LyapflowError(
+                f"cannot read {path} as an ONNX model: {files.in_a_line(error)}"
+            ) from None
     elif isinstance(path, onnx.ModelProto):
         model, what = path, "the model"
     else:
@@ -205,9 +206,8 @@ def _constant(onnx: Any, model: Any, found: Found, name: str) -> np.ndarray:
     except LyapflowError:
         raise
     except Exception as error:  # whatever ONNX's evaluator makes of what somebody else wrote
-        reason = " ".join((str(error) or type(error).__name__).split())
         raise LyapflowError(
-            f"the weights {name!r} of {found.name} cannot be computed: {reason:.200}"
+            f"the weights {name!r} of {found.name} cannot be computed: {files.in_a_line(error)}"
         ) from None
 
 
@@ -267,9 +267,7 @@ def _compare(
     cell: Any,
 ) -> None:
     """Run the node by itself, one direction of it, in ONNX's reference evaluator."""
-    size, rng = sizes(cell), np.random.default_rng(0)
-    x = rng.standard_normal((STEPS, SEQUENCES, size.inputs))
-    start = 0.5 * rng.standard_normal((SEQUENCES, size.state))
+    size, (x, start) = sizes(cell), trial(cell)
     given = {"X": x, "W": of["W"][None], "R": of["R"][None]}
     if "B" in of:
         given["B"] = of["B"][None]

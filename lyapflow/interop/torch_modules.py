@@ -8,10 +8,10 @@ import numpy as np
 
 from lyapflow.cells.interface import Cell
 from lyapflow.errors import LyapflowError
-from lyapflow.interop.check import check_states
+from lyapflow.interop.check import SEQUENCES, STEPS, check_states
+from lyapflow.interop.named import place_of
 from lyapflow.interop.torch_names import NAME, Stack, Weights
 
-STEPS, SEQUENCES = 6, 3  # of the comparison with the original
 CLASSES = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
 
 
@@ -23,18 +23,10 @@ def recurrent_within(module: Any, name: str | None) -> tuple[Any, str]:
             f"from_torch takes a torch.nn.Module, a state dict, or a path, got {type(module).__name__}"
         )
     found = dict(_recurrent_modules(module))
-    names = ", ".join(repr(of) for of in found)
     if not found:
         raise LyapflowError(f"the {type(module).__name__} has no {', '.join(CLASSES)} within")
-    if name is None and len(found) > 1:
-        raise LyapflowError(
-            f"the {type(module).__name__} has several recurrent modules; give one, name=: {names}"
-        )
-    if name is not None and name not in found:
-        raise LyapflowError(
-            f"the {type(module).__name__} has no recurrent module named {name!r}; it has {names}"
-        )
-    chosen = next(iter(found)) if name is None else name
+    names = list(found)
+    chosen = names[place_of(name, names, f"the {type(module).__name__}", "recurrent module")]
     return found[chosen], chosen
 
 

@@ -11,6 +11,7 @@ from lyapflow._trees import map_arrays
 from lyapflow.cells.interface import Cell, checked
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.gates import KINDS, as_gates, cell_of_gates, kind_of, split_bias
+from lyapflow.interop.named import place_of
 
 # weight_ih_l0, weight_hh_l1_reverse of layers; weight_ih of the classes for single steps
 NAME = re.compile(
@@ -111,14 +112,8 @@ def one_stack(found: Mapping[str, Stack], name: str | None, what: str) -> Stack:
         raise LyapflowError(
             f"{what} has no weights of a recurrent layer with PyTorch's names, such as weight_hh_l0"
         )
-    names = ", ".join(repr(of) for of in found)
-    if name is None:
-        if len(found) > 1:
-            raise LyapflowError(f"{what} has several recurrent modules; give one, name=: {names}")
-        return next(iter(found.values()))
-    if name not in found:
-        raise LyapflowError(f"{what} has no recurrent module named {name!r}; it has {names}")
-    return found[name]
+    names = list(found)
+    return found[names[place_of(name, names, what, "recurrent module")]]
 
 
 def _stack(

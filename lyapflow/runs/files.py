@@ -137,8 +137,12 @@ def read_arrays(
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get(
             "__metadata__", {}
         )
+    except KeyError as error:  # safetensors', for what NumPy does not have
+        raise LyapflowError(
+            f"cannot read {path} as weights: NumPy has no numbers of type {error}; write them as float32"
+        ) from None
     except Exception as error:  # whatever a parser makes of a file that somebody else wrote
-        raise LyapflowError(f"cannot read {path} as weights: {_line(error)}") from None
+        raise LyapflowError(f"cannot read {path} as weights: {in_a_line(error)}") from None
     expected = metadata.pop("digest", None)
     if expected is not None and expected != digest(arrays, _text(metadata)):
         raise LyapflowError(
@@ -151,9 +155,7 @@ def _text(metadata: Mapping[str, str]) -> str:
     return json.dumps(dict(metadata), sort_keys=True)
 
 
-def _line(error: Exception) -> Any:
-    """An error in one line."""
-    if isinstance(error, KeyError):  # safetensors', for what NumPy does not have
-        return f"NumPy has no numbers of type {error}; write them as float32"
+def in_a_line(error: Exception) -> str:
+    """What an error of another library says, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:200]

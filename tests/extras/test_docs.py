@@ -4,15 +4,15 @@ import doctest
 import os
 import re
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
+from tests.test_docs import PAGES
+
 os.environ["KERAS_BACKEND"] = "torch"
-ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = [
     pytest.param(code, id=f"{page.name}-{library}-{number}")
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for page in PAGES
     for number, (library, code) in enumerate(
         re.findall(r"```python (\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     )
