@@ -1,15 +1,18 @@
 """The tables of the paper's runs, and the page that is made of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from lyapflow.learning.history import History, Log, TrainingRecord
 from lyapflow.runs.grid import recipes
+from lyapflow.runs.sweep_folder import Status
 from validation.paper.figures import TITLES, figure
 from validation.paper.grids import groups
 from validation.paper.page import PAGE, page
 from validation.paper.sizes import SIZES
-from validation.paper.tables import Tables, reached, windows
+from validation.paper.tables import Tables, name_of, reached, windows
 
 
 def history(accuracies):
@@ -44,3 +47,21 @@ def test_every_figure_has_its_runs(size):
     assert needed == set(every)
     for group in every.values():
         assert recipes(group.grids, many=True)
+
+
+def test_a_network_that_breaks_down_is_a_result_and_a_machine_that_fails_is_none(tmp_path):
+    tables = Tables("night")
+    tables.folder = tmp_path
+    broken, lost = recipes(tables.groups["gain"].grids, many=True)[:2]
+    ends = {
+        "broken": Status("failed", reason="epoch 0: the tangent block lost rank"),
+        "lost": Status("failed", reason="out of memory: 1 GB"),
+    }
+    folder = SimpleNamespace(
+        path=tmp_path, runs=lambda: {"broken": broken, "lost": lost}, status=ends.get
+    )
+    tables._take_in("gain", folder)
+    (row,) = tables.runs("gain").to_dict("records")
+    assert row["run"] == name_of(broken)
+    assert row["accuracy"] == 0.0
+    assert row["failed"] == "epoch 0: the tangent block lost rank"

@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 LAST = 100  # epochs whose mean is what a run has reached
 DIGITS = 5  # significant, in the files
 EXPONENTS = (1, 10, 75)  # that are kept
+BROKE_DOWN = "epoch "  # how the reason begins where it is the network's, not the machine's
 # in which runs of a group may differ
 SETTINGS = (
     "task",
@@ -85,8 +86,9 @@ class Tables:
         return True
 
     def runs(self, group: str) -> pd.DataFrame:
-        """One row a run: its settings, and what it has reached."""
-        return self._read(group, "runs")
+        """One row a run: its settings, and what it has reached; an accuracy of 0 where it broke down."""
+        runs = self._read(group, "runs")
+        return runs.fillna({"accuracy": 0.0})
 
     def curves(self, group: str) -> pd.DataFrame:
         """Means of windows of training epochs, with the settings of each run."""
@@ -131,12 +133,16 @@ class Tables:
         rows, curves, measured = [], [], []
         for name, recipe in folder.runs().items():
             status, run = folder.status(name), name_of(recipe)
-            if run not in wanted or status is None or not status.ends(recipe):
+            if run not in wanted or status is None:
+                continue
+            settings = {"run": run, "condition": condition(self.size, recipe)}
+            settings |= {setting: getattr(recipe, setting) for setting in SETTINGS}
+            if status.kind == "failed" and status.reason.startswith(BROKE_DOWN):
+                rows.append(settings | {"accuracy": np.nan, "failed": status.reason})
+            if not status.ends(recipe):
                 continue
             place = RunFolder(folder.path / name)
             history = place.history()
-            settings = {"run": run, "condition": condition(self.size, recipe)}
-            settings |= {setting: getattr(recipe, setting) for setting in SETTINGS}
             rows.append(
                 settings
                 | reached(history)
