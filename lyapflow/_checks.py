@@ -43,7 +43,12 @@ def array(
     if not np.isfinite(result).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise LyapflowError(f"{name} must be finite, got {result[index]} at index {index}")
-    return np.require(result, requirements=["C", "W", "A"])
+    fit = result.flags.c_contiguous and result.flags.writeable and result.flags.aligned
+    return (
+        result
+        if fit and type(result) is np.ndarray
+        else np.require(result, requirements=["C", "W", "A"])
+    )
 
 
 def not_masked(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from lyapflow import cli
+from lyapflow._engine.compiling import WORD
 
 settings.register_profile(
     "lyapflow",
@@ -30,6 +31,6 @@ def command(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as caught:
             cli.main()
         out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
+        return caught.value.code or 0, out, err.replace(f"lyapflow: {WORD}\n", "")
 
     return run

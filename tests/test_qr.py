@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import lyapflow as lf
 from lyapflow.linalg.cholesky_qr import DEFECT, HOUSEHOLDER, ONCE, TWICE
+from lyapflow.linalg.gram_schmidt import SMALL
 from lyapflow.linalg.panels import panel, panels, solve
 from lyapflow.linalg.qr import _orthonormalise, independent_rows, rounding, workspace
 from lyapflow.linalg.qr_pullback import _pull_back_log
@@ -139,8 +140,11 @@ def test_orthogonality_of_every_path(k, n, dtype):
                 conditioned(rng, k, n, condition, last).astype(dtype)
             )
     assert found[1.0, False] == ONCE
-    assert found[1e4, True] == TWICE
-    assert dtype == np.float32 or found[1e13, True] == HOUSEHOLDER
+    if k * k * n > SMALL:
+        assert found[1e4, True] == TWICE
+        assert dtype == np.float32 or found[1e13, True] == HOUSEHOLDER
+    else:
+        assert set(found.values()) == {ONCE}
 
 
 @given(

@@ -92,7 +92,7 @@ def test_flossing_names_a_k_that_works_at_once():
 
 
 @pytest.mark.filterwarnings("ignore:growth rates stay")  # short runs are meant here
-@pytest.mark.parametrize("seed", [329, 568])
+@pytest.mark.parametrize("seed", [1342, 1411])
 def test_gradients_that_rounding_spoils_over_many_steps_are_refused(seed):
     # no single step is beyond float64, and yet a log R is off by more than its gradient may be
     rng = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ NEAREST = {
         ("flossing_loss", "pullback", "tape"), ("flossing_gradient", "tape", "resolution")
     ),
     **dict.fromkeys(
-        ("qr", "panels", "cholesky_qr", "householder", "stacks", "qr_pullback"),
+        ("qr", "panels", "cholesky_qr", "gram_schmidt", "householder", "stacks", "qr_pullback"),
         ("qr", "flossing_gradient"),
     ),
     **dict.fromkeys(
@@ -77,6 +77,7 @@ NEAREST = {
     "padding": ("lengths",),
     **dict.fromkeys(("leaky", "elman", "rate", "gru_reset_before"), ("leaky", "driven", "cells")),
     **dict.fromkeys(("jit", "cache", "outside", "blas", "forks"), ("jit",)),
+    **dict.fromkeys(("compiling", "signals"), ("compiling", "signals", "jit")),
 }
 KERNELS = re.compile(r"\b(jit|implement|overload|intrinsic)\b")
 STAMP = "def _package_stamp() -> str:\n"
@@ -272,7 +273,12 @@ MUTATIONS = [
     ("linalg/cholesky_qr.py", "gemm(L_own, False, again, False, 1.0, 1.0, along)", "pass"),
     ("linalg/cholesky_qr.py", "copy(product, L_own)", "pass"),
     ("linalg/cholesky_qr.py", "copy(product, F_own)", "pass"),
-    ("linalg/qr.py", "solve(work.L, double_F)", "pass"),
+    ("linalg/qr.py", "by_householder(block, double_Q, work.L, work.reflectors)\n        solve(work.L, double_F)", "by_householder(block, double_Q, work.L, work.reflectors)"),
+    ("linalg/qr.py", "by_rows(block, double_Q, work.L, work.lengths):\n            solve(work.L, double_F)", "by_rows(block, double_Q, work.L, work.lengths):\n            pass"),
+    ("linalg/gram_schmidt.py", "L[i, j] += along", "L[i, j] = along"),
+    ("linalg/gram_schmidt.py", "if not length > ENOUGH * lengths[i]:", "if False:"),
+    ("linalg/gram_schmidt.py", "return False", "pass"),
+    ("linalg/gram_schmidt.py", "L[i, :i] = 0.0", "pass"),
     ("linalg/qr.py", "_rounded(double_F, F)", "pass"),
     ("linalg/products.py", "beta = C.dtype.type(1.0)", "pass"),
     ("linalg/products.py", "edge[r, v] = C[top + r, j + v]", "edge[r, v] = 0.0"),
@@ -397,7 +403,7 @@ MUTATIONS = [
     ("runs/checkpoint.py", "or any(getattr(one, field.name).size for one in getattr(history, kind))", "or False"),
     ("runs/settings.py", "if f.name in LATER.get(name, ())}", "if False}"),
     # error bars
-    ("lyapunov/error_bars.py", "widening = stdtrit(freedom, ndtr(2.0)) / 2", "widening = 1.0"),
+    ("lyapunov/error_bars.py", "(stdtrit(freedom, ndtr(2.0)) / 2) ** 2", "1.0"),
     ("lyapunov/error_bars.py", "min(WAVES, max(2, (n_qr - 1) // 3))", "max(2, n_qr // 2)"),
     ("lyapunov/error_bars.py", "np.append(0.97,", "np.append(1e-300,"),
     ("lyapunov/error_bars.py", "np.append(0.97, np.full(len(corners), 0.03", "np.append(1.0, np.full(len(corners), 1e-300"),
@@ -406,11 +412,11 @@ MUTATIONS = [
     ("lyapunov/error_bars.py", "deviation[groups == g].sum(axis=0)", "deviation[groups == g].mean(axis=0)"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "variance"),
     ("lyapunov/error_bars.py", "np.where(significance < 1e-3, scatter, variance)", "scatter"),
-    ("lyapunov/error_bars.py", "_between(together, freedom, variance))", "variance)"),
+    ("lyapunov/error_bars.py", "for means in (rates, together)", "for means in (rates, rates)"),
     ("lyapunov/error_bars.py", "(stretch.longest > n_qr / 10) | few", "few"),
-    ("lyapunov/error_bars.py", "few = (stretch.largest > DOMINANCE * stretch.opposite) & (stretch.share > DOMINANT_SHARE)", "few = stretch.largest < 0"),
-    ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8 if", "np.log2(n_qr * k) if"),
-    ("lyapunov/error_bars.py", "np.maximum(bands, rounding)[:, None]", "0 * np.maximum(bands, rounding)[:, None]"),
+    ("lyapunov/error_bars.py", "few = largest > DOMINANCE * np.minimum(stretch.above, stretch.below)", "few = largest < 0"),
+    ("lyapunov/error_bars.py", "np.log2(n_qr * k) + 8", "np.log2(n_qr * k)"),
+    ("lyapunov/error_bars.py", "np.maximum(bands, rounding)", "0 * np.maximum(bands, rounding)"),
     ("lyapunov/error_bars.py", "(unknown.mean(axis=0) / total) ** 2", "unknown.mean(axis=0) / total"),
     ("lyapunov/error_bars.py", "seen.setdefault(x[:, b].tobytes(), len(seen))", "b"),
     ("lyapunov/error_bars.py", "np.where(gained > by_chance, gained, 0.0).max(axis=0)", "gained.max(axis=0)"),
@@ -458,8 +464,12 @@ MUTATIONS = [
     ("_engine/views.py", "builder.mul(first, strides[axis])", "builder.mul(first, strides[0])"),
     ("_engine/views.py", "builder.mul(columns, whole.itemsize)", "cgutils.unpack_tuple(builder, whole.strides)[-2]"),
     ("_engine/by_address.py", "except KeyboardInterrupt:\n                interrupted = True", "except KeyboardInterrupt:\n                pass"),
-    ("_engine/jit.py", "if self._depth == 0 and self._enabled:", "if self._depth == 0:"),
-    ("_engine/jit.py", "            gc.disable()\n        self._depth", "            pass\n        self._depth"),
+    ("_engine/compiling.py", "if self._collects:", "if True:"),
+    ("_engine/compiling.py", "gc.disable()", "pass"),
+    ("_engine/compiling.py", "say, self.say = self.say, None", "say = self.say"),
+    ("_engine/compiling.py", "self._spent += time.monotonic() - self._since", "pass"),
+    ("_engine/compiling.py", "signal.signal(number, handler)\n        self.now()", "self.now()"),
+    ("runs/signals.py", "if again or compiles_here():", "if again:"),
     ("_engine/blas.py", "if count is not None:\n            library.set_num_threads(count)", "pass"),
     # Adam, elementary functions, streams
     ("learning/adam.py", "correction1 = 1.0 - beta1**step", "correction1 = 1.0"),

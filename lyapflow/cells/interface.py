@@ -33,7 +33,7 @@ from numba.extending import overload
 from lyapflow import _checks
 from lyapflow._engine.jit import OPTIONS
 from lyapflow._engine.outside import add_kernel, by_reference
-from lyapflow._trees import arrays, is_tree, map_arrays
+from lyapflow._trees import is_tree, map_arrays, named_arrays
 from lyapflow.errors import LyapflowError
 
 BY_VALUE = (
@@ -231,7 +231,8 @@ def kernels(cell_class: type) -> dict[Callable, Callable]:
 
 def first_array(cell: Cell) -> np.ndarray:
     """The first array of a cell, which has the dtype of all."""
-    array: np.ndarray = arrays(cell)[0]
+    array: np.ndarray
+    _, array = next(named_arrays(cell))
     return array
 
 

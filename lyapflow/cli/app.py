@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import lyapflow
+from lyapflow._engine.compiling import say_word
 from lyapflow.cli.compare import compare
 from lyapflow.cli.condition import condition
 from lyapflow.cli.demo import demo
@@ -46,7 +47,8 @@ def main() -> None:
         if isinstance(output, io.TextIOWrapper):
             # λ and ‖ must not end a run where the terminal lacks them
             output.reconfigure(errors="replace")
-    warnings.showwarning = lambda message, *_: print(f"lyapflow: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: _tell(message)
+    say_word(_tell)
     try:
         app()
     except Diverged as error:
@@ -58,5 +60,9 @@ def main() -> None:
 
 
 def _complain(error: Exception, code: int) -> int:
-    print(f"lyapflow: {error}", file=sys.stderr)
+    _tell(error)
     return code
+
+
+def _tell(what: object) -> None:
+    print(f"lyapflow: {what}", file=sys.stderr)

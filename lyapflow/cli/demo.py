@@ -40,7 +40,7 @@ def demo(
     console.print(
         f"Binary temporal XOR, delay {DELAY}: is bit t-{DELAY // 2} different from bit t-{DELAY}?"
     )
-    console.print("A first run compiles for some twenty seconds. λ₁ @ 50: measured at epoch 50.")
+    console.print("λ₁ @ 50: measured at epoch 50.")
     work = {name: updates(EPOCHS, flossing) for name, flossing in RUNS.items()}
     with Progress(console, work, EPOCHS) as display:
         runs = _side_by_side(start, task, seed, display)

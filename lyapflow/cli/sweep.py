@@ -23,7 +23,7 @@ from lyapflow.runs.master import Swept
 from lyapflow.runs.signals import EndOnSignal
 
 SOME_FAILED, TIME_LIMIT = 3, 75  # exit codes; 75 is EX_TEMPFAIL, to try again later
-SECONDS_PER_LINE = 30.0
+SECONDS_PER_LINE, SECONDS_BEFORE_RUNS = 30.0, 3.0
 MOST_ROWS = 24
 
 
@@ -146,12 +146,17 @@ class Progress:
 
     def show(self, swept: Swept) -> None:
         self.swept = swept
-        if not console.is_terminal and time.monotonic() - self.said >= SECONDS_PER_LINE:
+        due = SECONDS_BEFORE_RUNS if self.said == self.start else SECONDS_PER_LINE
+        if not console.is_terminal and time.monotonic() - self.said >= due:
             self.said = time.monotonic()
             print(self._line(), flush=True)
 
     def _line(self) -> str:
         swept = self.swept
+        if not (swept.running or swept.done or swept.failed):
+            return (
+                "workers start, and compile kernels where the cache has none: up to half a minute"
+            )
         left = "?" if swept.seconds_left != swept.seconds_left else _clock(swept.seconds_left)
         return f"{_counts(swept)}, {100 * swept.share:.1f} % of all epochs, {left} left"
 

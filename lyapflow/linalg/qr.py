@@ -5,8 +5,9 @@ states, and row-major memory is what column-major LAPACK expects. In that storag
 ``A^T = L Q^T`` with ``L = R^T`` lower triangular: the kernels speak of blocks and of L, the public
 functions of Q and R.
 
-Rows are factorised by Cholesky's method, panel by panel, where that is safe
-(`lyapflow.linalg.cholesky_qr`), else by Householder's (`lyapflow.linalg.householder`). All of it in
+Rows are factorised one by one in small blocks (`lyapflow.linalg.gram_schmidt`), panel by panel in
+others, by Cholesky's method (`lyapflow.linalg.cholesky_qr`); where that is not safe, by
+Householder's (`lyapflow.linalg.householder`). All of it in
 float64, whatever the dtype of the block."""
 
 import functools
@@ -19,8 +20,9 @@ from numba.extending import intrinsic, overload
 
 from lyapflow._engine.by_address import ByAddress
 from lyapflow._engine.jit import OPTIONS, jit
-from lyapflow.linalg.cholesky_qr import HOUSEHOLDER, by_cholesky
+from lyapflow.linalg.cholesky_qr import HOUSEHOLDER, ONCE, by_cholesky
 from lyapflow.linalg.elementary import copy
+from lyapflow.linalg.gram_schmidt import SMALL, by_rows
 from lyapflow.linalg.householder import by_householder
 from lyapflow.linalg.panels import GROUP, PANEL, solve
 
@@ -157,7 +159,11 @@ def _orthonormalise(block, Q, F, work, resolution, scale):
     double_Q, double_F = _double(Q, work.Q), _double(F, work.F)
     path = HOUSEHOLDER
     if row_lengths(block, work.lengths):
-        path = by_cholesky(block, double_Q, work.L, double_F, work)
+        if len(block) ** 2 * block.shape[1] > SMALL:
+            path = by_cholesky(block, double_Q, work.L, double_F, work)
+        elif by_rows(block, double_Q, work.L, work.lengths):
+            solve(work.L, double_F)
+            path = ONCE
     if path == HOUSEHOLDER:
         by_householder(block, double_Q, work.L, work.reflectors)
         solve(work.L, double_F)

@@ -4,7 +4,7 @@ import numpy as np
 
 from lyapflow.lyapunov.error_bars import returns
 from lyapflow.lyapunov.problem import Problem
-from lyapflow.lyapunov.trajectory import trajectory
+from lyapflow.lyapunov.trajectory import no_tangents, states_of
 
 SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
@@ -40,7 +40,5 @@ def _never_leaves(given: Problem) -> bool:
     """Whether an autonomous trajectory starts on a fixed point or short cycle, exactly."""
     if given.size.inputs > 0:
         return False
-    x = np.ascontiguousarray(given.x[:SHORT_CYCLE])
-    return bool(
-        returns(np.concatenate([given.h0[None], trajectory(given.cell, x, given.h0)])).any()
-    )
+    first = no_tangents(given.cell, given.x[:SHORT_CYCLE], given.h0)
+    return bool(returns(np.concatenate([given.h0[None], states_of(first)])).any())

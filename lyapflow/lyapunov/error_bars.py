@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import fdtrc, ndtr, stdtrit
 
+from lyapflow._engine.jit import jit
+
 WAVES = 32
 # of consecutive QRs, whose sums are as good as the QRs themselves for so few cosines
 BATCHES = 1024
@@ -30,6 +32,7 @@ DOMINANCE, DOMINANT_SHARE = (
     2.0,
     0.1,
 )  # a largest stretch so many times that of the other side, of such a share in all, is one of few
+TINY = float(np.finfo(float).tiny)
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -73,8 +76,13 @@ def error_bars(
     growth that are not known beyond what the rates say. A rate that varies less than `rounding` is
     constant."""
     n_qr, k = log_R.shape[1:]
-    finite = np.isfinite(log_R).all(axis=(0, 1))
-    if n_qr < 4 or not finite.any():
+    if n_qr < 4:
+        return Bars(np.full(k, np.nan), np.zeros((0, k)), False)
+    length, growth = _in_batches(steps, log_R)
+    total = steps.sum()
+    rates = growth.sum(axis=1) / total
+    finite = np.isfinite(rates).all(axis=0)
+    if not finite.any():
         return Bars(np.full(k, np.nan), np.zeros((0, k)), False)
     if not finite.all():
         some = error_bars(
@@ -88,32 +96,19 @@ def error_bars(
         stderr[finite], deviations[:, finite] = some.stderr, some.deviations
         return Bars(stderr, deviations, some.doubtful)
 
-    total = steps.sum()
-    rates = log_R.sum(axis=1) / total
     weight = np.bincount(groups) / len(groups)
-    waves = _waves(log_R, steps, rates, groups)
+    waves = _waves(growth, length, rates, groups, min(WAVES, max(2, (n_qr - 1) // 3)))
     freedom = waves.shape[1] / (weight**2).sum()  # fewer where groups differ in size
     variance = _variance(waves, freedom)
-    together = np.array([rates[groups == g].mean(axis=0) for g in range(len(weight))])
-    variance = np.maximum(_between(rates, freedom, variance), _between(together, freedom, variance))
+    if len(rates) > 1:
+        together = np.array([rates[groups == g].mean(axis=0) for g in range(len(weight))])
+        scatter = [_between(means, freedom, variance) for means in (rates, together)]
+        variance = np.maximum(*scatter)
 
-    # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is
-    # rounding
-    bands = np.sqrt((np.dstack([waves, waves.sum(axis=2)]) ** 2).sum(axis=0).mean(axis=0))
-    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1
-    # in 256, of which a few QRs cannot speak
-    by_chance = np.log2(n_qr * k) + 8 if n_qr >= WAVES else np.inf
-    series = np.empty((k + 1, n_qr))
-    series[:k] = log_R.mean(axis=0).T
-    series[k] = series[:k].sum(axis=0)
-    series -= series.sum(axis=1, keepdims=True) / total * steps
-    stretch = _stretches(series, np.maximum(bands, rounding)[:, None] * steps)
-    long = stretch.longest > by_chance
-    few = (stretch.largest > DOMINANCE * stretch.opposite) & (stretch.share > DOMINANT_SHARE)
-    few[1:k] = False  # neighbours within change places now and then, which matters little
-    doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
-    # one more or less were no surprise
-    variance += np.where(long, stretch.largest / total, 0.0)[:k] ** 2
+    doubtful = False
+    if n_qr >= WAVES:  # a few QRs cannot speak of their order
+        doubtful, more = _one_sided(log_R.mean(axis=0), steps, waves, rounding)
+        variance += (more / total) ** 2
 
     rows = waves.sum(axis=0)
     found = (rows**2).sum(axis=0)
@@ -134,17 +129,20 @@ def same_input(x: np.ndarray) -> np.ndarray:
     return np.array([seen.setdefault(x[:, b].tobytes(), len(seen)) for b in range(x.shape[1])])
 
 
+def _in_batches(steps: np.ndarray, log_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of steps, and of log_R (B, n_qr, k), over batches of QRs, as many as a few cosines need."""
+    n_qr = len(steps)
+    if n_qr <= BATCHES:
+        return steps, log_R
+    starts = np.arange(BATCHES) * n_qr // BATCHES
+    return np.add.reduceat(steps, starts), np.add.reduceat(log_R, starts, axis=1)
+
+
 def _waves(
-    log_R: np.ndarray, steps: np.ndarray, rates: np.ndarray, groups: np.ndarray
+    growth: np.ndarray, length: np.ndarray, rates: np.ndarray, groups: np.ndarray, m: int
 ) -> np.ndarray:
     """C_j (groups, m, k) of each group's share in the mean over all trajectories."""
-    trajectories, n_qr = log_R.shape[:2]
-    m = min(WAVES, max(2, (n_qr - 1) // 3))
-    length, growth = steps, log_R
-    if n_qr > BATCHES:
-        starts = np.arange(BATCHES) * n_qr // BATCHES
-        length, growth = np.add.reduceat(steps, starts), np.add.reduceat(log_R, starts, axis=1)
-    deviation = (growth - rates[:, None] * length[:, None]) / trajectories
+    deviation = (growth - rates[:, None] * length[:, None]) / len(growth)
     of_groups = np.array([deviation[groups == g].sum(axis=0) for g in range(groups.max() + 1)])
     return _cosines(m, length.tobytes()) @ of_groups
 
@@ -160,19 +158,29 @@ def _cosines(m: int, lengths: bytes) -> np.ndarray:
 def _variance(waves: np.ndarray, freedom: float) -> np.ndarray:
     """Variance (k,) of λ, widened by Student's factor: ± 2 of its roots cover 95.45 % however few waves there are."""
     m = waves.shape[1]
+    shapes = _shapes(m, freedom)
+    # (shapes, k), all of them by j = 0
+    flat = np.maximum(shapes.decay @ (waves**2).sum(axis=0), TINY)
+    evidence = shapes.evidence - freedom / 2 * np.log(flat)
+    probability = np.exp(evidence - evidence.max(axis=0))
+    return shapes.widening * (probability * flat).sum(axis=0) / probability.sum(axis=0) / m
+
+
+class _Shapes(NamedTuple):
+    """How the squares of m cosines may fall with j."""
+
+    decay: np.ndarray  # (shapes, m), the first square over that of each j
+    evidence: np.ndarray  # (shapes, 1), logarithm of the probability before anything is known
+    widening: float  # of the variance, Student's
+
+
+@functools.lru_cache(maxsize=8)
+def _shapes(m: int, freedom: float) -> _Shapes:
     corners = 2.0 ** np.arange(1, max(2, np.log2(m)))
     decay = np.vstack([np.ones(m), 1 + (np.arange(1, m + 1) / corners[:, None]) ** 2])
     prior = np.append(0.97, np.full(len(corners), 0.03 / len(corners)))
-    # (shapes, k), all of them by j = 0
-    flat = np.maximum(decay @ (waves**2).sum(axis=0), np.finfo(float).tiny)
-    evidence = (
-        np.log(prior)[:, None]
-        + freedom / m * np.log(decay).sum(axis=1)[:, None] / 2
-        - freedom / 2 * np.log(flat)
-    )
-    probability = np.exp(evidence - evidence.max(axis=0))
-    widening = stdtrit(freedom, ndtr(2.0)) / 2
-    return widening**2 * (probability * flat).sum(axis=0) / probability.sum(axis=0) / m
+    evidence = np.log(prior) + freedom / m * np.log(decay).sum(axis=1) / 2
+    return _Shapes(decay, evidence[:, None], (stdtrit(freedom, ndtr(2.0)) / 2) ** 2)
 
 
 def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndarray:
@@ -181,34 +189,78 @@ def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndar
     if n == 1:
         return variance
     scatter = means.var(axis=0, ddof=1) / n
-    significance = fdtrc(n - 1, freedom, scatter / np.maximum(variance, np.finfo(float).tiny))
+    significance = fdtrc(n - 1, freedom, scatter / np.maximum(variance, TINY))
     return np.where(significance < 1e-3, scatter, variance)
 
 
+def _one_sided(
+    growth: np.ndarray, steps: np.ndarray, waves: np.ndarray, rounding: float
+) -> tuple[bool, np.ndarray]:
+    """Whether growth (n_qr, k) stays on one side of its mean for too much of the run, and by how much.
+
+    That is (k,), of the largest stretch, zero where it is no longer than chance makes it."""
+    n_qr, k = growth.shape
+    # of each exponent, and of the sum of all: an error like that of the mean is no side, nor is
+    # rounding
+    bands = np.sqrt((np.dstack([waves, waves.sum(axis=2)]) ** 2).sum(axis=0).mean(axis=0))
+    # a fair coin shows one side log2(n) times on end in n throws; eight times more is a matter of 1
+    # in 256
+    by_chance = np.log2(n_qr * k) + 8
+    stretch = Stretches(np.zeros(k + 1, np.int64), *np.zeros((3, k + 1)))
+    _find_stretches(growth, steps, np.maximum(bands, rounding), stretch)
+    largest = np.maximum(stretch.above, stretch.below)
+    share = np.divide(largest**2, stretch.squares, out=np.zeros(k + 1), where=stretch.squares > 0)
+    long = stretch.longest > by_chance
+    few = largest > DOMINANCE * np.minimum(stretch.above, stretch.below)
+    few &= share > DOMINANT_SHARE
+    few[1:k] = False  # neighbours within change places now and then, which matters little
+    doubtful = bool((long & ((stretch.longest > n_qr / 10) | few)).any())
+    return doubtful, np.where(long, largest, 0.0)[:k]  # one more or less were no surprise
+
+
 class Stretches(NamedTuple):
-    """Of several series: of the steps on end that each spends on one side of zero. All are arrays (k,)."""
+    """Of several series: of the steps on end that each spends on one side of its mean. All are arrays (k,)."""
 
     longest: np.ndarray  # in QRs
-    largest: np.ndarray  # sum
-    opposite: np.ndarray  # largest sum on the other side
-    share: np.ndarray  # of the largest sum's square in the sum of squares
+    above: np.ndarray  # largest sum above the mean
+    below: np.ndarray  # and below
+    squares: np.ndarray  # sum of the squares of all sums
 
 
-def _stretches(series: np.ndarray, band: np.ndarray) -> Stretches:
-    """Of series (k, n); what lies within the band (k, n) about zero is on no side."""
-    side = (series > band).view(np.int8) - (series < -band).view(np.int8)
-    change = np.ones(side.shape, bool)
-    change[:, 1:] = side[:, 1:] != side[:, :-1]
-    starts = np.flatnonzero(change)  # in one row after the other
-    first = np.searchsorted(starts, np.arange(len(series)) * series.shape[1])
-    length = np.where(side.ravel()[starts] != 0, np.diff(starts, append=series.size), 0)
-    area = np.add.reduceat(series.ravel(), starts)
-    above = np.maximum(np.maximum.reduceat(area, first), 0.0)
-    below = np.maximum(-np.minimum.reduceat(area, first), 0.0)
-    square = np.add.reduceat(area**2, first)
-    largest = np.maximum(above, below)
-    share = np.divide(largest**2, square, out=np.zeros(len(series)), where=square > 0)
-    return Stretches(np.maximum.reduceat(length, first), largest, np.minimum(above, below), share)
+@jit(allocates=True)
+def _find_stretches(growth, steps, bands, found):
+    """Of the k columns of growth (n_qr, k), and of their sum; what lies within a band about the mean is on no side."""
+    n_qr, k = growth.shape
+    means, off = np.zeros(k + 1), np.empty(k + 1)
+    side, length, area = np.zeros(k + 1), np.zeros(k + 1, np.int64), np.zeros(k + 1)
+    for s in range(n_qr):
+        for j in range(k):
+            means[j] += growth[s, j]
+    means /= steps.sum()
+    for s in range(n_qr):
+        off[k] = 0.0
+        for j in range(k):
+            off[j] = growth[s, j] - means[j] * steps[s]
+            off[k] += off[j]
+        for j in range(k + 1):
+            now = np.sign(off[j]) if abs(off[j]) > bands[j] * steps[s] else 0.0
+            if now != side[j]:
+                _end_stretch(found, j, side[j], length[j], area[j])
+                side[j], length[j], area[j] = now, 0, 0.0
+            length[j] += 1
+            area[j] += off[j]
+    for j in range(k + 1):
+        _end_stretch(found, j, side[j], length[j], area[j])
+
+
+@jit
+def _end_stretch(found, j, side, length, area):
+    """Take a stretch of series j into what is found."""
+    if side != 0.0:
+        found.longest[j] = max(found.longest[j], length)
+    found.above[j] = max(found.above[j], area)
+    found.below[j] = max(found.below[j], -area)
+    found.squares[j] += area**2
 
 
 def excess(log_R: np.ndarray, steps: np.ndarray, sigmas: float) -> np.ndarray:

@@ -57,6 +57,8 @@ class Growth(NamedTuple):
 
     def with_lost(self, more: int) -> "Growth":
         """With more vectors, which are lost from the start."""
+        if more == 0:
+            return self
         return self._replace(
             log_growth=np.hstack([self.log_growth, np.full((len(self.log_growth), more), -np.inf)]),
             unknown=np.append(self.unknown, np.zeros(more)),

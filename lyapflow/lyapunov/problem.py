@@ -96,9 +96,9 @@ def problem(
     if lengths is not None:
         _nothing_to_count(lengths, plan)
     growth_rates = plan.n_qr * k * trajectories
-    bars = 8 * plan.n_qr * (k + 1)  # of the mean over trajectories, and of the sum of all
+    bars = plan.n_qr * (k + 2)  # of the mean over trajectories, and steps
     _checks.affordable(
-        f"{growth_rates} growth rates, their means and error bars", 3 * growth_rates + bars
+        f"{growth_rates} growth rates, their means and error bars", 4 * growth_rates + bars
     )
     states = initial_state(h0, size, trajectories, first_array(cell))
     return Problem(

@@ -13,7 +13,7 @@ import numpy as np
 from lyapflow.lyapunov.error_bars import excess
 from lyapflow.lyapunov.growth import Growth, volume_growth
 from lyapflow.lyapunov.problem import Problem, each_trajectory
-from lyapflow.lyapunov.schedule import schedule
+from lyapflow.lyapunov.schedule import differences, schedule
 
 SHORT_RUN = 256  # QRs, which cost little to take again
 TRANSIENT = 0.4  # of the digits, gained by a starting block: rounding errors may then matter
@@ -35,10 +35,16 @@ def rounding_errors(given: Problem, found: Sequence[Growth]) -> np.ndarray:
     log_R = np.array([growth.log_growth for growth in found])
     below = np.any([growth.below_rounding for growth in found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)
-    steps = np.diff(np.flatnonzero(given.plan.factor_after >= 0) + 1, prepend=given.plan.transient)
-    digits = -float(np.log(np.finfo(given.x.dtype).eps))
+    most = TRANSIENT * -float(np.log(np.finfo(given.x.dtype).eps))
+    if given.plan.t_ons == 1:
+        # in each step of the first half of a run a start gains less than growth rates differ by
+        with np.errstate(invalid="ignore"):  # of -inf
+            largest = len(log_R[0]) // 2 * np.ptp(log_R, axis=1).max(initial=0.0)
+        if largest <= most:
+            return np.zeros_like(log_R[:, 0])
+    steps = differences(np.flatnonzero(given.plan.factor_after >= 0) + 1, given.plan.transient)
     sigmas = 0.0 if len(steps) < SHORT_RUN else 5.0
-    if not (excess(log_R[:, :, :ahead], steps, sigmas) > TRANSIENT * digits).any():
+    if not (excess(log_R[:, :, :ahead], steps, sigmas) > most).any():
         return np.zeros_like(log_R[:, 0])
     measured = np.array(each_trajectory(lambda b: measured_errors(given.alone(b)), len(log_R)))
     measured[:, ahead:] = 0.0

@@ -42,6 +42,11 @@ class Schedule(NamedTuple):
     def n_qr(self) -> int:
         return self.uncounted + len(self.ends)
 
+    @property
+    def intervals(self) -> np.ndarray:
+        """Steps (n_qr_counted,) that each counted QR is behind the one before."""
+        return differences(self.ends, 0)
+
     def with_interval(self, t_ons: int) -> "Schedule":
         """The same, with a QR after every t_ons steps."""
         counting = self.steps - int(self.ends[-1])
@@ -64,6 +69,14 @@ class Schedule(NamedTuple):
             ends=self.ends[max(before - self.uncounted, 0) : max(after - self.uncounted, 0)],
             uncounted=min(max(self.uncounted - before, 0), after - before),
         )
+
+
+def differences(ends: np.ndarray, start: int) -> np.ndarray:
+    """How far each of some ends is from the one before, and the first from the start."""
+    found = ends.copy()
+    found[1:] -= ends[:-1]
+    found[:1] -= start
+    return found
 
 
 def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedule:

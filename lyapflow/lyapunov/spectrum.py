@@ -192,12 +192,11 @@ def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tu
     rounding = float(np.sqrt(np.finfo(dtype).eps))
     if given.lengths is None:
         rates, ends = np.array(log_R), given.plan.ends
-        bars = error_bars(rates, np.diff(ends, prepend=0), groups, unknown, rounding)
+        bars = error_bars(rates, given.plan.intervals, groups, unknown, rounding)
     else:
         # sequences of different lengths follow one another, as one series
         rates = np.concatenate(log_R)[None]
-        plans = [given.alone(b).plan for b in range(len(found))]
-        steps = np.concatenate([np.diff(plan.ends, prepend=0) for plan in plans])
+        steps = np.concatenate([given.alone(b).plan.intervals for b in range(len(found))])
         ends = np.cumsum(steps)
         bars = error_bars(rates, steps, np.zeros(1, int), unknown.sum(axis=0)[None], rounding)
         # those that share their input say the same again

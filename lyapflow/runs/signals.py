@@ -4,12 +4,15 @@ import signal
 from types import TracebackType
 from typing import Any
 
+from lyapflow._engine.compiling import compiles_here
+
 
 class EndOnSignal:
     """Ends a run after its epoch when SIGINT or SIGTERM comes, and at once when a second one comes.
 
     A context manager, within which signals are taken, and a callback of the run. The second signal
-    raises KeyboardInterrupt. Only the main thread may use it: no other can take signals in Python.
+    raises KeyboardInterrupt, and so does the first where the epoch waits for kernels to compile.
+    Only the main thread may use it: no other can take signals in Python.
 
     Attributes
     ----------
@@ -51,6 +54,7 @@ class EndOnSignal:
         return bool(self.reason)
 
     def _take(self, number: int, frame: Any) -> None:
-        if self.first is not None:
+        again = self.first is not None
+        self.first = self.first or signal.Signals(number)
+        if again or compiles_here():
             raise KeyboardInterrupt
-        self.first = signal.Signals(number)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lyapflow._engine.compiling import say_word
 from lyapflow._engine.pool import set_threads
 from lyapflow.errors import LyapflowError, collected_warnings
 from lyapflow.learning.stopping import StopRule
@@ -236,8 +237,9 @@ def rehearse(recipes: Iterable[Recipe], threads: int | None, master: int) -> Non
 
 
 def begin_process() -> None:
-    """In a process of our own: the master takes Ctrl-C, and no worker outlives it."""
+    """In a process of our own: the master takes Ctrl-C and speaks for all, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    say_word(None)
     threading.Thread(target=_end_with_the_master, daemon=True).start()
 
 
