@@ -222,24 +222,26 @@ def python(*arguments, **environment):
     return done.stdout
 
 
-def test_no_bit_depends_on_the_width_of_vectors():
-    found = [python("-m", "tests.widths", str(width)) for width in (16, 32, 64)]
+def test_no_bit_depends_on_the_shape_of_tiles():
+    # of SSE, AVX2, NEON and AVX-512
+    shapes = (16, 4), (32, 4), (16, 8), (64, 8)
+    found = [python("-m", "tests.widths", *map(str, shape)) for shape in shapes]
     assert found[0] != ""
-    assert found == [found[0]] * 3
+    assert found == [found[0]] * 4
 
 
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="names of other processors"
 )
 @pytest.mark.parametrize(
-    "environment, width",
+    "environment, width, count",
     [
-        ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}, 16),
-        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32),  # the portable settings
-        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}, 64),
-        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "-avx512f"}, 32),
+        ({"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}, 16, 16),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}, 32, 16),  # the portable settings
+        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}, 64, 32),
+        ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "-avx512f"}, 32, 16),
     ],
 )
-def test_vectors_are_as_wide_as_those_of_the_processor_that_numba_compiles_for(environment, width):
-    program = "from lyapflow._engine.registers import vector_bytes; print(vector_bytes())"
-    assert python("-c", program, **environment) == f"{width}\n"
+def test_registers_are_those_of_the_processor_that_numba_compiles_for(environment, width, count):
+    program = "from lyapflow._engine.registers import *; print(vector_bytes(), vector_registers())"
+    assert python("-c", program, **environment) == f"{width} {count}\n"

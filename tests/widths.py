@@ -1,6 +1,6 @@
-"""Digests of products, and of what is made of them, with vectors of a given width.
+"""Digests of products, and of what is made of them, in tiles of vectors of a given width and of so many rows.
 
-    python -m tests.widths 32
+    python -m tests.widths 32 4
 
 Wider vectors than the processor's are several to LLVM, so that every processor runs all of them.
 """
@@ -21,10 +21,11 @@ DTYPES = (np.float64, np.float32)
 BOOLEANS = (False, True)
 
 
-def force(width):
-    """Have tiles of that width, in a process that has not compiled any; they stay out of the on-disk cache."""
+def force(width, rows):
+    """Have such tiles, in a process that has not compiled any; they stay out of the on-disk cache."""
     assert not products._gemm.overloads
     tiles.VECTOR = products.VECTOR = width
+    tiles.ROWS = products.ROWS = rows
     tiles.MASKS = products.MASKS = width == 64
     products.WIDTH = products.VECTORS * width
     for kernel in (products._gemm, products._columns):
@@ -74,7 +75,7 @@ def made_of_products():
 
 
 if __name__ == "__main__":
-    force(int(sys.argv[1]))
+    force(*map(int, sys.argv[1:]))
     if sys.platform != "win32":
         for case in itertools.product(BOOLEANS, BOOLEANS, DTYPES):
             test_products.test_nothing_is_touched_behind_the_matrices(*case)

@@ -1,8 +1,9 @@
-"""How wide vector registers are, on the processor that Numba compiles for.
+"""How many vector registers there are, and how wide, on the processor that Numba compiles for.
 
 Numba's settings may name another processor than this one, or forbid some of its instructions, so
 LLVM is asked for code rather than the processor for what it has."""
 
+import functools
 import re
 
 import llvmlite.binding
@@ -11,6 +12,13 @@ from numba.core.registry import cpu_target
 NARROWEST, WIDER = 16, (64, 32)  # bytes: of SSE2 and NEON; of AVX-512 and AVX
 
 
+def vector_registers() -> int:
+    """Number of registers for such vectors."""
+    triple, _, _ = cpu_target.target_context.codegen().magic_tuple()
+    return 32 if vector_bytes() == WIDER[0] or triple.startswith(("aarch64", "arm64")) else 16
+
+
+@functools.cache
 def vector_bytes() -> int:
     """Bytes of the widest vectors that a single instruction adds."""
     triple, processor, features = cpu_target.target_context.codegen().magic_tuple()

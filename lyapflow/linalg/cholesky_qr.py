@@ -73,7 +73,8 @@ def _amplification(F, start, stop, lengths):
     for i in range(start, stop):
         x = F[i, start:stop]
         for j in range(x.size):
-            total += (x[j] * s[j]) ** 2
+            scaled = x[j] * s[j]
+            total += scaled * scaled
     return np.sqrt(total)
 
 
@@ -86,7 +87,8 @@ def _error(Q, signs, mixed, seen):
     for i in range(k):
         squares = 0.0
         for z in range(len(signs)):
-            squares += (seen[z, i] - signs[z, i]) ** 2
+            off = seen[z, i] - signs[z, i]
+            squares += off * off
         total = max(total, squares)
     return np.sqrt(total / len(signs))
 
@@ -146,7 +148,8 @@ def by_cholesky(block, Q, L, F, work):
         amplification = _amplification(F, start, stop, work.lengths)
         if not amplification <= AMPLIFICATION:
             return HOUSEHOLDER
-        own = EPS * (_amplification(F, start, stop, work.projected) ** 2 + amplification)
+        squared = _amplification(F, start, stop, work.projected)
+        own = EPS * (squared * squared + amplification)
         lost = own + (EPS + defect) * amplification
         if own <= DEFECT < lost:
             lost = 4 * _error(window(Q, 0, stop), work.signs, work.mixed, work.seen)

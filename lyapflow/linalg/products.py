@@ -23,6 +23,7 @@ from lyapflow.linalg.tiles import MASKS, ROWS, VECTOR, VECTORS, address, move, t
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
+FEW_ROWS = 4  # of the tiles below and beside the tall ones
 # a panel of B is copied where A has this many rows, and B's rows are spread over more bytes than
 # that
 COPY_ROWS = 32
@@ -72,41 +73,55 @@ def _pack(B, transpose_B, start, j, width, panel):
 def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta, part):
     """Add to the columns of C from j what `depth` rows of B from start give, a tile after the other."""
     m, lanes = len(C), VECTOR // C.itemsize
-    vectors = (width + lanes - 1) // lanes
     edge = on_stack(ROWS, WIDTH, alpha)
-    rows = ROWS if m >= ROWS else 1
-    for i in range(j // rows * rows if part == LOWER_RESULT else 0, m, rows):
+    few = FEW_ROWS if m >= FEW_ROWS else 1
+    i = j // few * few if part == LOWER_RESULT else 0
+    while i < m:
+        rows = ROWS if i + ROWS <= m else few
         top = min(i, m - rows)
+        # of a triangle, whole vectors up to the diagonal
+        up_to = (top + rows - j + lanes - 1) // lanes * lanes
+        across = min(width, up_to) if part == LOWER_RESULT else width
+        vectors = (across + lanes - 1) // lanes
         # at least once, for beta
         first = min(max(0, top - start), depth - 1) if part == UPPER_FACTOR else 0
         last = min(depth, i + rows - start) if part == LOWER_FACTOR else depth
         if first >= last:
+            i += rows
             continue
-        whole = top == i and (MASKS or width == vectors * lanes) and C.strides[1] == C.itemsize
+        whole = top == i and (MASKS or across == vectors * lanes) and C.strides[1] == C.itemsize
         c, c_row = address(C) + i * C.strides[0] + j * C.itemsize, C.strides[0]
         if not whole:
             c, c_row = address(edge), edge.strides[0]
             for r in range(i - top, rows):
-                for v in range(width):
+                for v in range(across):
                     edge[r, v] = C[top + r, j + v]
         left, right, inner = a + top * a_row + first * a_inner, b + first * b_row, last - first
         if rows == 1:
             if vectors == 1:
-                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
             elif vectors == 2:
-                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
             else:
-                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
+        elif rows == FEW_ROWS:
+            if vectors == 1:
+                tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
+            elif vectors == 2:
+                tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
+            else:
+                tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
         elif vectors == 1:
-            tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+            tile(ROWS, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
         elif vectors == 2:
-            tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+            tile(ROWS, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
         else:
-            tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, width, inner, alpha, beta)
+            tile(ROWS, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
         if not whole:
             for r in range(i - top, rows):
-                for v in range(width):
+                for v in range(across):
                     C[top + r, j + v] = edge[r, v]
+        i += rows
 
 
 @jit

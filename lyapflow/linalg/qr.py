@@ -159,7 +159,7 @@ def _orthonormalise(block, Q, F, work, resolution, scale):
     double_Q, double_F = _double(Q, work.Q), _double(F, work.F)
     path = HOUSEHOLDER
     if row_lengths(block, work.lengths):
-        if len(block) ** 2 * block.shape[1] > SMALL:
+        if len(block) * block.size > SMALL:
             path = by_cholesky(block, double_Q, work.L, double_F, work)
         elif by_rows(block, double_Q, work.L, work.lengths):
             solve(work.L, double_F)

@@ -8,12 +8,14 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from lyapflow._engine.registers import vector_bytes
+from lyapflow._engine.registers import vector_bytes, vector_registers
 
 VECTOR = vector_bytes()
 MASKS = VECTOR == 64  # AVX-512 loads and stores the first lanes of a vector as fast as all of them
-# of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2
-ROWS, VECTORS = 4, 3
+# of a tile: with three vectors of B and an entry of A, all 16 registers of AVX2, or most of the 32 of
+# AVX-512 and NEON
+VECTORS = 3
+ROWS = 8 if vector_registers() == 32 else 4
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 

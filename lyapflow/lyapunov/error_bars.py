@@ -260,7 +260,7 @@ def _end_stretch(found, j, side, length, area):
         found.longest[j] = max(found.longest[j], length)
     found.above[j] = max(found.above[j], area)
     found.below[j] = max(found.below[j], -area)
-    found.squares[j] += area**2
+    found.squares[j] += area * area
 
 
 def excess(log_R: np.ndarray, steps: np.ndarray, sigmas: float) -> np.ndarray:
