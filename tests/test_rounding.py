@@ -7,8 +7,9 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.cells.interface import step, tangent
+from lyapflow.lyapunov.growth import volume_growth
 from lyapflow.lyapunov.problem import problem
-from lyapflow.lyapunov.rounding import measured_errors
+from lyapflow.lyapunov.rounding import measured_errors, rounding_errors
 from lyapflow.precision.arithmetic import arithmetic, exact
 from lyapflow.precision.spectrum import exponents
 from tests.exact_systems import DelayedHenonMap, autonomous
@@ -99,6 +100,19 @@ def test_zeros_of_all_vectors_but_the_first_are_rounded():
     errors = measured_errors(given)
     assert errors[0] < 1e-12
     np.testing.assert_array_equal(np.isinf(errors), [False, True, True])
+
+
+def test_float32_networks_whose_sweep_was_done_in_float64_have_its_rounding_errors(monkeypatch):
+    rng = np.random.default_rng(0)
+    cell = lf.TanhRNN.random(16, 1, rng=rng, dtype=np.float32)
+    x = rng.standard_normal((100, 1)).astype(np.float32)
+    given = problem((step, tangent), cell, x, 14, None, None, None, 1, 0, 0)
+    growth = volume_growth(given)
+    assert growth.dtype == np.float64  # the last of 16 cannot be told from noise in float32
+    monkeypatch.setattr("lyapflow.lyapunov.rounding.measured_errors", None)
+    assert not rounding_errors(given, [growth]).any()
+    with pytest.raises(TypeError):
+        rounding_errors(given, [growth._replace(dtype=np.dtype(np.float32))])
 
 
 def test_rounding_errors_are_in_the_error_bars(monkeypatch):

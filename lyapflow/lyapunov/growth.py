@@ -54,6 +54,7 @@ class Growth(NamedTuple):
     unknown: np.ndarray  # (k,), nats of the counted log R that are not known
     # int (k,), counted steps whose log R float64 products would not show
     below_rounding: np.ndarray
+    dtype: np.dtype  # in which the sweep was done: float32 may not have been enough
 
     def with_lost(self, more: int) -> "Growth":
         """With more vectors, which are lost from the start."""
@@ -75,6 +76,7 @@ def side_by_side(of: Sequence[Growth]) -> Growth:
         np.sum([growth.paths for growth in of], axis=0),
         np.concatenate([growth.unknown for growth in of]),
         np.concatenate([growth.below_rounding for growth in of]),
+        min((growth.dtype for growth in of), key=lambda dtype: dtype.itemsize),
     )
 
 
@@ -184,7 +186,7 @@ class _Trajectory:
             disturb(blocks[(self.run.t - self.run.plan.transient) % len(blocks)])
         self._to(self.run.plan.steps)
         tally = self.run.tally
-        return Growth(tally.log_growth, tally.paths, *self.unclear)
+        return Growth(tally.log_growth, tally.paths, *self.unclear, self.given.x.dtype)
 
     def _to(self, step: int) -> None:
         run, again = self.run, 0

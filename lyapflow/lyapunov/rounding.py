@@ -32,6 +32,8 @@ def rounding_errors(given: Problem, found: Sequence[Growth]) -> np.ndarray:
     step."""
     if given.lengths is not None:
         return np.vstack([rounding_errors(given.alone(b), [one]) for b, one in enumerate(found)])
+    if given.x.dtype != np.float64 and all(growth.dtype == np.float64 for growth in found):
+        given = given.in_float64()
     log_R = np.array([growth.log_growth for growth in found])
     below = np.any([growth.below_rounding for growth in found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)

@@ -239,7 +239,7 @@ def _checked(cell: Any, k: Any, **arguments: Any) -> Checked:
 def _lost_growth(given: Problem) -> Growth:
     k, no_steps = len(given.block), np.zeros(4, np.int64)
     log_growth = np.full((given.plan.n_qr, k), np.nan)
-    return Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64))
+    return Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64), given.x.dtype)
 
 
 def _lost_spectrum(checked: Checked) -> Spectrum:

@@ -38,18 +38,18 @@ def _lstm_tangent(cell, h, x, Q):
 STEPS = {lf.TanhRNN: (_tanh_step, _tanh_tangent), lf.LSTM: (_lstm_step, _lstm_tangent)}
 
 
-def _exponents(tangent, cell, x, Q):
+def _exponents(tangent, cell, x, Q, uncounted=0):
     def move(carry, driven):
         h, Q = tangent(cell, carry[0], driven, carry[1])
         Q, R = jnp.linalg.qr(Q)
         return (h, Q), jnp.log(jnp.abs(jnp.diag(R)))
 
     start = jnp.zeros(Q.shape[0], Q.dtype), Q
-    return jax.lax.scan(move, start, x)[1].mean(axis=0)
+    return jax.lax.scan(move, start, x)[1][uncounted:].mean(axis=0)
 
 
-def _flossing_loss(tangent, cell, x, Q):
-    return jnp.sum(_exponents(tangent, cell, x, Q) ** 2)
+def _flossing_loss(tangent, cell, x, Q, uncounted=0):
+    return jnp.sum(_exponents(tangent, cell, x, Q, uncounted) ** 2)
 
 
 def flossing(cell, x, Q):
@@ -73,37 +73,84 @@ def spectrum(cell, x, Q):
     )
 
 
+def _task_loss(step, model, x, y, first):
+    """Cross-entropy of targets from `first` on."""
+
+    def scored(h, driven):
+        h = jax.vmap(step, (None, 0, 0))(model.cell, h, driven)
+        return h, h
+
+    h0 = jnp.broadcast_to(model.h0, (x.shape[1], model.h0.size))
+    h = jax.lax.scan(scored, h0, x)[1][first:, :, : model.W_out.shape[1]]
+    z = h @ model.W_out.T + model.b_out
+    return jnp.mean(jnp.logaddexp(0.0, z) - y[first:] * z)
+
+
+def _adam(state, count, gradient, lr, clip_norm):
+    """Clipped Adam: state of parameters, means and mean squares."""
+    parameters, mean, square = state
+    gradient = jax.tree.map(
+        lambda g: g * jnp.minimum(1, clip_norm / (jnp.linalg.norm(g.ravel()) + 1e-30)), gradient
+    )
+    mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+    square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
+
+    def update(p, m, v):
+        return p - lr * (m / (1 - 0.9**count)) / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
+
+    return jax.tree.map(update, parameters, mean, square), mean, square
+
+
+def _first_state(parameters):
+    copied = jax.tree.map(lambda a: jnp.array(a, copy=True), parameters)
+    return copied, *(jax.tree.map(jnp.zeros_like, copied) for _ in range(2))
+
+
+def whole_run(model, delay, Q, epochs, floss_epochs, T, floss_T, uncounted, batch, lr, clip_norm):
+    """A call that preflosses and trains on the binary XOR, each scanned on the device, data and all."""
+    step, tangent = STEPS[type(model.cell)]
+    dtype, Q = model.h0.dtype, jnp.asarray(Q)
+
+    def drawn(key, steps, sequences):
+        return jax.random.bernoulli(key, shape=(steps, sequences, 1)).astype(dtype)
+
+    def floss(state, given):
+        count, key = given
+        x = drawn(key, floss_T, 1)[:, 0]
+        gradient = jax.grad(partial(_flossing_loss, tangent))(state[0], x, Q, uncounted)
+        return _adam(state, count, gradient, lr, clip_norm), None
+
+    def learn(state, given):
+        count, key = given
+        x = drawn(key, T, batch)
+        y = jnp.roll(x, delay // 2, 0) != jnp.roll(x, delay, 0)
+        loss = partial(_task_loss, step, x=x, y=y.astype(dtype), first=delay)
+        value, gradient = jax.value_and_grad(loss)(state[0])
+        return _adam(state, count, gradient, lr, clip_norm), value
+
+    @jax.jit
+    def run(model):
+        keys = jax.random.split(jax.random.key(0), floss_epochs + epochs)
+        counts = jnp.arange(1, floss_epochs + epochs + 1).astype(dtype)
+        before = counts[:floss_epochs], keys[:floss_epochs]
+        (cell, *_), _ = jax.lax.scan(floss, _first_state(model.cell), before)
+        after = counts[:epochs], keys[floss_epochs:]
+        return jax.lax.scan(learn, _first_state(model._replace(cell=cell)), after)
+
+    return _ready(run, jax.tree.map(jnp.asarray, model))
+
+
 def training(model, task, T, batch, lr, clip_norm, rng):
     """A training epoch: data, gradient of the cross-entropy, clipped Adam."""
-    step = STEPS[type(model.cell)][0]
-
-    def loss(model, x, y, first):
-        def scored(h, driven):
-            h = jax.vmap(step, (None, 0, 0))(model.cell, h, driven)
-            return h, h
-
-        h0 = jnp.broadcast_to(model.h0, (x.shape[1], model.h0.size))
-        h = jax.lax.scan(scored, h0, x)[1][first:, :, : model.W_out.shape[1]]
-        z = h @ model.W_out.T + model.b_out
-        return jnp.mean(jnp.logaddexp(0.0, z) - y[first:] * z)
+    loss = partial(_task_loss, STEPS[type(model.cell)][0])
 
     @partial(jax.jit, static_argnums=6, donate_argnums=(0, 1, 2))
     def epoch(model, mean, square, count, x, y, first):
         value, gradient = jax.value_and_grad(loss)(model, x, y, first)
-        gradient = jax.tree.map(
-            lambda g: g * jnp.minimum(1, clip_norm / (jnp.linalg.norm(g.ravel()) + 1e-30)), gradient
-        )
-        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
-        square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
-
-        def update(p, m, v):
-            return p - lr * (m / (1 - 0.9**count)) / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
-
-        return jax.tree.map(update, model, mean, square), mean, square, value
+        return *_adam((model, mean, square), count, gradient, lr, clip_norm), value
 
     dtype = model.h0.dtype
-    state = [jax.tree.map(lambda a: jnp.array(a, copy=True), model)]
-    state += [jax.tree.map(jnp.zeros_like, state[0]) for _ in range(2)]
+    state = _first_state(model)
     count = 0
 
     def run():
