@@ -43,12 +43,10 @@ def array(
     if not np.isfinite(result).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise LyapflowError(f"{name} must be finite, got {result[index]} at index {index}")
-    fit = result.flags.c_contiguous and result.flags.writeable and result.flags.aligned
-    return (
-        result
-        if fit and type(result) is np.ndarray
-        else np.require(result, requirements=["C", "W", "A"])
-    )
+    flags = result.flags
+    if flags.c_contiguous and flags.writeable and flags.aligned:
+        return result  # `require` would take longer than all checks to find that out
+    return np.require(result, requirements=["C", "W", "A"])
 
 
 def not_masked(name: str, value: Any) -> None:

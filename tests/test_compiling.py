@@ -3,6 +3,7 @@
 import gc
 import signal
 
+import numba
 import pytest
 from numba.extending import intrinsic
 
@@ -27,12 +28,11 @@ def kernel(name, within):
 
         return x(x), codegen
 
-    @jit
     def function(x):
         return hook(x)
 
-    function.py_func.__name__ = name
-    return function
+    function.__module__, function.__name__ = "lyapflow.own", name
+    return jit(function)
 
 
 def test_who_waits_is_told_once():
@@ -41,6 +41,28 @@ def test_who_waits_is_told_once():
     for name in ("first", "second"):
         assert kernel(name, lambda: None)(1.0) == 1.0
     assert said == [WORD]
+
+
+def test_kernels_of_others_are_theirs():
+    said = []
+    say_word(said.append)
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    @intrinsic
+    def hook(typingctx, x):
+        def codegen(context, builder, signature, values):
+            seen.append(signal.getsignal(signal.SIGINT))
+            return values[0]
+
+        return x(x), codegen
+
+    @numba.njit
+    def function(x):
+        return hook(x)
+
+    function(1.0)
+    assert seen == [before] and not said
 
 
 def test_the_library_tells_its_logger_after_some_seconds(monkeypatch, caplog):

@@ -10,6 +10,8 @@ from typing import Any
 
 from numba.core import event
 
+from lyapflow._engine.outside import PACKAGE
+
 PATIENCE = 3.0  # seconds of compilation before anything is said
 WORD = "compiling kernels for this processor, which takes up to twenty seconds; later runs find them in a cache"
 
@@ -77,6 +79,9 @@ class _Compilation(event.Listener):
         self._depth, self._collects = 0, False
 
     def on_start(self, event: event.Event) -> None:
+        module = event.data["dispatcher"].py_func.__module__
+        if self._depth == 0 and module.partition(".")[0] != PACKAGE:
+            return
         self._depth += 1
         if self._depth == 1:
             self.thread = threading.get_ident()
@@ -86,6 +91,8 @@ class _Compilation(event.Listener):
             self.signals.begin()
 
     def on_end(self, event: event.Event) -> None:
+        if self._depth == 0:
+            return
         self._depth -= 1
         if self._depth == 0:
             if self._collects:

@@ -148,8 +148,8 @@ def by_cholesky(block, Q, L, F, work):
         amplification = _amplification(F, start, stop, work.lengths)
         if not amplification <= AMPLIFICATION:
             return HOUSEHOLDER
-        squared = _amplification(F, start, stop, work.projected)
-        own = EPS * (squared * squared + amplification)
+        after = _amplification(F, start, stop, work.projected)
+        own = EPS * (after * after + amplification)
         lost = own + (EPS + defect) * amplification
         if own <= DEFECT < lost:
             lost = 4 * _error(window(Q, 0, stop), work.signs, work.mixed, work.seen)

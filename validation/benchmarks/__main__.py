@@ -151,10 +151,11 @@ def main(
     """lyapflow beside JAX and PyTorch on the CPU."""
     console = Console()
     versions = {"numpy": np, "numba": numba, "scipy": scipy, "JAX": jax, "PyTorch": torch}
+    threads = numba.config.NUMBA_NUM_THREADS
     title = (
         f"N = {N}, k = {K}, T = {T}, batch {BATCH}; median milliseconds of {rounds} turns\n"
-        f"{os.cpu_count()} cores {platform.machine()}, {PROCESSOR}; "
-        f"threads: lyapflow {numba.config.NUMBA_NUM_THREADS}, PyTorch {torch.get_num_threads()}, JAX its own pool; Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores {platform.machine()}, {PROCESSOR}; threads: lyapflow {threads}, "
+        f"PyTorch {torch.get_num_threads()}, JAX its own pool; Python {platform.python_version()}, "
         + ", ".join(f"{name} {module.__version__}" for name, module in versions.items())
     )
     columns = ("row", "dtype", "lyapflow ms", "JAX ms", "PyTorch ms", "ratio", "target", "beside")
