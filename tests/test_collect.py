@@ -221,10 +221,13 @@ def test_a_dask_scheduler_that_is_not_there(command):
 
 
 def test_a_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr("lyapflow.cli.sweep.SECONDS_BEFORE_RUNS", 0.0)
     monkeypatch.setattr("lyapflow.cli.sweep.SECONDS_PER_LINE", 0.0)
     running = {"a[/b]": Status("running", shown="training epoch 3, loss 0.5")}
     swept = Swept(5, ["x"], {"y": "bad"}, running, 0.25, 3700.4)
     with Progress() as display:
+        display.show(Swept(5))
+        assert "compile kernels" in capsys.readouterr().out
         display.show(swept)
         line = "1 of 5 runs done, 1 failed, 25.0 % of all epochs, 1:01:40 left\n"
         assert capsys.readouterr().out == line

@@ -1,6 +1,7 @@
 """Matrix products in tiles, and by BLAS, against NumPy."""
 
 import ctypes
+import itertools
 import mmap
 import os
 import platform
@@ -195,10 +196,10 @@ def test_nothing_is_touched_behind_the_matrices(transpose_a, transpose_b, dtype)
 
 
 def test_nothing_times_nothing():
-    for m, n, inner in ((0, 3, 2), (3, 0, 2), (3, 2, 0)):
+    for (m, n, inner), beta in itertools.product(((0, 3, 2), (3, 0, 2), (3, 2, 0)), (0, 1, 2)):
         C = np.ones((m, n))
-        gemm(np.ones((m, inner)), False, np.ones((inner, n)), False, 1.0, 2.0, C)
-        np.testing.assert_array_equal(C, np.full((m, n), 2.0))
+        gemm(np.ones((m, inner)), False, np.ones((inner, n)), False, 1.0, beta, C)
+        np.testing.assert_array_equal(C, np.full((m, n), beta))
 
 
 def test_a_single_row_may_have_any_stride():

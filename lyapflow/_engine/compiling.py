@@ -69,7 +69,7 @@ class _Signals:
 
 
 class _Compilation(event.Listener):
-    """Of a kernel of the package, with all that it calls.
+    """Of a kernel with all that it calls.
 
     Python's collector of cyclic garbage would take a sixth of the time."""
 
@@ -79,24 +79,24 @@ class _Compilation(event.Listener):
         self._depth, self._collects = 0, False
 
     def on_start(self, event: event.Event) -> None:
-        module = event.data["dispatcher"].py_func.__module__
-        if self._depth == 0 and module.partition(".")[0] != PACKAGE:
-            return
         self._depth += 1
-        if self._depth == 1:
+        if self._depth > 1:
+            return
+        self._collects = gc.isenabled()
+        gc.disable()
+        module = event.data["dispatcher"].py_func.__module__
+        if module.partition(".")[0] == PACKAGE:  # else neither word nor signals are ours
             self.thread = threading.get_ident()
-            self._collects = gc.isenabled()
-            gc.disable()
             self.word.begin()
             self.signals.begin()
 
     def on_end(self, event: event.Event) -> None:
-        if self._depth == 0:
-            return
         self._depth -= 1
-        if self._depth == 0:
-            if self._collects:
-                gc.enable()
+        if self._depth > 0:
+            return
+        if self._collects:
+            gc.enable()
+        if self.thread is not None:
             self.word.end()
             try:
                 self.signals.end()

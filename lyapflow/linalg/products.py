@@ -143,7 +143,7 @@ def _columns(job, number):
     alpha, beta, zero = C.dtype.type(alpha), C.dtype.type(beta), C.dtype.type(0.0)
     wide = VECTORS * lanes
     panel = on_stack(DEPTH, WIDTH, zero)
-    if inner == 0:
+    if inner == 0 and beta != 1:
         for i in range(m):
             for j in range(first, stop):
                 C[i, j] = beta * C[i, j] if beta != 0 else zero
