@@ -53,13 +53,15 @@ def test_a_stack_has_the_bits_of_its_members():
 
 
 def orthonormalised(block, resolution=0.0):
-    """Q, solved factor, L, number of independent rows, path."""
+    """Q, solved factor, L, number of independent rows, path; in a workspace that has been used before."""
     k, n = block.shape
     Q, F, work = (
         np.empty_like(block),
         np.empty((k, k), block.dtype),
         workspace(k, n, block.dtype == float),
     )
+    before = np.random.default_rng(1).standard_normal(block.shape).astype(block.dtype)
+    _orthonormalise(before, Q, F, work, resolution, 0.0)
     rank, path = _orthonormalise(block, Q, F, work, resolution, 0.0)
     return Q, F, work.L, rank, path
 
@@ -184,6 +186,17 @@ def test_a_block_of_zeros_or_nan_goes_to_householder():
         block = np.random.default_rng(0).standard_normal((3, 5))
         block[1] = bad
         assert orthonormalised(block)[4] == HOUSEHOLDER
+
+
+def test_small_blocks_of_rows_that_depend_on_each_other():
+    paths = set()
+    for seed in range(20):
+        block = np.random.default_rng(seed).standard_normal((4, 6))
+        block[2] = 2 * block[0] - block[1]
+        Q, _, _, _, path = orthonormalised(block)
+        np.testing.assert_allclose(Q @ Q.T, np.eye(4), rtol=0, atol=1e-14)
+        paths.add(path)
+    assert HOUSEHOLDER in paths  # where what is left of a row is not orthogonal to the others
 
 
 def loss(Q_bar, R_bar):
