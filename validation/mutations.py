@@ -470,7 +470,6 @@ MUTATIONS = [
     ("_engine/compiling.py", "gc.disable()", "pass"),
     ("_engine/compiling.py", "say, self.say = self.say, None", "say = self.say"),
     ("_engine/compiling.py", "self._spent += time.monotonic() - self._since", "pass"),
-    ("_engine/compiling.py", "signal.signal(number, handler)\n        self.now()", "self.now()"),
     ("runs/signals.py", "if again or compiles_here():", "if again:"),
     ("_engine/blas.py", "if count is not None:\n            library.set_num_threads(count)", "pass"),
     # Adam, elementary functions, streams
