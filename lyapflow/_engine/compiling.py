@@ -58,8 +58,11 @@ class _Signals:
     def end(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self.now()
-        self._handlers.clear()
+        try:
+            self.now()
+        finally:  # where a handler raises, the rest is not for later kernels
+            self._come.clear()
+            self._handlers.clear()
 
     def now(self) -> None:
         """Handle what has come."""

@@ -19,11 +19,20 @@ from lyapflow._engine.jobs import in_parts
 from lyapflow._engine.team import share, start_helpers
 from lyapflow._engine.views import on_stack, window
 from lyapflow.linalg import lapack
-from lyapflow.linalg.tiles import MASKS, ROWS, VECTOR, VECTORS, address, move, tile, transpose_four
+from lyapflow.linalg.tiles import (
+    FEW_ROWS,
+    MASKS,
+    ROWS,
+    VECTOR,
+    VECTORS,
+    address,
+    move,
+    tile,
+    transpose_four,
+)
 
 DEPTH = 128  # most of the inner index at once: 12 KB of B stay in the L1 cache
 WIDTH = VECTORS * VECTOR  # bytes of its rows, and of a tile's
-FEW_ROWS = 4  # of the tiles below and beside the tall ones
 # a panel of B is copied where A has this many rows, and B's rows are spread over more bytes than
 # that
 COPY_ROWS = 32
@@ -97,26 +106,9 @@ def _column(a, a_row, a_inner, b, b_row, C, j, width, start, depth, alpha, beta,
                 for v in range(across):
                     edge[r, v] = C[top + r, j + v]
         left, right, inner = a + top * a_row + first * a_inner, b + first * b_row, last - first
-        if rows == 1:
-            if vectors == 1:
-                tile(1, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-            elif vectors == 2:
-                tile(1, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-            else:
-                tile(1, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-        elif rows == FEW_ROWS:
-            if vectors == 1:
-                tile(4, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-            elif vectors == 2:
-                tile(4, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-            else:
-                tile(4, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-        elif vectors == 1:
-            tile(ROWS, 1, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-        elif vectors == 2:
-            tile(ROWS, 2, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
-        else:
-            tile(ROWS, 3, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta)
+        tile(
+            rows, vectors, left, a_row, a_inner, right, b_row, c, c_row, across, inner, alpha, beta
+        )
         if not whole:
             for r in range(i - top, rows):
                 for v in range(across):

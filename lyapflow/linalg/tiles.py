@@ -4,6 +4,8 @@ Loops in Numba leave the choice of vectors and registers to LLVM, which finds a 
 Addresses are integers, strides are in bytes, and nothing need be aligned. The width changes no bit
 of a product."""
 
+from itertools import product
+
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -16,6 +18,7 @@ MASKS = VECTOR == 64  # AVX-512 loads and stores the first lanes of a vector as 
 # AVX-512 and NEON
 VECTORS = 3
 ROWS = 8 if vector_registers() == 32 else 4
+FEW_ROWS = 4  # of a tile below those
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
@@ -163,18 +166,28 @@ def address(typingctx, array):
     return types.intp(array), codegen
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def tile(
     typingctx, rows, vectors, a, a_row, a_inner, b, b_row, c, c_row, width, inner, alpha, beta
 ):
-    """``C = alpha A B + beta C`` for a tile of C of so many rows, vectors and columns; inner > 0 terms in each sum."""
+    """``C = alpha A B + beta C`` for a tile of C of so many rows, vectors and columns; inner > 0 terms in each sum.
+
+    There are tiles of 1, FEW_ROWS and ROWS rows, and of up to VECTORS vectors."""
 
     def codegen(context, builder, signature, values):
-        bits = signature.args[-1].bitwidth
-        builder.call(
-            _tile_function(builder.module, rows.literal_value, vectors.literal_value, bits),
-            values[2:],
-        )
+        (height, across, *given), bits = values, signature.args[-1].bitwidth
+        number = builder.add(builder.mul(height, ir.Constant(_INDEX, VECTORS)), across)
+        other, after = (builder.append_basic_block(name) for name in ("other", "after"))
+        choice = builder.switch(number, other)
+        for rows, vectors in product(sorted({1, FEW_ROWS, ROWS}), range(1, VECTORS + 1)):
+            block = builder.append_basic_block(f"tile_{rows}_{vectors}")
+            choice.add_case(ir.Constant(_INDEX, VECTORS * rows + vectors), block)
+            builder.position_at_end(block)
+            builder.call(_tile_function(builder.module, rows, vectors, bits), given)
+            builder.branch(after)
+        builder.position_at_end(other)
+        builder.unreachable()
+        builder.position_at_end(after)
         return context.get_dummy_value()
 
     return types.void(
