@@ -43,7 +43,8 @@ class Leaky(NamedTuple):
 def _(cell: Leaky) -> Sizes:
     n, m = cell.V.shape
     shapes = {"W": (n, n), "V": (n, m), "b": (n,), "leak": (n,), "fault": cell.fault.shape}
-    return Sizes(n, n, m, record=2 * n, step_work=n, tangent_work=2 * n, shapes=shapes)
+    second = n if len(cell.fault) == 35 else 0  # of what step_pullback reads
+    return Sizes(n, n, m, 2 * n, step_work=n, tangent_work=2 * n, shapes=shapes, second=second)
 
 
 @implement(step, Leaky)
@@ -335,6 +336,11 @@ def test_every_fault_is_noticed_and_its_kernel_named(fault, kernel, what):
     assert first == "the kernels of Leaky do not fit together, the worst first:"
     assert worst.startswith(f"  {kernel}: ") and what in str(found.value)
     assert all(line.startswith((f"  {kernel}: ", "  not checked")) for line in others), found.value
+
+
+def test_a_record_without_what_the_pullback_of_the_step_reads_is_noticed():
+    with pytest.raises(CellError, match=r"step_pullback: h_bar\[\d, 0\] is not written, or"):
+        check_cell(leaky(35))
 
 
 @pytest.mark.parametrize("n", [7, 9, 11, 13])

@@ -124,7 +124,9 @@ MUTATIONS = [
     ("cells/additive.py", "add_rows(h_next_bar, gradient.b)", "pass"),
     ("cells/additive.py", "gemm(as_matrix(Q_next_bar), True, as_matrix(tangent_work), False, 1.0, 1.0, gradient.W)", "pass"),
     # LSTM
-    ("cells/lstm.py", "a[r] = cell.b.reshape(4 * n)", "a[r] = 0.0"),
+    ("cells/lstm.py", "repeat(cell.b.reshape(4 * n), a)", "a[:] = 0.0"),
+    ("cells/lstm.py", "second=7 * n", "second=8 * n"),
+    ("learning/sequences.py", "copy(window(record, 0, len(record), 0, kept.shape[1]), kept)", "pass"),
     ("cells/lstm.py", "gemm(x, False, turned.V, False, 1.0, 1.0, a)", "pass"),
     ("cells/lstm.py", "alpha[0, u] = g[u] * i_slope", "alpha[0, u] = i_slope"),
     ("cells/lstm.py", "alpha[1, u] = c[u] * f_slope[u]", "alpha[1, u] = f_slope[u]"),

@@ -35,7 +35,7 @@ from lyapflow.cells.interface import (
     step,
     step_pullback,
 )
-from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
+from lyapflow.linalg.elementary import add_rows, repeat, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
@@ -118,7 +118,8 @@ def _(cell: GRU) -> Sizes:
         state=n,
         units=n,
         inputs=m,
-        record=10 * n,  # κ_r, α_z, κ_n, z, r, n, n', z', y r', n' r'
+        record=10 * n,  # κ_r, α_z, κ_n, z, n', and for the second derivatives r, n, z', y r', n' r'
+        second=5 * n,
         # cotangents of a and of e; the part of the former through the second derivatives; scratch
         step_work=10 * n,
         tangent_work=4 * n,  # p and X's part in e, then their cotangents
@@ -129,24 +130,23 @@ def _(cell: GRU) -> Sizes:
 @implement(step, GRU)
 def gru_step(cell, turned, h, x, h_next, record):
     n = cell.b_n.size
-    for b in range(len(h)):
-        record[b, 3 * n : 6 * n] = cell.b.reshape(3 * n)
-    gemm(x, False, turned.V, False, 1.0, 1.0, record[:, 3 * n : 6 * n])
+    driven = window(record, 0, len(h), 4 * n, 7 * n)
+    repeat(cell.b.reshape(3 * n), driven)
+    gemm(x, False, turned.V, False, 1.0, 1.0, driven)
     gemm(h, False, turned.W, False, 1.0, 0.0, record[:, : 3 * n])
     for b in range(len(h)):
         parts = record[b].reshape(10, n)
-        kappa_r, alpha_z, kappa_n, z, r, new = (
-            parts[0],
-            parts[1],
-            parts[2],
-            parts[3],
-            parts[4],
+        kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[4]
+        r, new, z_slope, y_r_slope, new_slope_r_slope = (
             parts[5],
+            parts[6],
+            parts[7],
+            parts[8],
+            parts[9],
         )
-        new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
         # W h at first, in the place of what is last
         argument_r, argument_z, y = parts[0], parts[1], parts[2]
-        driven_r, driven_z, driven_n = parts[3], parts[4], parts[5]  # V x' + b
+        driven_r, driven_z, driven_n = parts[4], parts[5], parts[6]  # V x' + b
         for u in range(n):
             argument_r[u] += driven_r[u]
             argument_z[u] += driven_z[u]
@@ -182,7 +182,7 @@ def _move_arguments(cell, turned, Q, X, work):
 def gru_driven_tangent(cell, turned, record, Q, X, Q_next, work):
     n = cell.b_n.size
     parts = record.reshape(10, n)
-    kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[6]
+    kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[4]
     _move_arguments(cell, turned, Q, X, work)
     for j in range(len(Q)):
         p = work[j].reshape(4, n)
@@ -215,8 +215,8 @@ def _accumulate_inputs(bars, x, gradient):
 def gru_step_pullback(cell, record, h_next_bar, h_bar, work):
     n = cell.b_n.size
     for b in range(len(h_bar)):
-        parts = record[b].reshape(10, n)
-        kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[6]
+        parts = record[b, : 5 * n].reshape(5, n)
+        kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[4]
         a_bar = work[b, : 4 * n].reshape(4, n)
         for u in range(n):
             new_bar = (1 - z[u]) * h_next_bar[b, u]
@@ -235,9 +235,8 @@ def gru_driven_tangent_pullback(
     n, k = cell.b_n.size, len(Q)
     W = as_matrix(cell.W)
     parts = record.reshape(10, n)
-    kappa_r, alpha_z, kappa_n = parts[0], parts[1], parts[2]
-    z, r, new = parts[3], parts[4], parts[5]
-    new_slope, z_slope, y_r_slope, new_slope_r_slope = parts[6], parts[7], parts[8], parts[9]
+    kappa_r, alpha_z, kappa_n, z, new_slope = parts[0], parts[1], parts[2], parts[3], parts[4]
+    r, new, z_slope, y_r_slope, new_slope_r_slope = parts[5], parts[6], parts[7], parts[8], parts[9]
     through_second, scratch = (
         step_work[4 * n : 7 * n].reshape(1, 3 * n),
         step_work[7 * n :].reshape(3, n),

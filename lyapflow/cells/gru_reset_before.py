@@ -34,7 +34,7 @@ from lyapflow.cells.interface import (
     step,
     step_pullback,
 )
-from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
+from lyapflow.linalg.elementary import add_rows, repeat, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
@@ -108,7 +108,8 @@ def _(cell: GRUResetBefore) -> Sizes:
         state=n,
         units=n,
         inputs=m,
-        record=10 * n,  # z, α, β, r, κ, r', n, n', z', y
+        record=10 * n,  # z, α, β, r, κ, y, and for the second derivatives r', n, n', z'
+        second=4 * n,
         # cotangents of the arguments of r, z and n; those through the second derivatives; scratch
         step_work=8 * n,
         tangent_work=4 * n,  # p, then its cotangent; y_q
@@ -119,25 +120,24 @@ def _(cell: GRUResetBefore) -> Sizes:
 @implement(step, GRUResetBefore)
 def gru_reset_before_step(cell, turned, h, x, h_next, record):
     n, batch = cell.b.shape[1], len(h)
-    for i in range(batch):
-        record[i, : 3 * n] = cell.b.reshape(3 * n)
     arguments = window(record, 0, batch, 0, 3 * n)
+    repeat(cell.b.reshape(3 * n), arguments)
     gemm(x, False, turned.V, False, 1.0, 1.0, arguments)
     gates, new_argument = window(record, 0, batch, 0, 2 * n), window(record, 0, batch, 2 * n, 3 * n)
     W_gates, W_new = window(turned.W, 0, n, 0, 2 * n), window(turned.W, 0, n, 2 * n, 3 * n)
     gemm(h, False, W_gates, False, 1.0, 1.0, gates)
     for i in range(batch):
         parts = record[i].reshape(10, n)
-        r, r_slope, z_slope, y = parts[3], parts[5], parts[8], parts[9]
+        r, y, r_slope, z_slope = parts[3], parts[5], parts[6], parts[9]
         sigmoid(parts[0], r, r_slope)
         sigmoid(parts[1], parts[0], z_slope)
         for u in range(n):
             y[u] = r[u] * h[i, u]
-    gemm(window(record, 0, batch, 9 * n, 10 * n), False, W_new, False, 1.0, 1.0, new_argument)
+    gemm(window(record, 0, batch, 5 * n, 6 * n), False, W_new, False, 1.0, 1.0, new_argument)
     for i in range(batch):
         parts = record[i].reshape(10, n)
-        z, alpha, beta, kappa, new = parts[0], parts[1], parts[2], parts[4], parts[6]
-        r_slope, new_slope, z_slope = parts[5], parts[7], parts[8]
+        z, alpha, beta, kappa = parts[0], parts[1], parts[2], parts[4]
+        r_slope, new, new_slope, z_slope = parts[6], parts[7], parts[8], parts[9]
         tanh_sech2(beta, new, new_slope)
         for u in range(n):
             h_next[i, u] = (1 - z[u]) * new[u] + z[u] * h[i, u]
@@ -198,7 +198,7 @@ def gru_reset_before_driven_tangent_pullback(
     W, parts, second = as_matrix(cell.W), record.reshape(10, n), step_work[3 * n :].reshape(5, n)
     W_gates, W_new = window(W, 0, 2 * n), window(W, 2 * n, 3 * n)
     z, alpha, beta, r, kappa = parts[0], parts[1], parts[2], parts[3], parts[4]
-    r_slope, new, new_slope, z_slope = parts[5], parts[6], parts[7], parts[8]
+    r_slope, new, new_slope, z_slope = parts[6], parts[7], parts[8], parts[9]
     r_bar, z_bar, e_bar, y_bar, h_direct = second[0], second[1], second[2], second[3], second[4]
     second[:] = 0.0
     driven_tangent(cell, turned, record, Q, X, Q_bar, work)  # for p and y_q
@@ -248,7 +248,7 @@ def gru_reset_before_accumulate(
     W_bar = as_matrix(gradient.W)
     bars, record, moved = as_matrix(step_work), as_matrix(record), as_matrix(tangent_work)
     gates, new = window(bars, 0, states, 0, 2 * n), window(bars, 0, states, 2 * n, 3 * n)
-    arguments, y = window(bars, 0, states, 0, 3 * n), window(record, 0, states, 9 * n, 10 * n)
+    arguments, y = window(bars, 0, states, 0, 3 * n), window(record, 0, states, 5 * n, 6 * n)
     W_gates_bar, W_new_bar = window(W_bar, 0, 2 * n), window(W_bar, 2 * n, 3 * n)
     gemm(gates, True, as_matrix(h), False, 1.0, 1.0, W_gates_bar)
     gemm(new, True, y, False, 1.0, 1.0, W_new_bar)

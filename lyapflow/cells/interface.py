@@ -74,6 +74,9 @@ class Sizes(NamedTuple):
         The shape that each field of the cell must have.
     bounds : mapping
         Of fields whose values have them: above the first number, and up to the second.
+    second : int
+        How many numbers at the end of a record only the pullback of the tangent reads, for its
+        second derivatives. Training, which moves no tangent vectors, does not keep them.
     """
 
     state: int
@@ -84,6 +87,7 @@ class Sizes(NamedTuple):
     tangent_work: int
     shapes: Mapping[str, tuple[int, ...]]
     bounds: Mapping[str, tuple[float, float]] = {}
+    second: int = 0
 
 
 @functools.singledispatch

@@ -34,7 +34,7 @@ from lyapflow.cells.interface import (
     step,
     step_pullback,
 )
-from lyapflow.linalg.elementary import add_rows, sigmoid, tanh_sech2
+from lyapflow.linalg.elementary import add_rows, repeat, sigmoid, tanh_sech2
 from lyapflow.linalg.products import gemm
 
 
@@ -120,7 +120,8 @@ def _(cell: LSTM) -> Sizes:
         state=2 * n,
         units=n,
         inputs=m,
-        record=13 * n,  # α (4n), f, ρ, i, g, o, f', i' g', t, s o'
+        record=13 * n,  # α (4n), f, ρ, and for the second derivatives i, g, o, f', i' g', t, s o'
+        second=7 * n,
         # cotangent of a; the part of it that came through the second derivatives; scratch
         step_work=11 * n,
         tangent_work=4 * n,  # p, then its cotangent
@@ -132,8 +133,7 @@ def _(cell: LSTM) -> Sizes:
 def lstm_step(cell, turned, h, x, h_next, record):
     n = cell.b.shape[1]
     a = record[:, : 4 * n]
-    for r in range(len(h)):
-        a[r] = cell.b.reshape(4 * n)
+    repeat(cell.b.reshape(4 * n), a)
     gemm(x, False, turned.V, False, 1.0, 1.0, a)
     gemm(window(h, 0, len(h), 0, n), False, turned.W, False, 1.0, 1.0, a)
     for r in range(len(h)):
@@ -147,9 +147,11 @@ def lstm_step(cell, turned, h, x, h_next, record):
         sigmoid(alpha[3], o, s_o_slope)
         for u in range(n):
             c_next[u] = f[u] * c[u] + i[u] * g[u]
+        for u in range(n):
+            alpha[1, u] = c[u] * f_slope[u]
+        for u in range(n):
             i_slope, g_slope = i_slope_g_slope[u], rho[u]
             alpha[0, u] = g[u] * i_slope
-            alpha[1, u] = c[u] * f_slope[u]
             alpha[2, u] = i[u] * g_slope
             i_slope_g_slope[u] = i_slope * g_slope
         tanh_sech2(c_next, t, rho)

@@ -10,6 +10,7 @@ from lyapflow._engine.jobs import in_parts
 from lyapflow._engine.pool import check_interrupt
 from lyapflow._engine.scratch import scratch
 from lyapflow._engine.team import share
+from lyapflow._engine.views import window
 from lyapflow._trees import arrays, like, map_arrays
 from lyapflow.cells.interface import (
     accumulate,
@@ -46,7 +47,8 @@ class _Pieces(NamedTuple):
     outputs_bar: np.ndarray
     ends: np.ndarray  # int (P, b), how many steps of each sequence count
     states: np.ndarray  # (P, T + 1, b, n_state), the state entering each step, and the last
-    records: np.ndarray  # (P, T, b, n_record)
+    records: np.ndarray  # (P, T, b, n_record), without what only second derivatives take
+    record: np.ndarray  # (P, b, n_record), all of a step's
     h_bar: np.ndarray  # (P, b, n_state), the cotangent of the states where the reverse sweep is
     states_bar: np.ndarray  # (P, C + 1, b, n_state), those of a chunk: slot c before its c-th step
     step_work: np.ndarray  # (P, C, b, step_work)
@@ -107,8 +109,13 @@ def _ahead(job, p):
     """Steps of piece p from start to stop, and what is scored of them."""
     work, start, stop, cross_entropy, count = job
     model, states = work.model, work.states[p]
+    whole = work.record.shape[2] == work.records.shape[3]
     for t in range(start, stop):
-        step(model.cell, work.turned, states[t], work.x[p, t], states[t + 1], work.records[p, t])
+        kept = work.records[p, t]
+        record = kept if whole else work.record[p]
+        step(model.cell, work.turned, states[t], work.x[p, t], states[t + 1], record)
+        if not whole:
+            copy(window(record, 0, len(record), 0, kept.shape[1]), kept)
         _forget(states[t + 1], t, work.ends[p])
         if not all_finite(states[t + 1]):
             work.lost[p] = t
@@ -263,7 +270,8 @@ def _workspace(
         np.empty_like(y),
         ends,
         scratch(f"states {layer}", (pieces, steps + 1, batch, size.state), x.dtype),
-        scratch(f"records {layer}", (pieces, steps, batch, size.record), x.dtype),
+        scratch(f"records {layer}", (pieces, steps, batch, size.record - size.second), x.dtype),
+        np.empty((pieces, batch, size.record), x.dtype),
         np.zeros((pieces, batch, size.state), x.dtype),
         np.empty((pieces, chunk + 1, batch, size.state), x.dtype),
         np.empty((pieces, chunk, batch, size.step_work), x.dtype),

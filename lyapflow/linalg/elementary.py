@@ -134,6 +134,14 @@ def copy(a, b):
 
 
 @jit
+def repeat(b, a):
+    """Each row of the matrix a becomes the vector b."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            a[i, j] = b[j]
+
+
+@jit
 def all_finite(a):
     """Whether a matrix has no NaN or infinity."""
     lost = 0  # counted, not summed: a sum of floats would not vectorise

@@ -1,5 +1,6 @@
 """The check of a cell: its kernels against differences of one another."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -135,12 +136,12 @@ def _check_float64(
 
 def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
     """Sizes are counts, and know every field."""
-    counts = [name for name in size._fields[:-2] if not getattr(size, name) >= 0]
-    if counts or size.units > size.state:
+    counts = [number for number in size if not isinstance(number, Mapping)]
+    if min(counts) < 0 or size.units > size.state or size.second > size.record:
         findings.fault(
             "sizes",
             "sizes",
-            f"{size} must have no negative number, and no more units than the state",
+            f"{size} must have nothing negative, no more units than the state, nor more second numbers than a record",
         )
     if set(size.shapes) != set(cell._fields):
         fields = f"{', '.join(size.shapes)} in place of {', '.join(cell._fields)}"

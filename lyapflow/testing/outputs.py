@@ -92,18 +92,19 @@ def outputs(findings: Findings, cell: Any, at: Arrays) -> dict[str, Any]:
     if not has(cell, step_pullback):
         return found
     bars = at.h_next_bar.reshape(2 * steps, n)
+    kept = record[:, : size.record - size.second]  # as in training
     pulled = run(
         findings,
         step_pullback,
         cell,
-        record=record,
+        record=kept,
         h_next_bar=bars,
         h_bar=h.shape,
         work=(len(h), size.step_work),
     )
     found["h_bar"] = pulled["h_bar"]
     empty = at.Q[:0], at.Q[:0], np.empty((0, k, size.tangent_work), h.dtype)
-    found |= _of_chunk(findings, cell, at, (record, bars, pulled["work"]), empty, "step")
+    found |= _of_chunk(findings, cell, at, (kept, bars, pulled["work"]), empty, "step")
     if has(cell, tangent_pullback):
         for weight, name in enumerate(("tangent", "both")):
             given = record[::2], weight * bars[::2], name
