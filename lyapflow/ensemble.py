@@ -137,8 +137,8 @@ class Members:
         self.reasons: list[str | None] = [None for _ in self.now] if reasons is None else reasons
 
     def split(self, name: str, value: Any) -> list[Any]:
-        """What each member gets of a value that leads with the member axis; None stands for None of each."""
-        if self.alone or value is None:
+        """What each member gets of a value that leads with the member axis; None, or a function, is that of each."""
+        if self.alone or value is None or callable(value):
             return [value] * len(self.now)
         parts = list(value) if np.iterable(value) and not is_tree(value) else []
         if len(parts) != len(self.now):

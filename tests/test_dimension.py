@@ -7,14 +7,16 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
-from lyapflow.lyapunov.spectrum import Spectrum
+from lyapflow.lyapunov.measured import Spectrum
 from tests.exact_systems import MatrixProduct, autonomous
 
 
 def made_up(exponents, n_state):
     exponents = np.array(exponents)
-    counts = 1, n_state, 1, np.zeros(4, int), np.zeros(len(exponents.T), int)
-    return Spectrum(exponents, np.zeros_like(exponents), exponents[None], exponents[None], *counts)
+    k = len(exponents.T)
+    counts = 1, n_state, 1, np.zeros(4, int), np.zeros(k, int)
+    growth = np.zeros((1, 1, k)), np.ones(1), np.zeros((1, n_state)), None
+    return Spectrum(exponents, np.zeros_like(exponents), exponents[None], *counts, *growth)
 
 
 def test_kaplan_yorke_dimension_and_entropy_rate():

@@ -283,7 +283,7 @@ def test_a_member_with_bad_input_is_found_before_any_work(monkeypatch):
     def work(*_, **__):
         raise AssertionError("there was work")
 
-    monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", work)
+    monkeypatch.setattr("lyapflow.lyapunov.course.volume_growth", work)
     monkeypatch.setattr("lyapflow.lyapunov.trajectory.sweep", work)
     monkeypatch.setattr("lyapflow.lyapunov.flossing_loss.taped_sweep", work)
     for call in (

@@ -110,9 +110,9 @@ def test_float32_networks_whose_sweep_was_done_in_float64_have_its_rounding_erro
     growth = volume_growth(given)
     assert growth.dtype == np.float64  # the last of 16 cannot be told from noise in float32
     monkeypatch.setattr("lyapflow.lyapunov.rounding.measured_errors", None)
-    assert not rounding_errors(given, [growth]).any()
+    assert not rounding_errors(given, [growth], given).any()
     with pytest.raises(TypeError):
-        rounding_errors(given, [growth._replace(dtype=np.dtype(np.float32))])
+        rounding_errors(given, [growth._replace(dtype=np.dtype(np.float32))], given)
 
 
 def test_rounding_errors_are_in_the_error_bars(monkeypatch):
@@ -120,6 +120,6 @@ def test_rounding_errors_are_in_the_error_bars(monkeypatch):
     cell, x = lf.TanhRNN.random(4, 1, rng=rng), rng.standard_normal((500, 1))
     before = lf.lyapunov_spectrum(cell, x, 3).stderr
     errors = np.array([0.0, 0.01, 0.1])
-    monkeypatch.setattr("lyapflow.lyapunov.spectrum.rounding_errors", lambda *_: errors)
+    monkeypatch.setattr("lyapflow.lyapunov.measured.rounding_errors", lambda *_: errors)
     after = lf.lyapunov_spectrum(cell, x, 3).stderr
     np.testing.assert_allclose(after, np.hypot(before, errors), rtol=0.1)

@@ -262,6 +262,6 @@ def test_what_memory_would_not_hold_is_refused_before_the_sweep(monkeypatch, ste
     monkeypatch.setattr("lyapflow._checks.half_of_memory", lambda: 2 * peak)
     lf.lyapunov_spectrum(cell, x, k)
     monkeypatch.setattr("lyapflow._checks.half_of_memory", lambda: 0.8 * peak)
-    monkeypatch.setattr("lyapflow.lyapunov.spectrum.volume_growth", None)
+    monkeypatch.setattr("lyapflow.lyapunov.course.volume_growth", None)
     with pytest.raises(lf.LyapflowError, match=r"would take .* make it smaller"):
         lf.lyapunov_spectrum(cell, x, k)

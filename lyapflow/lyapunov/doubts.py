@@ -1,5 +1,7 @@
 """Why exponents cannot be trusted: the trajectory, rounding errors, or the length of the run."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lyapflow.lyapunov.error_bars import returns
@@ -9,29 +11,39 @@ from lyapflow.lyapunov.trajectory import no_tangents, states_of
 SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
-def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> str | None:
+class Doubt(NamedTuple):
+    """Why exponents cannot be trusted, and whether more steps may settle it."""
+
+    text: str
+    may_pass: bool
+
+
+def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> Doubt | None:
     """What is wrong with exponents of which one is the largest, if anything is.
 
     Errors (B, k) are what rounding makes; `short` says that the run is too short for the error
     bars."""
     if largest > np.sqrt(np.finfo(given.x.dtype).eps) and _never_leaves(given):
-        return (
+        return Doubt(
             "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
-            "are those of that point; start from a random h0"
+            "are those of that point; start from a random h0",
+            may_pass=False,
         )
     if (outgrown := np.isinf(errors).any(axis=0)).any():
         left = int(np.argmax(outgrown))
-        return (
+        return Doubt(
             f"from exponent {left + 1} on rounding errors outgrow the directions that are measured (a long chain or "
             "delay line that contracts strongly): "
             + (f"ask for k <= {left}" if left > 0 else "use more precise numbers")
-            + (", or use float64" if given.x.dtype == np.float32 else "")
+            + (", or use float64" if given.x.dtype == np.float32 else ""),
+            may_pass=False,
         )
     if short:
-        return (
+        return Doubt(
             "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
             "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
-            "longer q_transient"
+            "longer q_transient",
+            may_pass=True,
         )
     return None
 

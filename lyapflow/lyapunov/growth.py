@@ -28,13 +28,14 @@ from lyapflow.linalg.qr import rounding
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.rank import ExactBlock
 from lyapflow.lyapunov.segments import jacobians_per_segment
-from lyapflow.lyapunov.sweep import NOT_FINITE, Sweep, new_tape, state_lost
+from lyapflow.lyapunov.sweep import NOT_FINITE, Sweep, new_tape
 
 # What a QR leaves shorter is in doubt: about half of the digits, and in float64, where doubt is
 # cheap, what keeps the errors of log R below 1e-9.
 DOUBT = {np.dtype(np.float64): 2.0**-23, np.dtype(np.float32): 2.0**-11.5}
 OVERFLOW, MAYBE_LOST, LOST = -2, -3, -4
 LOG_MAX = float(np.log(np.finfo(float).max))
+RECENT = 2000  # last steps that may have to be taken again
 UNKNOWN = -float(np.log(EPS))  # nats that are not known of what float64 vectors cannot resolve
 # steps of the first intervals, which are doubled where several leave nothing in doubt
 FIRST_INTERVAL = 8
@@ -46,6 +47,24 @@ MIN_DOUBTS, DOUBT_RARITY = 3, 32
 Disturb = Callable[[np.ndarray], None]
 
 
+class Pace(NamedTuple):
+    """What a sweep has learnt on its way that steers it further."""
+
+    every: int = 1  # steps of an interval between QRs
+    longest: int = 1  # what they may grow to
+    since: int = 0  # steps since intervals became what they are
+    doubts: int = 0  # how many were in doubt since
+    vector: float = 0.0  # length of the longest vector of late blocks
+
+
+class End(NamedTuple):
+    """Where a sweep ended, after a QR, as another one may begin."""
+
+    state: np.ndarray  # (n_state,)
+    block: np.ndarray  # (k, n_state), of the vectors that are not lost
+    pace: Pace
+
+
 class Growth(NamedTuple):
     """What a sweep says of a block's k vectors; those that are lost come last."""
 
@@ -55,6 +74,8 @@ class Growth(NamedTuple):
     # int (k,), counted steps whose log R float64 products would not show
     below_rounding: np.ndarray
     dtype: np.dtype  # in which the sweep was done: float32 may not have been enough
+    recent: np.ndarray  # (n_state,), the state before the last RECENT steps
+    end: End
 
     def with_lost(self, more: int) -> "Growth":
         """With more vectors, which are lost from the start."""
@@ -65,6 +86,13 @@ class Growth(NamedTuple):
             unknown=np.append(self.unknown, np.zeros(more)),
             below_rounding=np.append(self.below_rounding, np.zeros(more, np.int64)),
         )
+
+    def followed_by(self, more: "Growth") -> "Growth":
+        """With what a sweep has found that went on from here, and has counted on."""
+        lost = self.log_growth.shape[1] - more.log_growth.shape[1]
+        later = np.pad(more.log_growth, ((0, 0), (0, lost)), constant_values=-np.inf)
+        log_growth = np.concatenate([self.log_growth, later])
+        return more._replace(log_growth=log_growth, paths=self.paths + more.paths)
 
 
 def side_by_side(of: Sequence[Growth]) -> Growth:
@@ -77,6 +105,8 @@ def side_by_side(of: Sequence[Growth]) -> Growth:
         np.concatenate([growth.unknown for growth in of]),
         np.concatenate([growth.below_rounding for growth in of]),
         min((growth.dtype for growth in of), key=lambda dtype: dtype.itemsize),
+        np.concatenate([growth.recent for growth in of]),
+        of[0].end,
     )
 
 
@@ -159,24 +189,31 @@ class _Dependent(Exception):
         self.lost = lost
 
 
+class FromTheStart(Exception):
+    """A piece of a sweep needs what only a sweep from the start can say."""
+
+
 class _Trajectory:
     """The sweep of one trajectory, and what doubts take."""
 
-    def __init__(self, given: Problem) -> None:
+    def __init__(self, given: Problem, before: Growth | None) -> None:
         dtype, k = given.x.dtype, len(given.block)
         resolution = max(DOUBT[dtype], rounding(given.size.state, dtype))
         self.given = given
         self.run = Sweep(given, new_tape(given, full=False), resolution)
-        self.unclear = _Unclear(np.zeros(k), np.zeros(k, np.int64))
         self.exact: ExactBlock | None = None
         self.work: _Workspace | None = None
 
-        # steps of an interval, and what they may grow to
-        self.every = min(FIRST_INTERVAL, given.plan.t_ons)
-        self.longest = given.plan.t_ons
-        # when intervals became what they are, and how many were in doubt since
-        self.changed = 0
-        self.doubts = 0
+        self.from_start = before is None
+        if before is None:
+            self.unclear = _Unclear(np.zeros(k), np.zeros(k, np.int64))
+            pace = Pace(min(FIRST_INTERVAL, given.plan.t_ons), given.plan.t_ons)
+        else:
+            self.unclear = _Unclear(before.unknown.copy(), before.below_rounding.copy())
+            pace = before.end.pace
+        self.every, self.longest, self.doubts = pace.every, pace.longest, pace.doubts
+        self.changed = -pace.since  # when intervals became what they are
+        self.run.tally.longest[0] = pace.vector
 
     def growth(self, disturb: Disturb, marks: Sequence[int]) -> Growth:
         """Take all steps. Raises Diverged where numbers overflow, _InDoubt in float32, and _Dependent."""
@@ -184,19 +221,37 @@ class _Trajectory:
             self._to(t)
             blocks = self.run.tape.blocks
             disturb(blocks[(self.run.t - self.run.plan.transient) % len(blocks)])
-        self._to(self.run.plan.steps)
-        tally = self.run.tally
-        return Growth(tally.log_growth, tally.paths, *self.unclear, self.given.x.dtype)
+        steps, tally = self.run.plan.steps, self.run.tally
+        self._to(max(self.run.t, steps - RECENT))
+        recent = self._state()
+        self._to(steps)
+        return Growth(
+            tally.log_growth, tally.paths, *self.unclear, self.given.x.dtype, recent, self._end()
+        )
+
+    def _state(self) -> np.ndarray:
+        states = self.run.tape.states
+        return states[self.run.t % len(states), 0].copy()
+
+    def _end(self) -> End:
+        run, tape = self.run, self.run.tape
+        since, vector = run.t - self.changed, float(run.tally.longest[0])
+        return End(
+            self._state(),
+            tape.blocks[(run.t - run.plan.transient) % len(tape.blocks)].copy(),
+            Pace(self.every, self.longest, since, self.doubts, vector),
+        )
 
     def _to(self, step: int) -> None:
         run, again = self.run, 0
         while run.t < step:
             run.every = 1 if run.t < again else self.every
-            stop = min(again if run.t < again else self._stop(), step)
-            if run.to(stop):
-                self._lengthen()
+            stop = again if run.t < again else self._stop()
+            if run.to(min(stop, step)):
+                if run.t == stop:
+                    self._lengthen()
             elif self.given.x.dtype == np.float32:
-                raise _InDoubt
+                raise _InDoubt if self.from_start else FromTheStart
             elif run.tally.since[0] > 0:
                 again = run.t + 1
                 run.rewind()
@@ -249,10 +304,11 @@ class _Trajectory:
                 self.work,
             )
             if outcome == NOT_FINITE:
-                raise state_lost(run.t, run.tape.states[(run.t + 1) % len(run.tape.states)])
+                raise run.state_lost()
             if outcome == OVERFLOW:
+                step = run.earlier + run.t
                 raise Diverged(
-                    f"the tangent block overflowed at step {run.t}: use smaller weights", step=run.t
+                    f"the tangent block overflowed at step {step}: use smaller weights", step=step
                 )
             if outcome > MAYBE_LOST:
                 return
@@ -266,6 +322,8 @@ class _Trajectory:
     def _lose(self, t: int) -> None:
         """Take from the block what step t has lost exactly."""
         rows = self.run.k
+        if not self.from_start:  # exact arithmetic takes all steps
+            raise FromTheStart
         if self.exact is None:
             self.exact = ExactBlock(self.given._replace(block=self.given.block[:rows]))
         lost = self.exact.lost(t)
@@ -286,22 +344,32 @@ class _Trajectory:
 
 
 def volume_growth(
-    given: Problem, disturb: Disturb = lambda block: None, marks: Sequence[int] = ()
+    given: Problem,
+    disturb: Disturb = lambda block: None,
+    marks: Sequence[int] = (),
+    before: Growth | None = None,
 ) -> Growth:
     """Growth of the block along the trajectory of a problem that has one.
 
     A vector is lost where it comes to depend on those before it. The growth of the others is that
     of the block without it. A float32 sweep that leaves something in doubt is done in float64, from
     the start. The block is handed to `disturb`, to be changed in place, before each of the steps
-    `marks`."""
+    `marks`. With what an earlier sweep found, this one goes on from its end, to the bits of one sweep, or
+    raises FromTheStart."""
+    if before is not None:
+        if before.dtype != given.x.dtype:  # float32 was not enough
+            given = given.in_float64()
+        given = given._replace(h0=before.end.state[None], block=before.end.block)
     kept = np.arange(len(given.block))
     while True:
         try:
             with one_blas_thread():
-                found = _Trajectory(given._replace(block=given.block[kept])).growth(disturb, marks)
+                one = _Trajectory(given._replace(block=given.block[kept]), before)
+                found = one.growth(disturb, marks)
         except _Dependent as found_lost:
             kept = np.delete(kept, found_lost.lost)
         except _InDoubt:
             given = given.in_float64()
         else:
-            return found.with_lost(len(given.block) - len(kept))
+            found = found.with_lost(len(given.block) - len(kept))
+            return found if before is None else before.followed_by(found)

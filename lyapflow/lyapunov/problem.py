@@ -33,6 +33,7 @@ class Problem(NamedTuple):
     block: np.ndarray  # (k, n_state), the tangent block from which each trajectory starts
     automatic: bool = False  # whether intervals between QRs are still to be chosen
     lengths: np.ndarray | None = None  # int (B,), steps of each trajectory, where they differ
+    earlier: int = 0  # steps that went before the first, of pieces that this one goes on from
 
     def alone(self, b: int) -> "Problem":
         """The same for trajectory b alone, as far as it goes."""
@@ -95,11 +96,7 @@ def problem(
     trajectories = x.shape[1]
     if lengths is not None:
         _nothing_to_count(lengths, plan)
-    growth_rates = plan.n_qr * k * trajectories
-    bars = plan.n_qr * (k + 2)  # of the mean over trajectories, and steps
-    _checks.affordable(
-        f"{growth_rates} growth rates, their means and error bars", 4 * growth_rates + bars
-    )
+    affordable_growth(plan.n_qr, k, trajectories)
     states = initial_state(h0, size, trajectories, first_array(cell))
     return Problem(
         cell,
@@ -110,6 +107,15 @@ def problem(
         _initial_block(q0, size.state, k, first_array(cell)),
         automatic,
         lengths,
+    )
+
+
+def affordable_growth(n_qr: int, k: int, trajectories: int) -> None:
+    """Refuse growth rates that memory would not hold."""
+    growth_rates = n_qr * k * trajectories
+    bars = n_qr * (k + 2)  # of the mean over trajectories, and steps
+    _checks.affordable(
+        f"{growth_rates} growth rates, their means and error bars", 4 * growth_rates + bars
     )
 
 

@@ -1,288 +1,215 @@
 """Lyapunov spectra with error bars."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._results import Result
-from lyapflow.cells.interface import checked, first_array, sizes, step, tangent
-from lyapflow.cells.layers import each_layer, of_layer
+from lyapflow._trees import named_arrays
+from lyapflow.cells.interface import checked, sizes, step, tangent
+from lyapflow.cells.layers import each_layer
 from lyapflow.ensemble import over_members
 from lyapflow.errors import LyapflowError, warn
-from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
-from lyapflow.lyapunov.doubts import doubt
-from lyapflow.lyapunov.error_bars import error_bars, same_input
-from lyapflow.lyapunov.growth import Growth, side_by_side, volume_growth
-from lyapflow.lyapunov.layers import driven, layer_problems
-from lyapflow.lyapunov.problem import Problem, doubt_layout, each_trajectory
-from lyapflow.lyapunov.rounding import rounding_errors
+from lyapflow.lyapunov.course import Run, begin, go_on
+from lyapflow.lyapunov.doubts import Doubt
+from lyapflow.lyapunov.growth import FromTheStart
+from lyapflow.lyapunov.layers import layer_problems
+from lyapflow.lyapunov.measured import Network, Spectrum, assess, lost_spectrum
+from lyapflow.lyapunov.problem import Problem, affordable_growth, doubt_layout
+from lyapflow.lyapunov.supply import Supply, supply
+from lyapflow.lyapunov.until import FIRST, Goal, goal
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum(Result):
-    """Lyapunov exponents of one cell; of an ensemble, with a leading member axis on every array.
+class _Asked(NamedTuple):
+    """Checked arguments.
 
-    Attributes
-    ----------
-    exponents : array (k,)
-        In nats per step and in QR order, which is descending up to noise, averaged over the
-        trajectories; -inf for directions that are lost exactly, which come last.
-    stderr : array (k,)
-        Standard error of each exponent, such that ± 2 of them are a 95 % interval; NaN below four
-        reorthonormalisations and where an exponent is -inf.
-    history : array (n_qr, k)
-        Running means after each counted reorthonormalisation; members with fewer of them have NaN
-        at the start.
-    trajectories : array (B, k)
-        Exponents of each trajectory.
-    steps_counted : int
-        Steps of a trajectory that entered the mean; of all trajectories, where lengths were given.
-        Of an ensemble whose members differ in it, an array.
-    n_state : int
-        Length of the state, the number of exponents that there are.
-    t_ons : int
-        Steps between reorthonormalisations.
-    factorisations : int array (4,)
-        How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a
-        panel taken twice; by Householder's method; and how many left a direction in doubt and were
-        done again, step by step or from the Jacobian itself.
-    below_rounding : int array (k,)
-        Counted steps, of all trajectories, that left a direction below the rounding of products in
-        float64. Its growth was found from the Jacobian itself; what remains unknown of it is in
-        stderr.
-    reasons : tuple of (str or None)
-        For an ensemble: why a member came back as NaN, None where it did not.
-    deviations : array (rows, k), optional
-        Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i``
-        has the standard error ``|deviations @ w|``.
-    layer : int array (k,), optional
-        Of a network of layers: which layer an exponent belongs to, the bottom one being 0.
-    by_layer : tuple of Spectrum
-        Of a network of layers: the exponents of each, in QR order.
+    Inputs that come piece by piece have a supply, and `problems` of all layers for what comes from
+    the start. A run that is gone on with has no start.
     """
 
-    exponents: np.ndarray
-    stderr: np.ndarray
-    history: np.ndarray = field(repr=False)
-    trajectories: np.ndarray = field(repr=False)
-    steps_counted: int
-    n_state: int
-    t_ons: int
-    factorisations: np.ndarray
-    below_rounding: np.ndarray
-    reasons: tuple[str | None, ...] = ()
-    deviations: np.ndarray | None = field(default=None, repr=False)
-    layer: np.ndarray | None = None
-    by_layer: tuple["Spectrum", ...] = field(default=(), repr=False)
+    network: Network
+    given: list[Problem]  # of each layer, for the first piece
+    supply: Supply | None = None
+    goal: Goal | None = None
+    problems: Callable[[np.ndarray], list[Problem]] | None = None
+    run: Run | None = None
 
-    @property
-    def spread(self) -> np.ndarray:
-        """Standard deviation (k,) of each exponent over the trajectories; NaN for one trajectory."""
-        if self.trajectories.shape[-2] == 1:
-            return np.full_like(self.exponents, np.nan)
-        with np.errstate(invalid="ignore"):  # of -inf
-            return self.trajectories.std(axis=-2, ddof=1)
 
-    @property
-    def kaplan_yorke_dimension(self) -> Any:
-        r"""``j + Σ_{i<=j} λ_i / |λ_{j+1}|`` for the largest j whose sum of exponents is not negative.
+def _checked(
+    cell: Any,
+    k: Any,
+    x: Any,
+    steps: Any,
+    until_stderr: Any,
+    stderr_of: Any,
+    max_steps: Any,
+    continue_from: Any,
+    **arguments: Any,
+) -> _Asked:
+    if max_steps is not None and until_stderr is None:
+        raise LyapflowError("max_steps goes with until_stderr; give steps instead")
+    if continue_from is not None:
+        network, run = _continued(cell, k, continue_from, arguments)
+        states = continue_from.state
+        several = states if len(states) > 1 else None
+        of = supply(network.cell, x, steps, max_steps, several, run.steps)
+        if isinstance(of.of, np.ndarray) and of.of.shape[1] != len(states):
+            raise LyapflowError(
+                f"x must go on with the {len(states)} trajectories of continue_from, got {of.of.shape[1]}"
+            )
+        begun = [course.begun for course in run.courses]
+        aim = goal(until_stderr, stderr_of, len(continue_from.exponents))
+        return _Asked(network, begun, of, aim, run=run)
 
-        0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than
-        k are needed. Sums within 2 standard errors of zero are taken for zero. Kaplan and Yorke
-        (1979)."""
-        return self._of_each_member(kaplan_yorke)[0]
+    if not callable(x) and until_stderr is None:
+        goal(until_stderr, stderr_of, 1)
+        network, given = _problems(cell, k, x=x, steps=steps, **arguments)
+        return _Asked(network, given)
 
-    @property
-    def kaplan_yorke_stderr(self) -> Any:
-        """Standard error of the dimension, with the correlations between exponents."""
-        return self._of_each_member(kaplan_yorke)[1]
+    def problems(x: np.ndarray) -> list[Problem]:
+        return _problems(cell, k, x=x, steps=None, **arguments)[1]
 
-    @property
-    def entropy_rate(self) -> Any:
-        """Sum of the positive exponents, nats per step: an upper bound of the Kolmogorov-Sinai entropy rate (Ruelle),
-        equal to it for natural measures (Pesin). NaN where the k exponents do not reach a negative
-        one."""
-        return self._of_each_member(entropy_rate)[0]
-
-    @property
-    def entropy_rate_stderr(self) -> Any:
-        """Standard error of the entropy rate, with the correlations between exponents."""
-        return self._of_each_member(entropy_rate)[1]
-
-    def per(self, dt: float) -> "Spectrum":
-        """The same in nats per unit of time, where a step takes dt; dimensions stay as they are.
-
-        Examples
-        --------
-        >>> import numpy as np, lyapflow as lf
-        >>> W, leak = np.array([[0.5]]), np.array([0.01])  # τ dh/dt = -h + W tanh(h), τ = 1
-        >>> cell = lf.RateRNN(W, np.empty((1, 0)), np.zeros(1), leak)
-        >>> lf.lyapunov_spectrum(cell, steps=100).per(dt=0.01).exponents.round(3)
-        array([-0.501])
-        """
-        dt = _checks.number("dt", dt, 0.0)
-        if dt == 0.0:
-            raise LyapflowError("dt, the time that a step takes, must be above 0, got 0")
-        return dataclasses.replace(
-            self,
-            exponents=self.exponents / dt,
-            stderr=self.stderr / dt,
-            history=self.history / dt,
-            trajectories=self.trajectories / dt,
-            deviations=None if self.deviations is None else self.deviations / dt,
-            by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer),
+    if arguments["lengths"] is not None:
+        raise LyapflowError(
+            "lengths is for sequences that are there as a whole; give x as an array, without until_stderr"
         )
-
-    def _of_each_member(self, numbers: Callable[..., tuple[float, float]]) -> Any:
-        """The number and its standard error; of an ensemble, two arrays."""
-        exponents = self.exponents
-        deviations = (
-            exponents[..., None, :][..., :0, :] if self.deviations is None else self.deviations
-        )
-        if exponents.ndim == 1:
-            return numbers(exponents, deviations, self.n_state)
-        return np.array([numbers(*member, self.n_state) for member in zip(exponents, deviations)]).T
-
-    @staticmethod
-    def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
-        """One Spectrum of an ensemble from those of its members."""
-        names = ("exponents", "stderr", "trajectories", "factorisations", "below_rounding", "t_ons")
-        arrays: dict[str, Any] = {
-            name: np.stack([getattr(s, name) for s in spectra]) for name in names
-        }
-        longest = max(len(s.history) for s in spectra)  # they differ where t_ons does
-        missing = [((longest - len(s.history), 0), (0, 0)) for s in spectra]
-        arrays["history"] = np.stack(
-            [np.pad(s.history, m, constant_values=np.nan) for s, m in zip(spectra, missing)]
-        )
-        deviations = [s.deviations for s in spectra if s.deviations is not None]
-        rows = max(map(len, deviations))
-        arrays["deviations"] = np.stack(
-            [np.pad(d, ((rows - len(d), 0), (0, 0))) for d in deviations]
-        )
-        if spectra[0].layer is not None:
-            arrays["layer"] = np.stack([s.layer for s in spectra if s.layer is not None])
-        counted = [s.steps_counted for s in spectra]
-        if len(set(counted)) > 1:
-            arrays["steps_counted"] = np.array(counted)
-        layers = zip(*(s.by_layer for s in spectra))
-        arrays["by_layer"] = tuple(Spectrum.over_members(layer, reasons) for layer in layers)
-        return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons))
-
-    def _of_columns(self, columns: np.ndarray, **changes: Any) -> "Spectrum":
-        """Some of the exponents, in the order of their numbers."""
-        names = ("exponents", "stderr", "history", "trajectories", "below_rounding", "deviations")
-        taken = {name: getattr(self, name)[..., columns] for name in names}
-        return dataclasses.replace(self, **taken, **changes)
+    of = supply(checked(cell, step, tangent), x, steps, max_steps, arguments["h0"])
+    before = sum(_checks.integer(name, arguments[name], 0) for name in ("transient", "q_transient"))
+    t_ons = 1 if isinstance(arguments["t_ons"], str) else arguments["t_ons"]
+    t_ons = _checks.integer("t_ons", t_ons, 1)
+    batch = len(arguments["h0"]) if _checks.ndim(arguments["h0"]) == 2 else 1
+    most = of.piece(batch, t_ons) if until_stderr is None else FIRST * t_ons
+    first = min(of.stop, before + most)
+    network, given = _problems(cell, k, x=of.between(0, first), steps=None, **arguments)
+    number = network.wanted or sum(len(layer.block) for layer in given)
+    return _Asked(network, given, of, goal(until_stderr, stderr_of, number), problems)
 
 
-def _spectrum(found: Sequence[Growth], given: Problem, errors: np.ndarray) -> tuple[Spectrum, bool]:
-    """What the growth of all trajectories says, and whether the run is too short for the error bars.
-
-    Errors (B, k) are of exponents, beyond what their growth rates show.
-    """
-    dtype, counted, groups = first_array(given.cell).dtype, given.counted, same_input(given.x)
-    log_R = [growth.log_growth[given.plan.uncounted :] for growth in found]
-    unknown = np.array([growth.unknown for growth in found]) + errors * counted[:, None]
-    rounding = float(np.sqrt(np.finfo(dtype).eps))
-    if given.lengths is None:
-        rates, ends = np.array(log_R), given.plan.ends
-        bars = error_bars(rates, given.plan.intervals, groups, unknown, rounding)
-    else:
-        # sequences of different lengths follow one another, as one series
-        rates = np.concatenate(log_R)[None]
-        steps = np.concatenate([given.alone(b).plan.intervals for b in range(len(found))])
-        ends = np.cumsum(steps)
-        bars = error_bars(rates, steps, np.zeros(1, int), unknown.sum(axis=0)[None], rounding)
-        # those that share their input say the same again
-        bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))
-    history = np.cumsum(rates, axis=1) / ends[:, None]
-    own = history[:, -1]
-    if given.lengths is not None:
-        own = np.array([of.sum(axis=0) for of in log_R]) / counted[:, None]
-    spectrum = Spectrum(
-        exponents=history[:, -1].mean(axis=0).astype(dtype),
-        stderr=bars.stderr.astype(dtype),
-        history=history.mean(axis=0).astype(dtype),
-        trajectories=own.astype(dtype),
-        steps_counted=int(ends[-1]),
-        n_state=given.size.state,
-        t_ons=given.plan.t_ons,
-        factorisations=np.sum([growth.paths for growth in found], axis=0),
-        below_rounding=np.sum([growth.below_rounding for growth in found], axis=0),
-        deviations=bars.deviations.astype(dtype),
-    )
-    return spectrum, bars.doubtful
-
-
-# how many exponents of all layers are wanted, and the problem of each
-Checked = tuple[Any, int | None, list[Problem]]
-
-
-def _checked(cell: Any, k: Any, **arguments: Any) -> Checked:
+def _problems(cell: Any, k: Any, **arguments: Any) -> tuple[Network, list[Problem]]:
     """With k a number, the first k of all layers are among the first k of each."""
+    generics = step, tangent
     layers = each_layer(cell)
-    if len(layers) == 1 or not isinstance(k, (int, np.integer)):
-        return cell, None, layer_problems((step, tangent), cell, k=k, **arguments)
-    cell = checked(cell, step, tangent)
+    if len(layers) == 1:
+        given = layer_problems(generics, cell, k=k, **arguments)
+        return Network(given[0].cell, None), given
+    cell = checked(cell, *generics)
+    if not isinstance(k, (int, np.integer)):
+        return Network(cell, None), layer_problems(generics, cell, k=k, **arguments)
     states = [sizes(layer).state for layer in layers]
     k = _checks.integer("k", k, 1, sum(states), why=" = n_state of these layers")
     ks = [min(k, n) for n in states]
-    return cell, k, layer_problems((step, tangent), cell, k=ks, **arguments)
+    return Network(cell, k), layer_problems(generics, cell, k=ks, **arguments)
 
 
-def _lost_growth(given: Problem) -> Growth:
-    k, no_steps = len(given.block), np.zeros(4, np.int64)
-    log_growth = np.full((given.plan.n_qr, k), np.nan)
-    return Growth(log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64), given.x.dtype)
+# what a spectrum that is gone on with has settled
+SETTLED = {"h0": None, "q0": None, "t_ons": 1, "transient": 0, "q_transient": 0, "lengths": None}
 
 
-def _lost_spectrum(checked: Checked) -> Spectrum:
-    cell, wanted, given = checked
-    found = []
-    for layer in given:
-        found.append([_lost_growth(layer.alone(b)) for b in range(len(layer.h0))])
-    return _of_layers(cell, wanted, given, found, [np.zeros((1, len(g.block))) for g in given])[0]
+def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> tuple[Network, Run]:
+    """Network and run of a spectrum, which settles all but the inputs."""
+    if not isinstance(spectrum, Spectrum) or spectrum._origin is None:
+        raise LyapflowError(
+            "continue_from must be a spectrum that lyapunov_spectrum has returned for one cell, "
+            "neither for an ensemble nor with lengths, and not per(dt)"
+        )
+    network, run = spectrum._origin
+    for name, usual in SETTLED.items():
+        value = arguments[name]
+        if not (value is usual or (isinstance(value, int) and value == usual)):
+            raise LyapflowError(f"{name} is settled by continue_from; leave it out")
+    if k is not None and k != len(spectrum.exponents):
+        raise LyapflowError(
+            f"k is settled by continue_from, which has {len(spectrum.exponents)}; leave it out"
+        )
+    cell = checked(cell, step, tangent)
+    for (name, array), (_, before) in zip(named_arrays(cell), named_arrays(network.cell)):
+        if not np.array_equal(array, before):
+            raise LyapflowError(
+                f"continue_from is of a cell with another {name}; give that cell, or start anew"
+            )
+    return network, run
 
 
-def _growth(given: Problem) -> list[Growth]:
-    return each_trajectory(lambda b: volume_growth(given.alone(b)), len(given.h0))
+def _as_long_as_asked(asked: _Asked) -> tuple[Spectrum, list[Doubt]]:
+    """The spectrum of all steps that are asked for, or until its bars are as small as they are to be."""
+    network, of, aim = asked.network, asked.supply, asked.goal
+    run = begin(asked.given) if asked.run is None else asked.run
+    if of is None:
+        return assess(network, run)
+    begun = asked.given[0].plan
+    before, t_ons = begun.steps - int(begun.ends[-1]), run.courses[0].begun.plan.t_ons
+    if aim is None or asked.run is not None:
+        first = of.stop if aim is None else run.steps + FIRST * t_ons
+        run = _further(asked, of, run, min(first, of.stop))
+    small_before = False
+    while True:
+        spectrum, doubts = assess(network, run)
+        if aim is None or any(not why.may_pass for why in doubts):
+            return spectrum, doubts
+        bar = aim.bar(spectrum)
+        small = bar <= aim.stderr and not doubts
+        # a bar that is small by chance is not small twice
+        if small and (small_before or run.steps == of.stop):
+            return spectrum, doubts
+        if run.steps == of.stop:
+            return spectrum, [*doubts, aim.missed(bar, run.steps)]
+        small_before = small
+        counted = aim.next_steps(run.steps - before, np.nan if doubts else bar)
+        run = _further(asked, of, run, min(before + -(-counted // t_ons) * t_ons, of.stop))
 
 
-def _of_layers(
-    cell: Any,
-    wanted: int | None,
-    given: list[Problem],
-    found: list[list[Growth]],
-    errors: list[np.ndarray],
-) -> tuple[Spectrum, list[bool]]:
-    """The exponents of all layers in descending order, those of a single one as they come.
-
-    And whether the run is too short for the error bars of each layer. Bars of all layers are found
-    together, too: what moves exponents of several layers moves their sum. Trajectories whose input
-    to the network is the same are of one group in every layer."""
-    x = given[0].x
-    alone = [_spectrum(of, g._replace(x=x), e) for of, g, e in zip(found, given, errors)]
-    by_layer, short = zip(*alone)
-    if len(given) == 1:
-        return by_layer[0], list(short)
-    growth = [side_by_side(of) for of in zip(*found)]
-    together = given[0]._replace(size=sizes(cell))
-    spectrum, _ = _spectrum(growth, together, np.hstack(errors))
-    layer = np.repeat(np.arange(len(given)), [len(g.block) for g in given])
-    order = np.argsort(-spectrum.exponents, kind="stable")[:wanted]
-    return spectrum._of_columns(order, layer=layer[order], by_layer=by_layer), list(short)
+def _further(asked: _Asked, of: Supply, run: Run, stop: int) -> Run:
+    """The run as far as step number stop, piece by piece."""
+    blocks = [len(course.begun.block) for course in run.courses]
+    batch, t_ons = len(run.groups), run.courses[0].begun.plan.t_ons
+    affordable_growth(-(-stop // t_ons), sum(blocks), batch)
+    piece = of.piece(batch, t_ons)
+    try:
+        while run.steps < stop:
+            run = go_on(run, of.between(run.steps, min(run.steps + piece, stop)))
+        return run
+    except FromTheStart:
+        if asked.problems is None:
+            raise LyapflowError(
+                f"what continue_from has kept is not enough to go on to step {stop}: a direction may have been "
+                "lost exactly, float32 is not enough for what follows, or not one interval was complete; "
+                "measure all steps in one run"
+            ) from None
+        return begin(asked.problems(of.between(0, stop)))
 
 
-@over_members("x", "h0", "q0", "lengths", check=_checked, lost=_lost_spectrum)
+def spectrum_of_pieces(
+    cell: Any, pieces: Iterator[np.ndarray], k: Any, **arguments: Any
+) -> Spectrum:
+    """The spectrum along inputs (T, m) that come once, in pieces."""
+    nothing = {"steps": None, "h0": None, "transient": 0, "lengths": None}
+    network, given = _problems(cell, k, x=next(pieces), **nothing, **arguments)
+    run = begin(given)
+    try:
+        for x in pieces:
+            affordable_growth(run.steps + len(x), len(given[0].block), 1)
+            run = go_on(run, x[:, None])
+    except FromTheStart:
+        raise LyapflowError(
+            "a direction may have been lost exactly, or float32 is not enough: what is given once cannot be "
+            "gone over again; give an array, or a function of the step"
+        ) from None
+    spectrum, doubts = assess(network, run)
+    for why in doubts:
+        warn(why.text)
+    return spectrum
+
+
+def _lost(asked: _Asked) -> Spectrum:
+    return lost_spectrum(asked.network, asked.given)
+
+
+@over_members("x", "h0", "q0", "lengths", check=_checked, lost=_lost)
 def lyapunov_spectrum(
     cell: Any,
-    x: ArrayLike | None = None,
+    x: ArrayLike | Callable[[int, int], ArrayLike] | None = None,
     k: int | None = None,
     *,
     steps: int | None = None,
@@ -292,6 +219,10 @@ def lyapunov_spectrum(
     transient: int = 0,
     q_transient: int = 0,
     lengths: ArrayLike | None = None,
+    until_stderr: float | None = None,
+    stderr_of: int | str | None = None,
+    max_steps: int | None = None,
+    continue_from: Spectrum | None = None,
 ) -> Spectrum:
     r"""The first k Lyapunov exponents along the trajectory driven by x.
 
@@ -300,15 +231,16 @@ def lyapunov_spectrum(
     Parameters
     ----------
     cell : cell
-    x : array (T, m) or (T, B, m)
+    x : array (T, m) or (T, B, m), or function
         Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs
-        give `steps` instead.
+        give `steps` instead. A function of two step numbers, start and stop, returns the inputs of
+        the steps between, the same whenever it is asked.
     k : int, optional
         Number of exponents, all n_state by default. Of a network of layers the first k of all; or a
         tuple, how many of each.
     steps : int, optional
-        Number of steps of a cell without inputs, transients included; h0 (B, n_state) makes B
-        trajectories.
+        Number of steps of a cell without inputs, or of a function, transients included; h0
+        (B, n_state) makes B trajectories.
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
@@ -325,6 +257,19 @@ def lyapunov_spectrum(
     lengths : int array (B,), optional
         How long each trajectory is, where x (T, B, m) is padded at the ends: then exponents are
         means over all counted steps, and the bars those of all trajectories one after the other.
+    until_stderr : float, optional
+        Go on until standard errors are not larger than this, in nats per step, and no warning of
+        them is due. They are looked at now and then, and have to be small twice, since a run that
+        stops at a small bar would too often stop at one that is too small by chance.
+    stderr_of : int or "dimension", optional
+        Whose standard errors these are: of so many leading exponents, all by default, or of the
+        Kaplan-Yorke dimension.
+    max_steps : int, optional
+        With `until_stderr`, the most steps to take; needed where x is a function, or there are no
+        inputs.
+    continue_from : Spectrum, optional
+        Of the same cell: go on where its run ended, with the inputs that follow. The result has the
+        bits of one run over all steps. h0, q0, k, t_ons and transients are settled by it.
 
     Returns
     -------
@@ -334,15 +279,16 @@ def lyapunov_spectrum(
     Raises
     ------
     LyapflowError
-        If arguments do not fit.
+        If arguments do not fit; if `continue_from` cannot be gone on from, because only a run from
+        the start can tell what becomes of a direction that may be lost exactly, or of float32.
     Diverged
         If a state stops being finite; it names the step, and the trajectory of a batch.
 
     Warns
     -----
     LyapflowWarning
-        If x has fewer steps than trajectories, or the exponents or their bars cannot be trusted
-        (Notes).
+        If x has fewer steps than trajectories, the exponents or their bars cannot be trusted
+        (Notes), or bars are not as small as `until_stderr` when all steps are taken.
 
     Notes
     -----
@@ -366,12 +312,27 @@ def lyapunov_spectrum(
     >>> cell = lf.TanhRNN(W=np.array([[0.5]]), V=np.empty((1, 0)), b=np.zeros(1))
     >>> lf.lyapunov_spectrum(cell, steps=100).exponents.round(9)  # ln 0.5 at the fixed point 0
     array([-0.69314718])
+
+    As long as it takes, and a little longer:
+
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0), g=2.0)
+    >>> x = np.random.default_rng(1).standard_normal((20_000, 1))
+    >>> spectrum = lf.lyapunov_spectrum(cell, x, k=2, until_stderr=0.01)
+    >>> bool((spectrum.stderr <= 0.01).all())
+    True
+    >>> more = x[spectrum.steps_counted :]
+    >>> lf.lyapunov_spectrum(cell, more, continue_from=spectrum).steps_counted
+    20000
     """
-    cell, wanted, given = _checked(
+    asked = _checked(
         cell,
         k,
-        x=x,
-        steps=steps,
+        x,
+        steps,
+        until_stderr,
+        stderr_of,
+        max_steps,
+        continue_from,
         h0=h0,
         q0=q0,
         t_ons=t_ons,
@@ -379,18 +340,9 @@ def lyapunov_spectrum(
         q_transient=q_transient,
         lengths=lengths,
     )
-    if steps is None:
-        doubt_layout(given[0].x)
-    given = driven(given)
-    found, errors = [], []
-    for number, layer in enumerate(given):
-        with of_layer(number, len(given)):
-            found.append(_growth(layer))
-            errors.append(rounding_errors(layer, found[-1]))
-    known = [np.where(np.isinf(of), 0.0, of) for of in errors]
-    spectrum, short = _of_layers(cell, wanted, given, found, known)
-    for number, (layer, of) in enumerate(zip(given, errors)):
-        largest = (spectrum.by_layer or (spectrum,))[number].exponents[0]
-        if why := doubt(layer, largest, of, short[number]):
-            warn(why if len(given) == 1 else f"layer {number}: {why}")
+    if _checks.ndim(x) == 3:
+        doubt_layout(np.asarray(x))
+    spectrum, doubts = _as_long_as_asked(asked)
+    for why in doubts:
+        warn(why.text)
     return spectrum

@@ -167,6 +167,7 @@ class Sweep:
     def __init__(self, given: Problem, tape: Tape, resolution: float = 0.0) -> None:
         self.size = given.size
         self.plan = given.plan
+        self.earlier = given.earlier
         self.drive = new_drive(given)
         self.resolution = resolution
         self.every = given.plan.t_ons
@@ -208,11 +209,16 @@ class Sweep:
                 self._work,
             )
             if rank == NOT_FINITE:
-                raise state_lost(self.t, self.tape.states[(self.t + 1) % len(self.tape.states)])
+                raise self.state_lost()
             if rank < self.k:
                 self.tally.paths[-1] += 1
                 return False
         return True
+
+    def state_lost(self) -> Diverged:
+        """The error of the step that the sweep has come to, whose states are not all finite."""
+        states = self.tape.states[(self.t + 1) % len(self.tape.states)]
+        return state_lost(self.earlier + self.t, states)
 
     def accept(self) -> None:
         """Count the suspicious step after all."""

@@ -1,0 +1,71 @@
+"""Local exponents: growth rates over windows of a run, and how they are distributed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lyapflow import _checks
+from lyapflow._results import Result
+from lyapflow.errors import LyapflowError
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteTime(Result):
+    """Exponents over windows of a run that follow one another, of each trajectory.
+
+    Attributes
+    ----------
+    exponents : array (B, windows, k)
+        In the units of the Spectrum, nats per step. NaN behind the end of a sequence.
+    window : int
+        Steps of a window.
+    """
+
+    exponents: np.ndarray = field(repr=False)
+    window: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean (k,) over windows and trajectories: the exponents, but for what is left over at the end."""
+        return self._all().mean(axis=0)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation (k,) over windows and trajectories; it falls as ``window^(-1/2)`` where growth forgets."""
+        with np.errstate(invalid="ignore"):  # of -inf
+            return self._all().std(axis=0, ddof=1)
+
+    def quantiles(self, levels: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95)) -> np.ndarray:
+        """Quantiles (levels, k) over windows and trajectories."""
+        wanted = _checks.finite("levels", levels)
+        if wanted is None or not ((wanted >= 0) & (wanted <= 1)).all():
+            raise LyapflowError(f"levels must be numbers between 0 and 1, got {levels!r:.80}")
+        return np.quantile(self._all(), wanted, axis=0, method="inverted_cdf")
+
+    def _all(self) -> np.ndarray:
+        """All windows (windows, k) that are there."""
+        windows = self.exponents.reshape(-1, self.exponents.shape[-1])
+        return windows[~np.isnan(windows).any(axis=1)]
+
+
+def finite_time(
+    log_growth: np.ndarray, intervals: np.ndarray, t_ons: int, window: Any
+) -> FiniteTime:
+    """Local exponents from growth rates (B, n_qr, k) over intervals (n_qr,), or (B, n_qr)."""
+    per_row = np.broadcast_to(intervals, log_growth.shape[:2])
+    # a last interval may be shorter
+    counted = (per_row >= per_row[:, :1]).sum(axis=1)
+    longest = int(counted.max()) * t_ons
+    window = _checks.integer("window", window, 1, longest, why=" = the steps that were counted")
+    rows, left = divmod(window, t_ons)
+    if left:
+        raise LyapflowError(f"window must be a multiple of t_ons={t_ons}, got {window}")
+    number = longest // window
+    found = np.full((len(log_growth), number, log_growth.shape[2]), np.nan)
+    for b, whole in enumerate(counted // rows):
+        growth = log_growth[b, : whole * rows].reshape(whole, rows, -1).sum(axis=1)
+        steps = per_row[b, : whole * rows].reshape(whole, rows).sum(axis=1)
+        found[b, :whole] = growth / steps[:, None]
+    return FiniteTime(found, window)

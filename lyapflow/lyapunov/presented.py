@@ -1,0 +1,126 @@
+"""Spectra for people and for other programs: a few lines, a table in a notebook, pandas and xarray."""
+
+import html
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lyapflow.errors import LyapflowError
+
+if TYPE_CHECKING:
+    from lyapflow.lyapunov.measured import Spectrum
+
+
+def _number(value: float, error: float) -> str:
+    """A number with two standard errors; as many digits as those have."""
+    if not np.isfinite(value) or not np.isfinite(error) or error == 0:
+        return f"{value:.4g} ± {2 * error:.2g}"
+    digits = max(0, 1 - int(np.floor(np.log10(2 * error))))
+    return f"{value:.{digits}f} ± {2 * error:.{digits}f}"
+
+
+def summary(spectrum: "Spectrum") -> list[tuple[str, str]]:
+    """What one wants to know first: lines, each a word and what is said of it; ± are two standard errors."""
+    exponents, batch = spectrum.exponents, spectrum.trajectories.shape[-2]
+    k = exponents.shape[-1]
+    units = "nats per step" if spectrum.intervals.dtype.kind == "i" else "nats per unit of time"
+    steps = np.unique(spectrum.steps_counted)
+    counted = "-".join(map(str, {int(steps[0]): 0, int(steps[-1]): 0}))
+    t_ons = "-".join(map(str, {int(t): 0 for t in np.sort(np.ravel(spectrum.t_ons))[[0, -1]]}))
+    size = f"{k} of {spectrum.n_state} exponents: {batch} trajector{'y' if batch == 1 else 'ies'}, "
+    size += f"{counted} steps, t_ons={t_ons}"
+    if exponents.ndim > 1:
+        lost = sum(reason is not None for reason in spectrum.reasons)
+        with np.errstate(invalid="ignore"):
+            low, high = np.nanmin(exponents[:, 0]), np.nanmax(exponents[:, 0])
+        return [
+            (f"{len(exponents)} spectra", size),
+            ("largest", f"from {low:.4g} to {high:.4g} {units}"),
+            *([("lost", f"{lost} networks, see reasons")] if lost else []),
+        ]
+    stderr, lowest = spectrum.stderr, int(np.isfinite(exponents).sum()) - 1
+    found = [
+        ("Spectrum", size),
+        ("largest", f"{_number(exponents[0], stderr[0])} {units}"),
+        ("smallest", _number(exponents[lowest], stderr[lowest])),
+    ]
+    if np.isneginf(exponents).any():
+        found.append(("-inf", f"{int(np.isneginf(exponents).sum())}"))
+    dimension = _number(spectrum.kaplan_yorke_dimension, spectrum.kaplan_yorke_stderr)
+    return [*found, ("dimension", f"{dimension}, {int((exponents > 0).sum())} positive")]
+
+
+def text(spectrum: "Spectrum") -> str:
+    (first, size), *others = summary(spectrum)
+    return "\n".join([f"{first}, {size}", *(f"  {word:9} {said}" for word, said in others)])
+
+
+def table(spectrum: "Spectrum") -> str:
+    """The same as HTML."""
+    left = "style='text-align:left'"
+    rows = "".join(
+        f"<tr><th {left}>{html.escape(word)}</th><td {left}>{html.escape(said)}</td></tr>"
+        for word, said in summary(spectrum)
+    )
+    return f"<table>{rows}</table>"
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise LyapflowError(
+            f"this needs {name}, which is not installed: python -m pip install 'lyapflow[tables]'"
+        ) from None
+
+
+def to_pandas(spectrum: "Spectrum") -> Any:
+    """A row for each exponent; of an ensemble, for each of each network."""
+    pandas = _imported("pandas")
+    k = spectrum.exponents.shape[-1]
+    columns = {
+        name: np.ravel(getattr(spectrum, name))
+        for name in ("exponents", "stderr", "below_rounding")
+    }
+    if spectrum.layer is not None:
+        columns["layer"] = np.ravel(spectrum.layer)
+    numbers = np.arange(1, k + 1)
+    if spectrum.exponents.ndim == 1:
+        index = pandas.Index(numbers, name="exponent")
+    else:
+        networks = range(len(spectrum.exponents))
+        index = pandas.MultiIndex.from_product([networks, numbers], names=["network", "exponent"])
+    return pandas.DataFrame(columns, index=index)
+
+
+DIMENSIONS = {
+    "exponents": ("exponent",),
+    "stderr": ("exponent",),
+    "below_rounding": ("exponent",),
+    "layer": ("exponent",),
+    "trajectories": ("trajectory", "exponent"),
+    "history": ("reorthonormalisation", "exponent"),
+    "log_growth": ("trajectory", "reorthonormalisation", "exponent"),
+    "state": ("trajectory", "unit"),
+    "block": ("trajectory", "unit", "exponent"),
+}
+
+
+def to_xarray(spectrum: "Spectrum") -> Any:
+    """All arrays with names for their axes."""
+    xarray = _imported("xarray")
+    several = ("network",) if spectrum.exponents.ndim > 1 else ()
+    found = {}
+    for name, axes in DIMENSIONS.items():
+        value = getattr(spectrum, name)
+        # of sequences of different lengths, history is one series of them all
+        if value is not None and not (
+            name == "history" and spectrum.intervals.ndim > 1 + len(several)
+        ):
+            found[name] = ((*several, *axes), value)
+    by_trajectory = ("trajectory",) if spectrum.intervals.ndim > 1 + len(several) else ()
+    found["intervals"] = ((*several, *by_trajectory, "reorthonormalisation"), spectrum.intervals)
+    k = spectrum.exponents.shape[-1]
+    attributes = {"n_state": spectrum.n_state, "t_ons": spectrum.t_ons}
+    return xarray.Dataset(found, {"exponent": np.arange(1, k + 1)}, attributes)

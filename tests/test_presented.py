@@ -1,0 +1,71 @@
+"""How spectra look to people and to other programs."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+
+CELL = lf.TanhRNN.random(6, 1, rng=np.random.default_rng(0), g=3.0)
+X = np.random.default_rng(1).standard_normal((300, 2, 1))
+
+
+def test_a_few_lines_say_what_matters():
+    spectrum = lf.lyapunov_spectrum(CELL, X, t_ons=3, transient=30)
+    first, *others = repr(spectrum).splitlines()
+    assert first == "Spectrum, 6 of 6 exponents: 2 trajectories, 270 steps, t_ons=3"
+    assert [line.split()[0] for line in others] == ["largest", "smallest", "dimension"]
+    value, error = spectrum.exponents[0], 2 * spectrum.stderr[0]
+    assert f"{value:.3f} ± {error:.3f} nats per step" in others[0]
+    assert "nats per unit of time" in repr(spectrum.per(0.1))
+    html = spectrum._repr_html_()
+    assert html.startswith("<table>") and html.count("<tr>") == 4
+    assert others[0][12:] in html
+
+
+@pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")
+def test_lost_directions_and_lost_networks_are_counted():
+    lost = lf.LinearRNN(np.diag([0.5, 0.0]), np.zeros((2, 1)), np.zeros(2))
+    said = repr(lf.lyapunov_spectrum(lost, X))
+    assert "-inf      1" in said and "smallest  -0.697" in said
+    wild = lf.LinearRNN(np.diag([1e9, 1.0]), np.ones((2, 1)), np.zeros(2))
+    both = lf.lyapunov_spectrum(lf.stack([lost, wild]), np.stack([X, X]))
+    said = repr(both).splitlines()
+    assert said[0] == "2 spectra, 2 of 2 exponents: 2 trajectories, 300 steps, t_ons=1"
+    assert said[1] == "  largest   from -0.6967 to -0.6967 nats per step"
+    assert said[2] == "  lost      1 networks, see reasons"
+
+
+def test_pandas_has_a_row_for_each_exponent():
+    spectrum = lf.lyapunov_spectrum(CELL, X, 4)
+    table = spectrum.to_pandas()
+    assert table.index.name == "exponent" and table.loc[2, "stderr"] == spectrum.stderr[1]
+    both = lf.lyapunov_spectrum(lf.stack([CELL, CELL]), np.stack([X, -X]), 4)
+    assert both.to_pandas().loc[(1, 3), "exponents"] == both.exponents[1, 2]
+    layers = lf.layers(CELL, lf.GRU.random(3, 6, rng=np.random.default_rng(0)))
+    found = lf.lyapunov_spectrum(layers, X)
+    assert found.to_pandas()["layer"].tolist() == found.layer.tolist()
+
+
+def test_xarray_has_named_axes():
+    spectrum = lf.lyapunov_spectrum(CELL, X, 4, t_ons=7)
+    data = spectrum.to_xarray()
+    assert data.sizes == {"exponent": 4, "trajectory": 2, "reorthonormalisation": 43, "unit": 6}
+    np.testing.assert_array_equal(data.log_growth.sel(exponent=2), spectrum.log_growth[:, :, 1])
+    means = data.log_growth.sum("reorthonormalisation") / data.intervals.sum()
+    np.testing.assert_allclose(means.mean("trajectory"), spectrum.exponents)
+    assert data.attrs == {"n_state": 6, "t_ons": 7}
+    both = lf.lyapunov_spectrum(lf.stack([CELL, CELL]), np.stack([X, -X]), 4).to_xarray()
+    assert both.history.dims == ("network", "reorthonormalisation", "exponent")
+    lengths = lf.lyapunov_spectrum(CELL, X, 4, lengths=np.array([300, 100])).to_xarray()
+    assert lengths.intervals.dims == ("trajectory", "reorthonormalisation")
+    assert "history" not in lengths
+
+
+@pytest.mark.parametrize("library", ["pandas", "xarray"])
+def test_what_is_not_installed_is_named(library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    spectrum = lf.lyapunov_spectrum(CELL, X, 1)
+    with pytest.raises(lf.LyapflowError, match=rf"needs {library}, .* 'lyapflow\[tables\]'"):
+        getattr(spectrum, f"to_{library}")()
