@@ -21,6 +21,7 @@ EXAMPLES = [
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")  # of networks drawn at random
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # which torch.func.jvp calls
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_example(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
