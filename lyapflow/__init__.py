@@ -28,8 +28,12 @@ from lyapflow.learning.outputs import outputs
 from lyapflow.learning.recommended import recommended
 from lyapflow.linalg.stacks import qr, qr_pullback
 from lyapflow.lyapunov.condition import predicted_condition
+from lyapflow.lyapunov.finite_time import FiniteTime
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
-from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.lyapunov.measured import Spectrum
+from lyapflow.lyapunov.product import product_spectrum
+from lyapflow.lyapunov.reach import Reach, gradient_reach
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.lyapunov.vectors import CovariantVectors, covariant_vectors
 from lyapflow.precision.condition import ConditionNumber, condition_number
@@ -49,6 +53,7 @@ __all__ = [
     "Diverged",
     "ElmanRNN",
     "ElmanReluRNN",
+    "FiniteTime",
     "Flossing",
     "GRUResetBefore",
     "Layers",
@@ -57,6 +62,7 @@ __all__ = [
     "LyapflowWarning",
     "Model",
     "RateRNN",
+    "Reach",
     "ReluRNN",
     "RunFolder",
     "Spectrum",
@@ -74,6 +80,7 @@ __all__ = [
     "from_keras",
     "from_onnx",
     "from_torch",
+    "gradient_reach",
     "jacobian",
     "layers",
     "load",
@@ -81,6 +88,7 @@ __all__ = [
     "outputs",
     "penalties",
     "predicted_condition",
+    "product_spectrum",
     "qr",
     "qr_pullback",
     "recommended",

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lyapflow import plots
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.learning.stopping import WINDOW
-from lyapflow.lyapunov.spectrum import Spectrum
+from lyapflow.lyapunov.measured import Spectrum
+from lyapflow.plots import COLOURS
 from lyapflow.precision.condition import ConditionNumber
 from lyapflow.runs.files import write_atomically
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
 
 
 class Shown(NamedTuple):
@@ -115,31 +115,14 @@ def _mark_episodes(panels: tuple[Axes, ...], runs: Mapping[str, Shown]) -> None:
 
 
 def spectrum_figure(spectrum: Spectrum, title: str) -> Figure:
-    """The exponents with error bars, and their running means."""
+    """The exponents with error bars, and how their running means approach them."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     figure.suptitle(title, parse_math=False)
     final, running = figure.subplots(1, 2)
-    k = len(spectrum.exponents)
-    final.errorbar(
-        np.arange(1, k + 1),
-        spectrum.exponents,
-        2 * spectrum.stderr,
-        fmt=".",
-        capsize=2,
-        color=COLOURS[0],
-    )
-    final.axhline(0.0, color="grey", linewidth=0.8)
-    final.set(
-        xlabel="exponent i",
-        ylabel="λᵢ ± 2 standard errors  (nats per step)",
-        title="Lyapunov spectrum",
-    )
-    n_qr = len(spectrum.history)
-    steps = np.arange(1, n_qr + 1) * spectrum.steps_counted / n_qr
-    for number, i in enumerate(sorted({0, k // 4, k // 2, k - 1})):
-        running.semilogx(steps, spectrum.history[:, i], color=COLOURS[number], label=f"λ{i + 1}")
-    running.set(xlabel="steps counted", ylabel="running mean  (nats per step)", title="Convergence")
-    running.legend(fontsize=8)
+    plots.spectrum(spectrum, final)
+    final.set_title("Lyapunov spectrum")
+    plots.convergence(spectrum, ax=running)
+    running.set_title("Convergence, and what error bars let one expect")
     return figure
 
 

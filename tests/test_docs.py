@@ -29,7 +29,7 @@ def test_example(code, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 13
+    assert len(EXAMPLES) == 17
 
 
 # their methods have docstrings of their own
@@ -43,7 +43,8 @@ PUBLIC = [
 # what a newcomer calls first
 WITH_EXAMPLES = """
     Adam Flossing Model bptt_value_and_grad condition_number covariant_vectors digest floss
-    flossing_value_and_grad jacobian load lyapunov_spectrum predicted_condition qr qr_pullback save stack train
+    flossing_value_and_grad gradient_reach jacobian load lyapunov_spectrum predicted_condition product_spectrum qr
+    qr_pullback save stack train
     trajectory
     Exponents OneStepJacobian Penalty SpectralRadius
 """.split()

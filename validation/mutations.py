@@ -29,7 +29,7 @@ from queue import Queue
 
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".jsonl")
-TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky closed_loop lengths".split()
+TESTS = "elementary views lapack products team qr cells driven flossing_gradient bptt adam schedule spectrum trajectory interval error_bars dimension rounding rank graded growth resolution tape vectors overlaps ensemble tasks training penalties penalties_in_training layers leaky closed_loop lengths continuation finite_time product_spectrum reach".split()
 # tests that are about a file, and come first
 NEAREST = {
     **dict.fromkeys(
@@ -41,12 +41,17 @@ NEAREST = {
     "closed_loop": ("closed_loop", "driven"),
     **dict.fromkeys(("graded", "double_double", "modular"), ("graded", "growth", "rank")),
     **dict.fromkeys(
-        ("growth", "rank", "resolution"), ("growth", "rank", "resolution", "flossing_gradient")
+        ("growth", "rank", "resolution"),
+        ("growth", "rank", "continuation", "resolution", "flossing_gradient"),
     ),
     **dict.fromkeys(
-        ("error_bars", "dimension", "rounding", "spectrum"),
-        ("error_bars", "dimension", "rounding", "spectrum"),
+        ("error_bars", "dimension", "rounding", "spectrum", "measured"),
+        ("error_bars", "dimension", "rounding", "spectrum", "lengths", "layers"),
     ),
+    **dict.fromkeys(("course", "until"), ("continuation", "spectrum", "layers")),
+    "finite_time": ("finite_time",),
+    **dict.fromkeys(("matrix_free", "given"), ("product_spectrum",)),
+    "reach": ("reach",),
     **dict.fromkeys(
         ("flossing_loss", "pullback", "tape"), ("flossing_gradient", "tape", "resolution")
     ),
@@ -191,8 +196,8 @@ MUTATIONS = [
     ("lyapunov/problem.py", "x, plan = x[:steps], plan.of_length(steps)", "x, plan = x[:steps], self.plan"),
     ("lyapunov/problem.py", "return self.lengths - (self.plan.steps - most)", "return np.full(len(self.h0), most)"),
     ("lyapunov/flossing_loss.py", "else counted.sum()", "else counted.max() * batch"),
-    ("lyapunov/spectrum.py", "bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))", "pass"),
-    ("lyapunov/spectrum.py", "unknown.sum(axis=0)[None], rounding)", "unknown.sum(axis=0)[None], rounding).times(0.3)"),
+    ("lyapunov/measured.py", "bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))", "pass"),
+    ("lyapunov/measured.py", "unknown.sum(axis=0)[None], rounding)", "unknown.sum(axis=0)[None], rounding).times(0.3)"),
     ("learning/sequences.py", "if t >= ends[i]:", "if t > ends[i]:"),
     ("learning/sequences.py", "        _forget(states[t + 1], t, work.ends[p])\n", ""),
     ("learning/bptt.py", "int(np.maximum(lengths - first, 0).sum()) * y.shape[2]", "y[first:].size"),
@@ -338,7 +343,7 @@ MUTATIONS = [
     ("lyapunov/growth.py", "self.every = self.longest = self.every // 2", "pass"),
     ("lyapunov/growth.py", "self.every, self.changed = min(2 * self.every, self.longest), self.run.t", "pass"),
     ("lyapunov/growth.py", "again = run.t + 1", "again = 0"),
-    ("lyapunov/growth.py", "            elif self.given.x.dtype == np.float32:\n                raise _InDoubt\n", ""),
+    ("lyapunov/growth.py", "            elif self.given.x.dtype == np.float32:\n                raise _InDoubt if self.from_start else FromTheStart\n", ""),
     ("lyapunov/growth.py", "if growth > LOG_MAX:", "if False:"),
     ("lyapunov/growth.py", "tally.log_growth[row, i] += growth", "tally.log_growth[row, i] += 0.5 * growth"),
     ("lyapunov/growth.py", "np.log1p(error) if error < 1 else UNKNOWN", "0.0"),
@@ -431,13 +436,13 @@ MUTATIONS = [
     ("lyapunov/dimension.py", "sums[j - 1] / fall**2", "0.0"),
     ("lyapunov/dimension.py", "weight[:] = -1 / ordered[-1]", "pass"),
     ("lyapunov/dimension.py", "deviations[:, positive].sum(axis=1)", "deviations[:, positive]"),
-    ("lyapunov/spectrum.py", "same_input(given.x)", "np.arange(len(given.h0))"),
-    ("lyapunov/spectrum.py", " + errors * counted[:, None]", ""),
-    ("lyapunov/rounding.py", "measured[:, ahead:] = 0.0", "pass"),
+    ("lyapunov/course.py", "same_input(pieces[0].x)", "np.arange(len(pieces[0].h0))"),
+    ("lyapunov/measured.py", " + errors * counted[:, None]", ""),
+    ("lyapunov/rounding.py", "measured[:, ~of] = 0.0", "pass"),
     ("lyapunov/rounding.py", "size[1:] = size[1:].max(axis=1, keepdims=True)", "pass"),
     ("lyapunov/rounding.py", "np.where(change > SATURATED, np.inf, errors)", "errors"),
     ("lyapunov/rounding.py", "ROUNDINGS * eps / DISTURBANCE * roundings * change / span", "0.0 * change"),
-    ("lyapunov/rounding.py", "min(plan.steps - plan.transient, LAST) // 2", "min(plan.steps - plan.transient, LAST)"),
+    ("lyapunov/rounding.py", "min(plan.steps - plan.transient, RECENT) // 2", "min(plan.steps - plan.transient, RECENT)"),
     # ensembles
     ("ensemble.py", "if self.reasons[r] is not None:", "if False:"),
     ("learning/descent.py", "before = moments[r]", "before = moments[0]"),
@@ -598,10 +603,25 @@ MUTATIONS = [
     ("lyapunov/flossing_loss.py", "gradients.insert(0, gradient)", "gradients.append(gradient)"),
     ("lyapunov/pullback.py", "bars.states[c + 1, 0, i] += states_bar[t, i]", "pass"),
     ("lyapunov/layers.py", "shortest = min(", "shortest = max("),
-    ("lyapunov/spectrum.py", "_spectrum(of, g._replace(x=x), e)", "_spectrum(of, g, e)"),
-    ("lyapunov/spectrum.py", "_spectrum(growth, together, np.hstack(errors))", "_spectrum(growth, together, 0 * np.hstack(errors))"),
-    ("lyapunov/spectrum.py", "layer=layer[order]", "layer=layer[: len(order)]"),
-    ("lyapunov/spectrum.py", "by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer)", "by_layer=self.by_layer"),
+    ("lyapunov/course.py", "same_input(pieces[0].x)", "same_input(pieces[-1].x)"),
+    ("lyapunov/measured.py", "np.hstack(errors), state, None", "0 * np.hstack(errors), state, None"),
+    ("lyapunov/measured.py", "layer=layer[order]", "layer=layer[: len(order)]"),
+    ("lyapunov/course.py", "_in_common(before.groups, groups)", "groups"),
+    ("lyapunov/course.py", "np.concatenate([run.tail, x])", "x"),
+    ("lyapunov/course.py", "earlier=course.steps", "earlier=0"),
+    ("lyapunov/growth.py", "pace = before.end.pace", "pace = Pace(given.plan.t_ons, given.plan.t_ons)"),
+    ("lyapunov/growth.py", "before.unknown.copy(), before.below_rounding.copy()", "0 * before.unknown, 0 * before.below_rounding"),
+    ("lyapunov/growth.py", "        if not self.from_start:  # exact arithmetic takes all steps\n            raise FromTheStart\n", ""),
+    ("lyapunov/growth.py", "paths=self.paths + more.paths", "paths=more.paths"),
+    ("lyapunov/until.py", "MARGIN * (bar / self.stderr) ** 2", "MARGIN * bar / self.stderr"),
+    ("lyapunov/finite_time.py", "growth / steps[:, None]", "growth / window"),
+    ("lyapunov/matrix_free.py", "np.log1p(error), UNKNOWN", "0.0 * error, 0.0"),
+    ("cells/given.py", "copy(x, record)", "pass"),
+    ("lyapunov/reach.py", "log_scale += np.log(largest) if largest > 0 else -np.inf", "pass"),
+    ("lyapunov/reach.py", "bars = np.ascontiguousarray(probes @ M)", "bars = probes"),
+    ("lyapunov/reach.py", "M[: W_out.shape[1]]", "M[-W_out.shape[1] :]"),
+    ("lyapunov/reach.py", "if rounding - log_scale <= np.log(DISAGREEMENT / 10):", "if True:"),
+    ("lyapunov/measured.py", "by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer)", "by_layer=self.by_layer"),
     ("lyapunov/spectrum.py", "ks = [min(k, n) for n in states]", "ks = [1 for n in states]"),
     ("learning/adam.py", 'name.rpartition(".")[2]', "name"),
     ("cells/interface.py", "low + 1e-3 * (high - low), high)", "low - 1e-3 * (high - low), high)"),

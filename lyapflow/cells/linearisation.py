@@ -58,6 +58,22 @@ def _of_layers(network: Layers, h: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(DT.T)
 
 
+def jacobian_of(cell: Any, h: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`jacobian` of checked arguments."""
+    if isinstance(cell, Layers):
+        return _of_layers(cell, h, x)
+    turned, n = interface.transposed(cell), h.size
+    D = np.empty((n, n), h.dtype)
+    with one_blas_thread():
+        if interface.has(cell, interface.jacobian):
+            _jacobian(cell, turned, h, x, D)
+            return D
+        work = jacobian_workspace(interface.sizes(cell), h.dtype)
+        record = np.empty((1, interface.sizes(cell).record), h.dtype)
+        linearise(cell, turned, h[None], x[None], np.empty((1, n), h.dtype), record, work)
+    return np.ascontiguousarray(work.DT.T)
+
+
 @over_members(
     "h", "x", check=_checked, lost=lambda checked: np.full((checked[1].size,) * 2, np.nan)
 )
@@ -94,16 +110,4 @@ def jacobian(cell: Cell | Ensemble, h: ArrayLike, x: ArrayLike) -> np.ndarray:
     array([[1., 2.],
            [3., 4.]])
     """
-    cell, h, x = _checked(cell, h, x)
-    if isinstance(cell, Layers):
-        return _of_layers(cell, h, x)
-    turned, n = interface.transposed(cell), h.size
-    D = np.empty((n, n), h.dtype)
-    with one_blas_thread():
-        if interface.has(cell, interface.jacobian):
-            _jacobian(cell, turned, h, x, D)
-            return D
-        work = jacobian_workspace(interface.sizes(cell), h.dtype)
-        record = np.empty((1, interface.sizes(cell).record), h.dtype)
-        linearise(cell, turned, h[None], x[None], np.empty((1, n), h.dtype), record, work)
-    return np.ascontiguousarray(work.DT.T)
+    return jacobian_of(*_checked(cell, h, x))

@@ -1,0 +1,222 @@
+"""Plots of results, each in axes of matplotlib that are given, or in new ones.
+
+import lyapflow.plots as plots
+
+ax = plots.convergence(spectrum)
+ax.figure.savefig("convergence.pdf")"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lyapflow import _checks
+from lyapflow.errors import LyapflowError
+from lyapflow.lyapunov.finite_time import FiniteTime
+from lyapflow.lyapunov.measured import Spectrum
+from lyapflow.lyapunov.reach import DISAGREEMENT, Reach
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot  # here: it looks for a screen
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def _one(spectrum: Spectrum) -> Spectrum:
+    if spectrum.exponents.ndim > 1:
+        raise LyapflowError("a plot is of one network; give the members' spectra one by one")
+    return spectrum
+
+
+def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
+    """The exponents with two standard errors on either side.
+
+    Parameters
+    ----------
+    found : Spectrum
+    ax : matplotlib.axes.Axes, optional
+    **style
+        Of `matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    LyapflowError
+        If it is the Spectrum of an ensemble.
+    """
+    ax, found = _axes(ax), _one(found)
+    number = np.arange(1, len(found.exponents) + 1)
+    usual: dict[str, Any] = {"fmt": ".", "capsize": 2, "color": COLOURS[0]}
+    ax.errorbar(number, found.exponents, 2 * found.stderr, **usual | style)
+    ax.axhline(0.0, color="grey", linewidth=0.8)
+    ax.set(xlabel="exponent i", ylabel="λᵢ ± 2 standard errors  (nats per step)")
+    return ax
+
+
+def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) -> Axes:
+    """How far running means are from the final exponents, beside what the error bars let one expect.
+
+    The dashed lines are two standard errors of the difference, ``2 stderr √(T/t - 1)``.
+
+    Parameters
+    ----------
+    found : Spectrum
+    exponents : sequence of int, optional
+        Which ones, counted from 1; the first, the last and one or two between by default.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    LyapflowError
+        If an exponent is not there, or it is the Spectrum of an ensemble.
+    """
+    found = _one(found)
+    k = len(found.exponents)
+    wanted = sorted({1, k // 4 + 1, k // 2 + 1, k}) if exponents is None else list(exponents)
+    ax, history, per_row = _axes(ax), found.history, np.ravel(found.intervals)
+    steps = np.cumsum(per_row[per_row > 0])
+    for colour, i in zip((COLOURS * k)[: len(wanted)], wanted):
+        i = _checks.integer("an exponent", i, 1, k)
+        off = np.abs(history[:-1, i - 1] - history[-1, i - 1])
+        ax.loglog(steps[:-1], off, color=colour, linewidth=0.8, label=f"λ{i}")
+        expected = 2 * found.stderr[i - 1] * np.sqrt(steps[-1] / steps[:-1] - 1)
+        ax.loglog(steps[:-1], expected, "--", color=colour, linewidth=0.8)
+    ax.set(xlabel="steps counted", ylabel="|running mean - final|  (nats per step)")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def finite_time(
+    found: FiniteTime, exponents: Any = (1,), ax: Axes | None = None, **style: Any
+) -> Axes:
+    """Histograms of local exponents.
+
+    Parameters
+    ----------
+    found : FiniteTime
+        As `Spectrum.finite_time` returns it.
+    exponents : sequence of int
+        Which ones, counted from 1.
+    ax : matplotlib.axes.Axes, optional
+    **style
+        Of `matplotlib.axes.Axes.hist`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    LyapflowError
+        If an exponent is not there, or is -inf.
+    """
+    ax, k = _axes(ax), found.exponents.shape[-1]
+    for colour, i in zip(COLOURS * k, exponents):
+        i = _checks.integer("an exponent", i, 1, k)
+        values = found.exponents[..., i - 1].ravel()
+        values = values[~np.isnan(values)]
+        if not np.isfinite(values).all():
+            raise LyapflowError(f"exponent {i} is -inf in some windows; ask for fewer exponents")
+        usual: dict[str, Any] = {"bins": "auto", "alpha": 0.6, "color": colour, "label": f"λ{i}"}
+        ax.hist(values, **usual | style)
+    ax.set(xlabel=f"exponent over {found.window} steps  (nats per step)", ylabel="windows")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def reach(found: Reach, ax: Axes | None = None) -> Axes:
+    """Norms of ``∂h_t / ∂h_{t-l}`` over lags, median and quartiles; also of readout and parameters, where measured.
+
+    Parameters
+    ----------
+    found : Reach
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    measured = {"norms": "state", "readout": "readout", "parameters": "parameters of one step"}
+    for colour, (of, label) in zip(COLOURS, measured.items()):
+        if of != "norms" and getattr(found, f"log_{of}") is None:
+            continue
+        low, median, high = found.quartiles(of) / np.log(10.0)
+        ax.plot(found.lags, median, ".-", color=colour, label=label)
+        ax.fill_between(found.lags, low, high, color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of the norm of ∂h(t)/∂h(t - l)")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def singular_values(found: Reach, ax: Axes | None = None, most: int = 8) -> Axes:
+    """The first singular values of ``∂h_t / ∂h_{t-l}`` over lags, medians over the times.
+
+    Parameters
+    ----------
+    found : Reach
+    ax : matplotlib.axes.Axes, optional
+    most : int
+        How many.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    LyapflowError
+        If most is not positive.
+    """
+    ax = _axes(ax)
+    shown = min(_checks.integer("most", most, 1), found.log_singular_values.shape[2])
+    values = np.where(np.isnan(found.log_singular_values), -np.inf, found.log_singular_values)
+    median = np.median(values[:, :, :shown], axis=0) / np.log(10.0)
+    for i in range(shown):
+        shade = 0.25 + 0.75 * (1 - i / shown)
+        ax.plot(
+            found.lags, median[:, i], ".-", color=COLOURS[0], alpha=shade, label=f"number {i + 1}"
+        )
+    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of singular values of ∂h(t)/∂h(t - l)")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def horizon(found: Reach, ax: Axes | None = None) -> Axes:
+    """How far Jacobians are off what a small change does, over steps; the horizon is where the median passes the line.
+
+    Parameters
+    ----------
+    found : Reach
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax, off = _axes(ax), np.where(np.isnan(found.disagreement), 0.0, found.disagreement)
+    low, median, high = np.quantile(off, (0.25, 0.5, 0.75), axis=0)
+    steps = np.arange(1, off.shape[1] + 1)
+    ax.semilogy(steps, median, color=COLOURS[0])
+    ax.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+    ax.axhline(DISAGREEMENT, color="grey", linewidth=0.8)
+    last = found.horizon()
+    said = "no horizon in sight" if np.isinf(last) else f"gradients hold over {last:.0f} steps"
+    ax.set(
+        xlabel="steps",
+        ylabel=f"|change - its derivative|, for changes of {found.change:g}",
+        title=said,
+    )
+    return ax
