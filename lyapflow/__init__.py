@@ -12,6 +12,7 @@ from lyapflow.cells.lstm import LSTM
 from lyapflow.cells.rate import RateRNN
 from lyapflow.cells.relu import ReluRNN
 from lyapflow.cells.tanh import TanhRNN
+from lyapflow.certificate import Audit, audit
 from lyapflow.ensemble import stack
 from lyapflow.errors import Diverged, LyapflowError, LyapflowWarning
 from lyapflow.interop.gates import from_gates
@@ -48,6 +49,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "Adam",
+    "Audit",
     "ConditionNumber",
     "CovariantVectors",
     "Diverged",
@@ -68,6 +70,7 @@ __all__ = [
     "Spectrum",
     "Swept",
     "TanhRNN",
+    "audit",
     "bptt_value_and_grad",
     "closed_loop",
     "collect",

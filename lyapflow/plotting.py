@@ -18,6 +18,8 @@ from lyapflow.plots import COLOURS
 from lyapflow.precision.condition import ConditionNumber
 from lyapflow.runs.files import write_atomically
 
+SUFFIXES = ("png", "pdf", "svg")
+
 
 class Shown(NamedTuple):
     """One run in a picture: its history, and the exponents of its network at the end."""
@@ -171,9 +173,9 @@ def condition_figure(found: ConditionNumber, title: str) -> Figure:
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file, atomically."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    """Write a figure as its suffix says (PNG, PDF or SVG; else PNG), atomically."""
+    buffer, suffix = io.BytesIO(), path.suffix[1:].lower()
+    figure.savefig(buffer, format=suffix if suffix in SUFFIXES else "png", dpi=130)
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:

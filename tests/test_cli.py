@@ -338,6 +338,31 @@ def test_spectrum_of_a_random_network(command, source):
     assert os.listdir() == ["lyapflow-spectrum.png"]
 
 
+def test_spectrum_until_its_bars_are_small_in_files(command):
+    words = "spectrum --units 5 --k 2 --until-stderr 0.01 --csv s.csv --json s.json --out s.svg"
+    code, out, err = command(*words.split())
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-3:] == ["picture: s.svg", "numbers: s.csv", "numbers: s.json"]
+    header, *rows = Path("s.csv").read_text().splitlines()
+    said = json.loads(Path("s.json").read_text())
+    assert header == "number,exponent,stderr"
+    assert [float(row.split(",")[1]) for row in rows] == said["exponents"]
+    assert max(said["stderr"]) <= 0.01 and 500 < said["steps_counted"] < 99_000
+    assert "<svg" in Path("s.svg").read_text()
+
+
+def test_audit_of_a_random_network(command):
+    words = "audit --units 5 --steps 600 --k 2 --json certificate.json"
+    code, out, err = command(*words.split())
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-2:] == ["passed", "certificate: certificate.json"]
+    assert json.loads(Path("certificate.json").read_text())["passed"] is True
+    code, out, err = command("audit", "--units", "5", "--steps", "210", "--k", "2")
+    assert (code, err) == (1, "")
+    assert "length: 10 reorthonormalisations are too few" in out
+    assert out.splitlines()[-1].startswith("failed: ")
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_condition_of_a_random_network(command, cell):
     words = f"condition --units 3 --cell {cell} --steps 60,2 --transient 5 --bits 128"
@@ -522,7 +547,7 @@ def test_a_run_that_diverges_ends_with_code_1_and_keeps_its_history(command):
     assert len(RunFolder("run").history().training) >= 1
 
 
-@pytest.mark.parametrize("name", ["demo", "train", "spectrum", "condition"])
+@pytest.mark.parametrize("name", ["demo", "train", "spectrum", "condition", "audit"])
 def test_help_explains_every_option(command, name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = command(name, "--help")

@@ -9,6 +9,7 @@ import typer
 
 import lyapflow
 from lyapflow._engine.compiling import say_word
+from lyapflow.cli.audit import audit_command
 from lyapflow.cli.compare import compare
 from lyapflow.cli.condition import condition
 from lyapflow.cli.demo import demo
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (demo, train, sweep, compare, spectrum, condition, floss):  # in the order of --help
     app.command()(command)
+app.command("audit")(audit_command)
 
 
 @app.callback()

@@ -122,6 +122,17 @@ SpectrumK = Annotated[
 QTransient = Annotated[
     int, typer.Option(min=0, help="Next steps, which also align the tangent block.")
 ]
+UntilStderr = Annotated[
+    float | None,
+    typer.Option(
+        help="Go on until standard errors are not larger, for --steps at most (100000 if not given).",
+        show_default=False,
+    ),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", help="File for the table.", show_default=False)]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="File for all that is said.", show_default=False)
+]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
 
 # floss

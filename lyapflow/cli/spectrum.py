@@ -1,13 +1,20 @@
 """``lyapflow spectrum``: Lyapunov exponents as a table and a picture."""
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from lyapflow.cli import options
 from lyapflow.cli.network import chosen
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.runs.files import write_atomically
 from lyapflow.runs.random_network import RandomNetwork
+
+USUAL, MOST = 2000, 100_000  # steps, and at most until bars are small
 
 
 def spectrum(
@@ -27,6 +34,9 @@ def spectrum(
     transient: options.Transient = 100,
     q_transient: options.QTransient = 100,
     t_ons: options.TOns = 1,
+    until_stderr: options.UntilStderr = None,
+    csv_file: options.Csv = None,
+    json_file: options.Json = None,
     out: options.SpectrumPicture = None,
 ) -> None:
     """Lyapunov exponents of the network in a run folder or a file, or of a random one, as a table and a picture.
@@ -43,13 +53,16 @@ def spectrum(
         )
     random = RandomNetwork(cell, units, gain, weights, dtype, leak)
     network = chosen(run, random, seed, source, name, nonlinearity)
-    check_writable(out)
+    for path in (out, csv_file, json_file):
+        if path is not None:
+            check_writable(path)
     result = lyapunov_spectrum(
         network.cell,
-        network.input(steps, seed),
+        network.input(steps, seed, USUAL if until_stderr is None else MOST),
         k,
         h0=network.h0,
         t_ons=t_ons,
+        until_stderr=until_stderr,
         transient=transient,
         q_transient=q_transient,
     )
@@ -57,6 +70,36 @@ def spectrum(
     _print(result, title)
     write_figure(spectrum_figure(result, title), out)
     console.print(f"picture: {out}", soft_wrap=True)
+    for path, written in ((csv_file, _csv), (json_file, _json)):
+        if path is not None:
+            write_atomically(path, written(result, network.title).encode())
+            console.print(f"numbers: {path}", soft_wrap=True)
+
+
+def _csv(result: Spectrum, title: str) -> str:
+    rows = zip(range(1, len(result.exponents) + 1), result.exponents, result.stderr)
+    lines = [f"{i},{float(value)!r},{float(error)!r}" for i, value, error in rows]
+    return "\n".join(["number,exponent,stderr", *lines, ""])
+
+
+def _json(result: Spectrum, title: str) -> str:
+    """Numbers that are not finite are null; exponents of -inf are lost directions, which come last."""
+
+    def numbers(values: Iterable[float]) -> list[float | None]:
+        return [float(value) if np.isfinite(value) else None for value in values]
+
+    found = {
+        "network": title,
+        "exponents": numbers(result.exponents),
+        "stderr": numbers(result.stderr),
+        "lost": int(np.isneginf(result.exponents).sum()),
+        "steps_counted": result.steps_counted,
+        "kaplan_yorke_dimension": numbers(
+            [result.kaplan_yorke_dimension, result.kaplan_yorke_stderr]
+        ),
+        "entropy_rate": numbers([result.entropy_rate, result.entropy_rate_stderr]),
+    }
+    return json.dumps(found, indent=1)
 
 
 def _print(result: Spectrum, title: str) -> None:

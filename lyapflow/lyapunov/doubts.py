@@ -12,10 +12,11 @@ SHORT_CYCLE = 8  # steps within which a repelling cycle is noticed
 
 
 class Doubt(NamedTuple):
-    """Why exponents cannot be trusted, and whether more steps may settle it."""
+    """Why exponents cannot be trusted: what of them, and whether more steps may settle it."""
 
     text: str
-    may_pass: bool
+    about: str  # "start", "rounding" or "length"
+    may_pass: bool = False
 
 
 def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> Doubt | None:
@@ -27,7 +28,7 @@ def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> Do
         return Doubt(
             "the trajectory starts on a fixed point or cycle that repels (λ_1 > 0), and never leaves it: the exponents "
             "are those of that point; start from a random h0",
-            may_pass=False,
+            "start",
         )
     if (outgrown := np.isinf(errors).any(axis=0)).any():
         left = int(np.argmax(outgrown))
@@ -36,13 +37,14 @@ def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> Do
             "delay line that contracts strongly): "
             + (f"ask for k <= {left}" if left > 0 else "use more precise numbers")
             + (", or use float64" if given.x.dtype == np.float32 else ""),
-            may_pass=False,
+            "rounding",
         )
     if short:
         return Doubt(
             "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
             "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
             "longer q_transient",
+            "length",
             may_pass=True,
         )
     return None

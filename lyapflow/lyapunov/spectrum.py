@@ -180,6 +180,14 @@ def _further(asked: _Asked, of: Supply, run: Run, stop: int) -> Run:
         return begin(asked.problems(of.between(0, stop)))
 
 
+def spectrum_and_doubts(
+    cell: Any, x: Any, k: Any, *, steps: Any, **arguments: Any
+) -> tuple[Spectrum, list[Doubt]]:
+    """`lyapunov_spectrum` of one cell, with what it warns of; arguments may be left out."""
+    usual = dict.fromkeys(("until_stderr", "stderr_of", "max_steps", "continue_from"))
+    return _as_long_as_asked(_checked(cell, k, x, steps, **usual | SETTLED | arguments))
+
+
 def spectrum_of_pieces(
     cell: Any, pieces: Iterator[np.ndarray], k: Any, **arguments: Any
 ) -> Spectrum:
@@ -324,15 +332,17 @@ def lyapunov_spectrum(
     >>> lf.lyapunov_spectrum(cell, more, continue_from=spectrum).steps_counted
     20000
     """
-    asked = _checked(
+    if _checks.ndim(x) == 3:
+        doubt_layout(np.asarray(x))
+    spectrum, doubts = spectrum_and_doubts(
         cell,
-        k,
         x,
-        steps,
-        until_stderr,
-        stderr_of,
-        max_steps,
-        continue_from,
+        k,
+        steps=steps,
+        until_stderr=until_stderr,
+        stderr_of=stderr_of,
+        max_steps=max_steps,
+        continue_from=continue_from,
         h0=h0,
         q0=q0,
         t_ons=t_ons,
@@ -340,9 +350,6 @@ def lyapunov_spectrum(
         q_transient=q_transient,
         lengths=lengths,
     )
-    if _checks.ndim(x) == 3:
-        doubt_layout(np.asarray(x))
-    spectrum, doubts = _as_long_as_asked(asked)
     for why in doubts:
         warn(why.text)
     return spectrum

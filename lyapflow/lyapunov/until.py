@@ -40,6 +40,7 @@ class Goal(NamedTuple):
         return Doubt(
             f"after {steps} steps the standard error {whose} is {bar:.2g}, not {self.stderr:g} as until_stderr asks: "
             "give more steps, or go on from here with continue_from",
+            "length",
             may_pass=True,
         )
 

@@ -1,0 +1,460 @@
+"""A certificate of a spectrum: what was checked, how well it agrees, and what does not.
+
+Each check holds the exponents, or what they are made of, against something else that has to be the same:
+differences, determinants, another starting block, other intervals, half of the data, more digits."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lyapflow._results import Result
+from lyapflow._trees import map_arrays, named_arrays
+from lyapflow._version import __version__
+from lyapflow.cells.interface import DIFFERENTIABLE, checked, first_array, has, sizes, step, tangent
+from lyapflow.cells.layers import each_layer
+from lyapflow.cells.linearisation import jacobian_of
+from lyapflow.ensemble import Ensemble
+from lyapflow.errors import Diverged, LyapflowError, collected_warnings
+from lyapflow.learning.model import Model
+from lyapflow.linalg.stacks import qr
+from lyapflow.lyapunov.doubts import Doubt
+from lyapflow.lyapunov.error_bars import error_bars
+from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
+from lyapflow.lyapunov.measured import Spectrum
+from lyapflow.lyapunov.problem import inputs
+from lyapflow.lyapunov.spectrum import lyapunov_spectrum, spectrum_and_doubts
+from lyapflow.lyapunov.trajectory import trajectory
+from lyapflow.precision.arithmetic import arithmetic
+from lyapflow.precision.cells import exact_cell, known
+from lyapflow.precision.cells import step as exact_step
+
+AGREES, DIFFERS, LEFT_OUT = "agrees", "DIFFERS", "not checked"
+SPANS = 3  # places of the trajectory where kernels are checked: at one of them all must fit
+PIECE = 200  # steps that are taken with all exponents, and at other intervals
+FLOSSED = 20, 5  # steps and exponents of the gradient
+REPLAYED, BITS = 20, 256  # steps in arbitrary precision, and its digits
+LARGEST = 256  # states of which all exponents, or a replay, are taken
+FEWEST = 32  # QRs that error bars can be told from
+APART = 4.5  # standard errors that halves of a run may be apart
+
+
+class Check(NamedTuple):
+    """One line of a certificate.
+
+    Attributes
+    ----------
+    part : str
+        What was checked.
+    against : str
+        What it was held against.
+    error : float
+        How far they are apart, in the unit that `against` says; NaN where nothing was compared.
+    limit : float
+        Up to where that is agreement.
+    verdict : {"agrees", "DIFFERS", "not checked"}
+    note : str
+        Why it differs, or was not checked.
+    """
+
+    part: str
+    against: str
+    error: float
+    limit: float
+    verdict: str
+    note: str = ""
+
+
+def _check(part: str, against: str, error: float, limit: float, note: str = "") -> Check:
+    good = bool(error <= limit)
+    return Check(
+        part, against, float(error), limit, AGREES if good else DIFFERS, "" if good else note
+    )
+
+
+def _left_out(part: str, against: str, why: str) -> Check:
+    return Check(part, against, float("nan"), float("nan"), LEFT_OUT, why)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Result):
+    """A spectrum, and what was checked of it.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+    checks : tuple of Check
+    title : str
+        Class, size and dtype of the network, and the length of the run.
+    """
+
+    spectrum: Spectrum
+    checks: tuple[Check, ...]
+    title: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """What differs."""
+        return tuple(check for check in self.checks if check.verdict == DIFFERS)
+
+    def to_json(self) -> str:
+        """All of it, as text for other programs; numbers that are not finite are null."""
+
+        def number(value: float) -> float | None:
+            return float(value) if np.isfinite(value) else None
+
+        lines = [
+            {**check._asdict(), "error": number(check.error), "limit": number(check.limit)}
+            for check in self.checks
+        ]
+        found = {
+            "lyapflow": __version__,
+            "network": self.title,
+            "passed": self.passed,
+            "exponents": [number(value) for value in self.spectrum.exponents],
+            "stderr": [number(value) for value in self.spectrum.stderr],
+            "checks": lines,
+        }
+        return json.dumps(found, indent=1)
+
+    def __repr__(self) -> str:
+        width = max(len(check.part) for check in self.checks)
+        lines = [f"Audit of {self.title}: {'passed' if self.passed else 'FAILED'}"]
+        for check in self.checks:
+            numbers = "" if np.isnan(check.error) else f"{check.error:.1e} of {check.limit:.1e}, "
+            note = f": {check.note}" if check.note else ""
+            lines.append(
+                f"  {check.part:{width}}  {check.verdict} ({numbers}{check.against}){note}"
+            )
+        return "\n".join(lines)
+
+
+class _Case(NamedTuple):
+    """What is audited."""
+
+    cell: Any
+    x: np.ndarray  # (T, B, m)
+    h0: np.ndarray | None
+    k: int
+    times: dict[str, Any]  # transient, q_transient, t_ons
+    spectrum: Spectrum
+
+    @property
+    def counted(self) -> int:
+        """Steps before counting starts."""
+        return self.times["transient"] + self.times["q_transient"]
+
+    @property
+    def float32(self) -> bool:
+        return first_array(self.cell).dtype == np.float32
+
+    def first(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs (steps, m) of the first trajectory from where counting starts, and the state before."""
+        before = self.counted
+        x = np.ascontiguousarray(self.x[: before + steps, 0])
+        h = np.zeros(self.spectrum.n_state, self.x.dtype) if self.h0 is None else self.h0
+        h = h[0] if h.ndim == 2 else h
+        if before:
+            h = trajectory(self.cell, x[:before], h)[-1]
+        return x[before:], h
+
+
+def audit(
+    network: Any,
+    x: ArrayLike | None = None,
+    k: int | None = None,
+    *,
+    steps: int | None = None,
+    h0: ArrayLike | None = None,
+    transient: int = 0,
+    q_transient: int = 0,
+    t_ons: int | str = 1,
+) -> Audit:
+    """A certificate of the spectrum that `lyapunov_spectrum` gives for the same arguments.
+
+    Parameters
+    ----------
+    network : cell or Model
+    x, k, steps, h0, transient, q_transient, t_ons
+        As of `lyapunov_spectrum`; of a Model, h0 is its own unless it is given.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    LyapflowError
+        If arguments do not fit.
+    Diverged
+        If a state of the run stops being finite.
+
+    Notes
+    -----
+    Checked are kernels against differences of `step` (`lyapflow.testing.check_cell`), the flossing
+    gradient against a difference of its loss, the sum of all exponents against determinants, the
+    exponents against those of another starting block, of other intervals, and of more digits, both
+    halves of the run against each other, and the first steps against arbitrary precision, with
+    digits that are proved where python-flint is installed. Warnings of the spectrum are checks that
+    differ. What cannot be checked says why.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((2000, 1))
+    >>> lf.audit(cell, x, 3, transient=50, q_transient=50).passed
+    True
+    """
+    if isinstance(network, Ensemble):
+        raise LyapflowError("an audit is of one network; audit the members one by one")
+    if isinstance(network, Model):
+        h0 = network.h0 if h0 is None else h0
+        network = network.cell
+    times = {"transient": transient, "q_transient": q_transient, "t_ons": t_ons}
+    spectrum, doubts = spectrum_and_doubts(network, x, k, steps=steps, h0=h0, **times)
+    cell = checked(network, step, tangent)
+    found, _ = inputs(x, sizes(cell), first_array(cell), steps, h0)
+    start = None if h0 is None else np.asarray(h0)
+    case = _Case(cell, found, start, len(spectrum.exponents), times, spectrum)
+    checks: list[Check] = []
+    with collected_warnings():  # of the runs that it is held against
+        for check in (
+            _kernels,
+            _gradient,
+            _sum_rule,
+            _starting_block,
+            _intervals,
+            _halves,
+            _digits,
+            _replay,
+        ):
+            checks.append(_without_divergence(check, case))
+    checks += _warnings(case, doubts)
+    kinds = ", ".join(type(layer).__name__ for layer in each_layer(cell))
+    title = f"{kinds}, {spectrum.n_state} states, {first_array(cell).dtype}, {spectrum.steps_counted} steps"
+    return Audit(spectrum, tuple(checks), title)
+
+
+def _without_divergence(check: Callable[[_Case], Check], case: _Case) -> Check:
+    try:
+        return check(case)
+    except Diverged as error:
+        return _left_out(check.__name__.strip("_").replace("_", " "), "", str(error))
+
+
+def _kernels(case: _Case) -> Check:
+    """Of each layer, at states of the trajectory; a kink may spoil one place, a wrong term spoils all."""
+    from lyapflow.testing.checks import check_cell  # here, since the package takes no testing
+    from lyapflow.testing.findings import TOLERANCE, CellError
+
+    against = "differences of step, relative"
+    x, h = case.first(PIECE)
+    layers, limit = each_layer(case.cell), 1e-4 if case.float32 else TOLERANCE
+    states = np.vstack([h[None], trajectory(case.cell, x, h)])
+    worst = 0.0
+    for number, layer in enumerate(layers):
+        errors, said = [], ""
+        for t in np.linspace(0, len(x) - 1, SPANS).round().astype(int):
+            here = {} if len(layers) > 1 else {"h": states[t], "x": x[t]}
+            try:
+                errors.append(max(check_cell(layer, **here).checks.values(), default=0.0))
+            except CellError as error:
+                said = " ".join(str(error).splitlines()[1].split())
+        if not errors:
+            where = f"layer {number}: " if len(layers) > 1 else ""
+            return _check("kernels", against, np.inf, limit, where + said)
+        worst = max(worst, min(errors))
+    return _check("kernels", against, worst, limit)
+
+
+def _in_float64(value: Any) -> Any:
+    """An array, or a tree of arrays."""
+    return map_arrays(lambda a: np.asarray(a, float), value)
+
+
+def _gradient(case: _Case) -> Check:
+    """Along a random direction of all parameters, at three places of the run."""
+    part, against = "flossing gradient", "a central difference of the loss, relative"
+    if len(each_layer(case.cell)) > 1 or not all(has(case.cell, of) for of in DIFFERENTIABLE):
+        return _left_out(part, against, "of a single cell that has its pullbacks")
+    length, k = FLOSSED[0], min(FLOSSED[1], case.k)
+    x, h = case.first(SPANS * length)
+    states = np.vstack([h[None], trajectory(case.cell, x, h)]).astype(float)
+    cell, bounds, rng = _in_float64(case.cell), sizes(case.cell).bounds, np.random.default_rng(0)
+    errors, why = [], ""
+    for first in range(0, len(x) - length + 1, length):
+        how = {"h0": states[first], "target": 0.1}
+        inputs_here = x[first : first + length].astype(float)
+        direction = {
+            name: np.zeros_like(a) if name in bounds else rng.standard_normal(a.shape)
+            for name, a in named_arrays(cell)
+        }
+        try:
+            _, gradient, _ = flossing_value_and_grad(cell, inputs_here, k, **how)
+            slope = sum(float((g * direction[name]).sum()) for name, g in named_arrays(gradient))
+            size = 1e-6
+            moved = [
+                cell._replace(**{n: a + s * size * direction[n] for n, a in named_arrays(cell)})
+                for s in (1, -1)
+            ]
+            ahead, behind = (flossing_value_and_grad(c, inputs_here, k, **how)[0] for c in moved)
+        except Diverged as error:
+            why = str(error)
+            continue
+        difference = (ahead - behind) / (2 * size)
+        errors.append(abs(slope - difference) / max(abs(difference), 1e-8))
+    if not errors:
+        return _left_out(part, against, why or "the run is too short")
+    return _check(
+        part,
+        against,
+        min(errors),
+        1e-5,
+        "a second derivative, or what a pullback makes of it, is wrong",
+    )
+
+
+def _sum_rule(case: _Case) -> Check:
+    part, against = "sum of all exponents", "mean of log |det D|, nats per step"
+    n = case.spectrum.n_state
+    if n > LARGEST:
+        return _left_out(part, against, f"of up to {LARGEST} states")
+    # float32 cannot tell all of them
+    cell, (x, h) = _in_float64(case.cell), map(_in_float64, case.first(PIECE))
+    states = np.vstack([h[None], trajectory(cell, x, h)[:-1]])
+    logs = [np.linalg.slogdet(jacobian_of(cell, *of))[1] for of in zip(states, x)]
+    whole, right = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), np.mean(logs)
+    error = 0.0 if whole == right else abs(whole - right)
+    return _check(part, against, error, 1e-8, "the tangent or the Jacobian is wrong")
+
+
+def _again(case: _Case, **changes: Any) -> Spectrum:
+    """The same run with something changed."""
+    x = case.x if case.x.shape[1] > 1 else case.x[:, 0]
+    how = {"h0": case.h0, **case.times} | changes
+    return lyapunov_spectrum(how.pop("cell", case.cell), how.pop("x", x), case.k, **how)
+
+
+def _starting_block(case: _Case) -> Check:
+    part, against = "starting block", "another one, in standard errors"
+    if len(each_layer(case.cell)) > 1:
+        return _left_out(part, against, "of a network without layers")
+    rng = np.random.default_rng(1)
+    q0 = qr(rng.standard_normal((case.spectrum.n_state, case.k)))[0].astype(case.x.dtype)
+    other = _again(case, q0=q0)
+    least = 1e-4 if case.float32 else 1e-9
+    there = np.isfinite(case.spectrum.exponents) & np.isfinite(case.spectrum.stderr)
+    if (np.isneginf(case.spectrum.exponents) != np.isneginf(other.exponents)).any():
+        return _check(part, against, np.inf, 1.0, "other directions are lost")
+    if not there.any():
+        return _left_out(part, against, "no exponent has an error bar")
+    off = np.abs(case.spectrum.exponents[there] - other.exponents[there])
+    errors = off / np.maximum(case.spectrum.stderr[there], least)
+    worst = int(np.flatnonzero(there)[np.argmax(errors)]) + 1
+    note = f"exponent {worst} has not forgotten the block: use a longer q_transient, or more steps"
+    return _check(part, against, float(errors.max()), 1.0, note)
+
+
+def _intervals(case: _Case) -> Check:
+    part, against = "intervals", "those of t_ons = 1, nats per step"
+    # a float32 run that float64 has to take over leaves its trajectory
+    cell, (x, h) = _in_float64(case.cell), map(_in_float64, case.first(PIECE))
+    one = lyapunov_spectrum(cell, x, case.k, h0=h).exponents
+    errors = []
+    for t_ons in (2, 5, 10):
+        other = lyapunov_spectrum(cell, x, case.k, h0=h, t_ons=t_ons).exponents
+        with np.errstate(invalid="ignore"):
+            errors.append(np.where(one == other, 0.0, np.abs(one - other)).max())
+    return _check(part, against, max(errors), 1e-8, "products over several steps lose digits")
+
+
+def _halves(case: _Case) -> Check:
+    part, against = "halves of the run", "each other, in standard errors of their difference"
+    growth, intervals = case.spectrum.log_growth, case.spectrum.intervals
+    middle = len(intervals) // 2
+    if middle < FEWEST:
+        return _left_out(part, against, f"of {2 * FEWEST} reorthonormalisations or more")
+    lost = np.isneginf(growth).any(axis=(0, 1))
+    if lost.all():
+        return _left_out(part, against, "all exponents are -inf")
+    means, bars = [], []
+    for half in (slice(0, middle), slice(middle, None)):
+        rates, spans = growth[:, half][:, :, ~lost], intervals[half]
+        means.append(rates.sum(axis=1).mean(axis=0) / spans.sum())
+        bars.append(error_bars(rates, spans, np.arange(len(rates))).stderr)
+    least = 1e-4 if case.float32 else 1e-9
+    apart = np.abs(means[0] - means[1]) / np.maximum(np.hypot(*bars), least)
+    note = f"exponent {int(np.flatnonzero(~lost)[np.argmax(apart)]) + 1} drifts: use a longer transient, or more steps"
+    return _check(part, against, float(apart.max()), APART, note)
+
+
+def _digits(case: _Case) -> Check:
+    part, against = "float32", "float64, in standard errors of their difference"
+    if not case.float32:
+        return _left_out(part, against, "the network is in float64")
+    spectrum = case.spectrum
+    if spectrum.exponents[0] > 2 * spectrum.stderr[0]:
+        steps = -np.log(np.finfo(np.float32).eps) / spectrum.exponents[0]
+        if steps < spectrum.steps_counted:
+            note = f"chaos leaves no digit of the trajectory after {steps:.0f} steps; use float64"
+            return _check(part, against, np.inf, 2.0, note)
+    x = _in_float64(case.x if case.x.shape[1] > 1 else case.x[:, 0])
+    h0 = None if case.h0 is None else _in_float64(case.h0)
+    double = _again(case, cell=_in_float64(case.cell), x=x, h0=h0)
+    there = np.isfinite(spectrum.exponents) & np.isfinite(spectrum.stderr)
+    off = np.abs(spectrum.exponents[there] - double.exponents[there])
+    errors = off / np.maximum(np.hypot(spectrum.stderr, double.stderr)[there], 1e-4)
+    note = "float32 is not enough; use float64"
+    return _check(part, against, float(errors.max(initial=0.0)), 2.0, note)
+
+
+def _replay(case: _Case) -> Check:
+    part = "replay"
+    if not known(case.cell):
+        return _left_out(part, "", "its equations are not known in arbitrary precision")
+    if case.spectrum.n_state > LARGEST:
+        return _left_out(part, "", f"of up to {LARGEST} states")
+    x, h = case.first(REPLAYED)
+    states, a = trajectory(case.cell, x, h), arithmetic(None)
+    error = 0.0
+    with a.precision(BITS):
+        cell, state = exact_cell(a, case.cell), [a.number(float(value)) for value in h]
+        for driven, found in zip(x, states):
+            state = exact_step(cell, a, state, [a.number(float(value)) for value in driven])
+            right = np.array([a.to_float(value) for value in state])
+            error = max(
+                error, float(np.abs(found - right).max() / max(np.abs(right).max(), 1e-300))
+            )
+        digits = f"{BITS} bits"
+        if a.proves:
+            widest = max(float(a.radius(value)) for value in state) / max(
+                np.abs(right).max(), 1e-300
+            )
+            digits = f"{int(-np.log10(max(widest, 1e-300)))} proved digits"
+    against = f"{len(x)} steps with {digits}, relative"
+    return _check(
+        part, against, error, 1e-3 if case.float32 else 1e-8, "`step` is not the equation"
+    )
+
+
+def _warnings(case: _Case, doubts: list[Doubt]) -> list[Check]:
+    """What the spectrum itself says of itself."""
+    against = "what a run of this length can tell"
+    rows = int((case.spectrum.intervals > 0).sum()) * len(case.spectrum.trajectories)
+    note = f"{rows} reorthonormalisations are too few for error bars; use more steps"
+    length = _check("length", against, FEWEST / rows, 1.0, note)
+    found = {"length": length}
+    for doubt in doubts:
+        found[doubt.about] = Check(
+            doubt.about, against, float("nan"), float("nan"), DIFFERS, doubt.text
+        )
+    return list(found.values())

@@ -1,0 +1,72 @@
+"""``lyapflow audit``: a certificate of a spectrum, as a table and as JSON."""
+
+import typer
+
+from lyapflow.certificate import DIFFERS, Audit, audit
+from lyapflow.cli import options
+from lyapflow.cli.network import chosen
+from lyapflow.cli.show import check_writable, console, table_of_numbers
+from lyapflow.runs.files import write_atomically
+from lyapflow.runs.random_network import RandomNetwork
+
+
+def audit_command(
+    run: options.TrainedRun = None,
+    cell: options.Cell = RandomNetwork.cell,
+    units: options.Units = RandomNetwork.units,
+    gain: options.Gain = RandomNetwork.gain,
+    weights: options.Weights = RandomNetwork.weights,
+    leak: options.Leak = None,
+    dtype: options.Dtype = RandomNetwork.dtype,
+    seed: options.Seed = 0,
+    source: options.Input = None,
+    steps: options.SpectrumSteps = None,
+    name: options.Name = None,
+    nonlinearity: options.Nonlinearity = None,
+    k: options.SpectrumK = None,
+    transient: options.Transient = 100,
+    q_transient: options.QTransient = 100,
+    t_ons: options.TOns = 1,
+    to: options.Json = None,
+) -> None:
+    """A certificate of the spectrum of the network in a run folder or a file, or of a random one.
+
+    Kernels against differences, the sum of exponents against determinants, another starting block, other
+    intervals, both halves of the run, float32, and the first steps in arbitrary precision. Exit code 1
+    where something differs. The options are those of `lyapflow spectrum`."""
+    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
+    network = chosen(run, random, seed, source, name, nonlinearity)
+    if to is not None:
+        check_writable(to)
+    found = audit(
+        network.cell,
+        network.input(steps, seed),
+        k,
+        h0=network.h0,
+        transient=transient,
+        q_transient=q_transient,
+        t_ons=t_ons,
+    )
+    _print(found, network.title)
+    if to is not None:
+        write_atomically(to, found.to_json().encode())
+        console.print(f"certificate: {to}", soft_wrap=True)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _print(found: Audit, title: str) -> None:
+    table = table_of_numbers("checked", "error", "limit", "verdict")
+    for check in found.checks:
+        compared = check.error == check.error
+        numbers = [f"{value:.1e}" if compared else "" for value in (check.error, check.limit)]
+        style = "bold red" if check.verdict == DIFFERS else None
+        table.add_row(check.part, *numbers, check.verdict, style=style)
+    console.print(f"Audit of the spectrum: {title}", soft_wrap=True)
+    console.print(table)
+    for check in found.checks:
+        if check.note:
+            console.print(f"{check.part}: {check.note}", soft_wrap=True)
+    console.print(
+        "passed" if found.passed else f"failed: {len(found.failed)} of {len(found.checks)} checks"
+    )

@@ -1,0 +1,107 @@
+"""Audits: sound spectra pass, and each thing that may be wrong is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lyapflow as lf
+from tests.exact_systems import DelayedHenonMap, HenonMap
+from tests.test_testing import leaky
+
+RNG = np.random.default_rng(0)
+X = np.random.default_rng(1).standard_normal((1500, 2))
+TIMES = {"transient": 100, "q_transient": 100}
+SOUND = {
+    "tanh": lf.TanhRNN.random(10, 2, rng=RNG),
+    "relu": lf.ReluRNN.random(10, 2, rng=RNG),
+    "chaotic": lf.TanhRNN.random(20, 2, rng=RNG, g=4.0),
+    "lstm": lf.LSTM.random(6, 2, rng=RNG),
+    "layers": lf.layers(lf.TanhRNN.random(5, 2, rng=RNG), lf.GRU.random(4, 5, rng=RNG)),
+    "float32": lf.TanhRNN.random(10, 2, rng=RNG, dtype=np.float32),
+    "outside": leaky(),
+}
+
+
+def verdicts(found):
+    return {check.part: check.verdict for check in found.checks}
+
+
+@pytest.mark.parametrize("name", list(SOUND))
+def test_sound_spectra_pass(name):
+    cell = SOUND[name]
+    x = X.astype(np.float32) if name == "float32" else X
+    found = lf.audit(cell, x, 3, **TIMES)
+    assert found.passed, found
+    assert found.spectrum == lf.lyapunov_spectrum(cell, x, 3, **TIMES)
+    left_out = {part for part, verdict in verdicts(found).items() if verdict == "not checked"}
+    assert left_out == {
+        "layers": {"flossing gradient", "starting block", "float32"},
+        "outside": {"replay", "float32"},
+        "float32": set(),
+    }.get(name, {"float32"})
+    json.loads(found.to_json())
+
+
+def test_autonomous_systems_batches_and_models():
+    henon = HenonMap(np.array([1.4]), np.array([0.3]))
+    found = lf.audit(henon, steps=3000, h0=np.array([0.1, 0.1]), transient=100)
+    assert found.passed, found
+    x = np.random.default_rng(1).standard_normal((400, 3, 2))
+    model = lf.Model.random(SOUND["tanh"], 1, rng=np.random.default_rng(0))._replace(h0=np.ones(10))
+    found = lf.audit(model, x, 3, **TIMES)
+    assert found.passed, found
+    assert found.spectrum == lf.lyapunov_spectrum(model.cell, x, 3, h0=np.ones(10), **TIMES)
+
+
+@pytest.mark.parametrize(
+    ("fault", "named", "kernel"),
+    [(11, "kernels", "tangent"), (21, "kernels", "jacobian"), (43, "kernels", "tangent_pullback")],
+)
+def test_a_wrong_term_of_a_cell_of_ones_own_is_named(fault, named, kernel):
+    found = lf.audit(leaky(fault), X[:600], 2, **TIMES)
+    failed = {check.part: check.note for check in found.failed}
+    assert named in failed and kernel in failed[named]
+    if fault == 43:  # a second derivative
+        assert "flossing gradient" in failed
+
+
+def test_an_unaligned_block_is_named():
+    cell = lf.LinearRNN(np.diag([0.9, 0.899, 0.5]), np.zeros((3, 2)), np.zeros(3))
+    found = lf.audit(cell, X[:150], 1)
+    assert "starting block" in {check.part for check in found.failed}
+    assert "longer q_transient" in repr(found)
+
+
+def test_a_run_that_is_too_short_is_named():
+    found = lf.audit(SOUND["tanh"], X[:20], 3)
+    assert "length" in {check.part for check in found.failed}
+    slow = np.repeat(np.random.default_rng(0).standard_normal((4, 2)), 100, axis=0)
+    found = lf.audit(SOUND["tanh"], 3 * slow, 3)
+    assert "length" in {check.part for check in found.failed}, found
+
+
+def test_chaos_in_float32_is_named():
+    cell = lf.TanhRNN(*(a.astype(np.float32) for a in SOUND["chaotic"]))
+    found = lf.audit(cell, X.astype(np.float32), 3, **TIMES)
+    assert [check.part for check in found.failed] == ["float32"]
+    assert "chaos leaves no digit" in found.failed[0].note
+
+
+def test_a_delay_line_is_named():
+    cell = DelayedHenonMap(np.array([1.4]), np.array([0.3]), np.zeros(100))
+    found = lf.audit(cell, k=2, steps=2100, transient=100)
+    assert "rounding" in {check.part for check in found.failed}
+    assert lf.audit(cell, k=1, steps=2100, transient=100).passed
+
+
+def test_what_an_audit_says():
+    found = lf.audit(SOUND["tanh"], X[:20], 3)
+    lines = repr(found).splitlines()
+    assert lines[0] == "Audit of TanhRNN, 10 states, float64, 20 steps: FAILED"
+    assert len(lines) == 1 + len(found.checks)
+    said = json.loads(found.to_json())
+    assert said["passed"] is False and len(said["exponents"]) == 3
+    assert [check["part"] for check in said["checks"]] == [check.part for check in found.checks]
+    with pytest.raises(lf.LyapflowError, match="an audit is of one network"):
+        lf.audit(lf.stack([SOUND["tanh"]]), X[None], 3)
