@@ -64,7 +64,8 @@ def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
 def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) -> Axes:
     """How far running means are from the final exponents, beside what the error bars let one expect.
 
-    The dashed lines are two standard errors of the difference, ``2 stderr √(T/t - 1)``.
+    The dashed lines are two standard errors of the difference, ``2 stderr √(T/t - 1)``. Exponents
+    of -inf have none.
 
     Parameters
     ----------
@@ -89,12 +90,15 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
     steps = np.cumsum(per_row[per_row > 0])
     for colour, i in zip((COLOURS * k)[: len(wanted)], wanted):
         i = _checks.integer("an exponent", i, 1, k)
+        if not np.isfinite(history[-1, i - 1]):
+            continue
         off = np.abs(history[:-1, i - 1] - history[-1, i - 1])
         ax.loglog(steps[:-1], off, color=colour, linewidth=0.8, label=f"λ{i}")
         expected = 2 * found.stderr[i - 1] * np.sqrt(steps[-1] / steps[:-1] - 1)
         ax.loglog(steps[:-1], expected, "--", color=colour, linewidth=0.8)
     ax.set(xlabel="steps counted", ylabel="|running mean - final|  (nats per step)")
-    ax.legend(fontsize=8)
+    if ax.lines:
+        ax.legend(fontsize=8)
     return ax
 
 

@@ -29,7 +29,7 @@ def test_example(code, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 17
+    assert len(EXAMPLES) == 20
 
 
 # their methods have docstrings of their own
@@ -42,7 +42,7 @@ PUBLIC = [
 ]
 # what a newcomer calls first
 WITH_EXAMPLES = """
-    Adam Flossing Model bptt_value_and_grad condition_number covariant_vectors digest floss
+    Adam Flossing Model audit bptt_value_and_grad condition_number covariant_vectors digest floss
     flossing_value_and_grad gradient_reach jacobian load lyapunov_spectrum predicted_condition product_spectrum qr
     qr_pullback save stack train
     trajectory

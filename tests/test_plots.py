@@ -42,6 +42,8 @@ def test_what_is_drawn():
     np.testing.assert_array_equal(lines[0].get_ydata(), off)
     # a mean over half of the run is off by about one error of the whole
     assert lines[1].get_ydata()[149] == pytest.approx(2 * SPECTRUM.stderr[1])
+    lost = lf.LinearRNN(np.diag([0.5, 0.0]), np.zeros((2, 1)), np.zeros(2))
+    assert len(plots.convergence(lf.lyapunov_spectrum(lost, X), ax=Figure().subplots()).lines) == 2
     assert len(plots.reach(REACH, Figure().subplots()).lines) == 3
     assert len(plots.singular_values(REACH, Figure().subplots(), most=3).lines) == 3
 

@@ -614,7 +614,7 @@ MUTATIONS = [
     ("lyapunov/growth.py", "        if not self.from_start:  # exact arithmetic takes all steps\n            raise FromTheStart\n", ""),
     ("lyapunov/growth.py", "paths=self.paths + more.paths", "paths=more.paths"),
     ("lyapunov/until.py", "MARGIN * (bar / self.stderr) ** 2", "MARGIN * bar / self.stderr"),
-    ("lyapunov/finite_time.py", "growth / steps[:, None]", "growth / window"),
+    ("lyapunov/finite_time.py", "growth / steps[:, None]", "growth"),
     ("lyapunov/matrix_free.py", "np.log1p(error), UNKNOWN", "0.0 * error, 0.0"),
     ("cells/given.py", "copy(x, record)", "pass"),
     ("lyapunov/reach.py", "log_scale += np.log(largest) if largest > 0 else -np.inf", "pass"),

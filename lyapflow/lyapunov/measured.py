@@ -74,6 +74,8 @@ class Spectrum(Result):
         Of a network of layers: which layer an exponent belongs to, the bottom one being 0.
     by_layer : tuple of Spectrum
         Of a network of layers: the exponents of each, in QR order.
+    dt : float, optional
+        The time that a step takes, where exponents are in nats per unit of time (`per`).
     """
 
     exponents: np.ndarray
@@ -92,6 +94,7 @@ class Spectrum(Result):
     deviations: np.ndarray | None = None
     layer: np.ndarray | None = None
     by_layer: tuple["Spectrum", ...] = ()
+    dt: float | None = None
     _origin: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -140,7 +143,8 @@ class Spectrum(Result):
             found = _running_means(self.log_growth, self.intervals)
         else:
             found = np.stack([_running_means(*of) for of in zip(self.log_growth, self.intervals)])
-        return found.astype(self.exponents.dtype)
+        found = found.astype(self.exponents.dtype)
+        return found if self.dt is None else found / self.dt
 
     @property
     def spread(self) -> np.ndarray:
@@ -209,7 +213,8 @@ class Spectrum(Result):
         """
         if self.exponents.ndim > 1:
             raise LyapflowError("finite_time is of one network; measure the members one by one")
-        return finite_time(self.log_growth, self.intervals, self.t_ons, window)
+        found = finite_time(self.log_growth, self.intervals, self.t_ons, window)
+        return found if self.dt is None else FiniteTime(found.exponents / self.dt, found.window)
 
     def per(self, dt: float) -> "Spectrum":
         """The same in nats per unit of time, where a step takes dt; dimensions stay as they are.
@@ -229,7 +234,7 @@ class Spectrum(Result):
             self,
             exponents=self.exponents / dt,
             stderr=self.stderr / dt,
-            intervals=self.intervals * dt,
+            dt=dt * (1.0 if self.dt is None else self.dt),
             trajectories=self.trajectories / dt,
             deviations=None if self.deviations is None else self.deviations / dt,
             by_layer=tuple(spectrum.per(dt) for spectrum in self.by_layer),

@@ -24,7 +24,7 @@ def summary(spectrum: "Spectrum") -> list[tuple[str, str]]:
     """What one wants to know first: lines, each a word and what is said of it; ± are two standard errors."""
     exponents, batch = spectrum.exponents, spectrum.trajectories.shape[-2]
     k = exponents.shape[-1]
-    units = "nats per step" if spectrum.intervals.dtype.kind == "i" else "nats per unit of time"
+    units = "nats per step" if spectrum.dt is None else "nats per unit of time"
     steps = np.unique(spectrum.steps_counted)
     counted = "-".join(map(str, {int(steps[0]): 0, int(steps[-1]): 0}))
     t_ons = "-".join(map(str, {int(t): 0 for t in np.sort(np.ravel(spectrum.t_ons))[[0, -1]]}))

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 NEEDS = {
     "test_torch.py": ["torch"],
     "test_torch_loss.py": ["torch"],
+    "test_reach.py": ["torch"],
     "test_keras.py": ["keras", "h5py", "torch"],
     "test_onnx.py": ["onnx"],
     "test_jax.py": ["jax"],
