@@ -10,6 +10,7 @@ import numpy as np
 
 from lyapflow._trees import named_arrays
 from lyapflow.cells.closed_loop import ClosedLoop
+from lyapflow.cells.given import GivenJacobians
 from lyapflow.cells.interface import checked
 from lyapflow.cells.joint import Joint, Lengths, joined_layers
 from lyapflow.cells.layers import Layers
@@ -17,8 +18,10 @@ from lyapflow.cells.registry import CLASSES
 from lyapflow.ensemble import Ensemble, stack
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.model import Model, checked_model
-from lyapflow.runs import files
+from lyapflow.lyapunov.measured import Spectrum
+from lyapflow.runs import files, spectra
 
+KNOWN = CLASSES | {GivenJacobians.__name__: GivenJacobians}  # classes, by name
 FORMAT = 1  # of this package's files; a newer one is refused
 OUTSIDE = "outside "  # before the name of a class that is not the package's
 LAYERS = ", "  # between the names of the classes of several layers, bottom first
@@ -26,18 +29,19 @@ CLOSED = "closed loop of "  # before those of a cell that is fed its own output
 
 
 def save(path: str | os.PathLike, obj: Any) -> None:
-    """Write a cell, a Model or an ensemble of them as a safetensors file, atomically.
+    """Write a cell, a Model, an ensemble of them, or a Spectrum as a safetensors file, atomically.
 
     Parameters
     ----------
     path : path
-    obj : cell, Model, or ensemble of either
+    obj : cell, Model, ensemble of either, or Spectrum
+        A Spectrum of one cell takes its run along: it may be gone on from where it is read.
 
     Raises
     ------
     LyapflowError
-        If obj is neither a sound cell nor a Model of one nor a stack of such, or the file cannot be
-        written.
+        If obj is neither a sound cell nor a Model of one nor a stack of such nor a Spectrum, or the
+        file cannot be written.
 
     Examples
     --------
@@ -48,7 +52,7 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     array([[1., 0.],
            [0., 1.]])
     """
-    arrays, metadata = stored(obj)
+    arrays, metadata = spectra.stored(obj, stored) if isinstance(obj, Spectrum) else stored(obj)
     try:
         files.write_arrays(Path(path), arrays, metadata)
     except (OSError, TypeError, ValueError) as error:
@@ -58,7 +62,7 @@ def save(path: str | os.PathLike, obj: Any) -> None:
 
 
 def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
-    """Read a cell, a Model or an ensemble that `save` wrote.
+    """Read a cell, a Model, an ensemble or a Spectrum that `save` wrote.
 
     Parameters
     ----------
@@ -69,7 +73,7 @@ def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
 
     Returns
     -------
-    cell, Model, or ensemble of either
+    cell, Model, ensemble of either, or Spectrum
 
     Raises
     ------
@@ -87,7 +91,10 @@ def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
         raise LyapflowError(
             f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors"
         )
-    return restored(*files.read_arrays(path), path, cell)
+    arrays, metadata = files.read_arrays(path)
+    if metadata.get("lyapflow") == "Spectrum":
+        return spectra.restored(arrays, metadata, path, lambda a, m: restored(a, m, path, cell))
+    return restored(arrays, metadata, path, cell)
 
 
 def digest(obj: Any) -> str:
@@ -146,7 +153,7 @@ def _names(cell: Any) -> str:
 def _name(cell_class: type) -> str:
     """What files call a class: one of the user's own may be called like one of the package's."""
     name = cell_class.__name__
-    return name if CLASSES.get(name) is cell_class else OUTSIDE + cell_class.__qualname__
+    return name if KNOWN.get(name) is cell_class else OUTSIDE + cell_class.__qualname__
 
 
 def layout(obj: Any) -> tuple:
@@ -172,7 +179,7 @@ def restored(
     """What `stored` took apart, checked; `path` is where it was found, `cell` a class that is not the package's."""
     name, kind, members = (metadata.get(key, "") for key in ("cell", "lyapflow", "members"))
     names = name.removeprefix(CLOSED).split(LAYERS)
-    known = all(of in CLASSES or of.startswith(OUTSIDE) for of in names)
+    known = all(of in KNOWN or of.startswith(OUTSIDE) for of in names)
     if not known or kind not in ("Model", "cell"):
         raise LyapflowError(
             f"{path} holds no weights of lyapflow, its metadata is {metadata!s:.200}"
@@ -206,8 +213,8 @@ def _classes(names: list[str], path: Any, cell: Any) -> list[Any]:
 def _class(name: str, path: Any, cell: type | None) -> Any:
     """The class of a cell of that name: the package's, or the one that is given."""
     called = name.removeprefix(OUTSIDE)
-    if cell is None and name in CLASSES:
-        return CLASSES[name]
+    if cell is None and name in KNOWN:
+        return KNOWN[name]
     if cell is None:
         raise LyapflowError(
             f"{path} holds a cell of class {called}, which is not lyapflow's; give the class, cell={called}"
