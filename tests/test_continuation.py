@@ -248,3 +248,47 @@ def test_spectra_without_a_run_cannot_be_gone_on_from():
         lf.LyapflowError, match="lengths is for sequences that are there as a whole"
     ):
         lf.lyapunov_spectrum(cell, x[:, None], 3, lengths=np.array([20]), until_stderr=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:growth rates stay")
+def test_what_only_all_steps_can_tell_may_be_in_the_last_interval():
+    """A unit is silent in the very last step, which ends no whole interval."""
+    nothing = np.zeros((3, 1))
+    cell = lf.ReluRNN(np.diag([0.9, 0.8, 0.7]), nothing + [[0], [1], [0]], np.ones(3))
+    x, start = np.zeros((48, 1)), {"k": 2, "q0": np.eye(3)[:, :2]}
+    x[46] = -1e3
+    found = lf.lyapunov_spectrum(cell, x, t_ons=5, **start)
+    np.testing.assert_allclose(found.exponents, [np.log(0.9), -np.inf])
+    with pytest.raises(lf.LyapflowError, match="not enough to go on to step 96"):
+        lf.lyapunov_spectrum(cell, x, continue_from=found)
+
+
+def test_float32_states_that_only_float64_holds():
+    """The sweep falls back to float64, in which the states go on beyond the end of float32."""
+    cell = lf.LinearRNN(
+        *(a.astype(np.float32) for a in (np.diag([4.0, 1e-5]), np.ones((2, 1)), np.zeros(2)))
+    )
+    found = lf.lyapunov_spectrum(cell, np.ones((100, 1), np.float32), q_transient=10)
+    np.testing.assert_allclose(found.exponents, np.log([4.0, 1e-5]), rtol=1e-6)
+    assert found.state.dtype == np.float64 and found.state[0, 0] > 1e50
+
+
+@pytest.mark.parametrize("shared", [slice(0, 150), slice(150, 400), slice(0, 400)])
+def test_trajectories_that_share_their_input_for_a_while_only(shared):
+    cell, x = CELLS["tanh"], np.random.default_rng(1).standard_normal((400, 2, 2))
+    x[shared, 1] = x[shared, 0]
+    part = lf.lyapunov_spectrum(cell, x[:150], 3)
+    whole = lf.lyapunov_spectrum(cell, x, 3)
+    same_bits(lf.lyapunov_spectrum(cell, x[150:], continue_from=part), whole)
+    if shared == slice(0, 400):
+        alone = lf.lyapunov_spectrum(cell, x[:, 0], 3)
+        np.testing.assert_allclose(whole.stderr, alone.stderr, rtol=1e-9)
+
+
+def test_layers_of_trajectories_that_share_their_input_count_once():
+    """Their upper layers see states from different starts, which come together but are not the same."""
+    cell, x = CELLS["layers"], np.random.default_rng(1).standard_normal((600, 2))
+    h0 = np.random.default_rng(2).standard_normal((2, 11))
+    both = lf.lyapunov_spectrum(cell, np.repeat(x[:, None], 2, axis=1), h0=h0, transient=200)
+    alone = lf.lyapunov_spectrum(cell, x, h0=h0[0], transient=200)
+    np.testing.assert_allclose(both.by_layer[1].stderr, alone.by_layer[1].stderr, rtol=0.1)

@@ -4,6 +4,7 @@ A sweep may stop after any reorthonormalisation: states, block and pace (`lyapfl
 are all that its next steps need. Where the last interval is not complete, the steps of it are kept,
 and taken again with those that follow."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class Course(NamedTuple):
     def blocks(self) -> np.ndarray:
         """The tangent blocks (B, n_state, k) after the last step, NaN for what is lost."""
         k, n = self.begun.block.shape
-        found = np.full((len(self.found), n, k), np.nan)
+        found = np.full((len(self.found), n, k), np.nan, self.states.dtype)
         for block, growth in zip(found, self.found):
             block[:, : len(growth.end.block)] = growth.end.block.T
         return found
@@ -108,9 +109,11 @@ def begin(given: list[Problem]) -> Run:
     rest = counted % plan.t_ons
     if pieces[0].lengths is not None or rest == 0:
         return _take(None, pieces)
-    if counted < plan.t_ons:
-        return _take(None, pieces)._replace(tail=pieces[0].x)
-    return _with_rest(None, pieces, plan.of_length(plan.steps - rest))
+    if counted > plan.t_ons:
+        with suppress(FromTheStart):
+            return _with_rest(None, pieces, plan.of_length(plan.steps - rest))
+    # nobody can go on from here
+    return _take(None, pieces)._replace(tail=pieces[0].x)
 
 
 def go_on(run: Run, x: np.ndarray) -> Run:
@@ -159,7 +162,8 @@ def _take(before: Run | None, pieces: list[Problem]) -> Run:
             del segments[0]
         begun = piece if course is None else course.begun
         steps = piece.earlier + piece.plan.steps
-        courses.append(Course(begun, steps, found, segments, _states_above(piece, found)))
+        above = _states_above(piece, found, top=number + 1 == len(pieces))
+        courses.append(Course(begun, steps, found, segments, above))
     return Run(courses, groups if before is None else _in_common(before.groups, groups))
 
 
@@ -173,11 +177,12 @@ def _growth(piece: Problem, course: Course | None) -> list[Growth]:
     return each_trajectory(one, len(piece.h0))
 
 
-def _states_above(piece: Problem, found: list[Growth]) -> np.ndarray:
+def _states_above(piece: Problem, found: list[Growth], top: bool) -> np.ndarray:
     """The last states of a piece in the cell's own dtype, though its sweep may have been done in float64."""
     dtype = piece.h0.dtype
-    if piece.lengths is not None or all(growth.dtype == dtype for growth in found):
-        return np.array([growth.end.state for growth in found]).astype(dtype)
+    if top or piece.lengths is not None or all(growth.dtype == dtype for growth in found):
+        with np.errstate(over="ignore"):  # of what float32 does not hold, and nobody asks for
+            return np.array([growth.end.state for growth in found]).astype(dtype)
     return states_of(piece)[-1].copy()
 
 

@@ -54,6 +54,9 @@ class Pace(NamedTuple):
     longest: int = 1  # what they may grow to
     since: int = 0  # steps since intervals became what they are
     doubts: int = 0  # how many were in doubt since
+    left: int = (
+        0  # steps that are still to be taken from the Jacobian, if they leave anything in doubt
+    )
     vector: float = 0.0  # length of the longest vector of late blocks
 
 
@@ -126,10 +129,13 @@ class _Workspace(NamedTuple):
 
 
 @jit
-def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, unclear, work):
+def _advance_by_jacobians(
+    drive, start, stop, noted, settled, resolution, tape, tally, unclear, work
+):
     """Take steps, each from D itself, from start on until one leaves nothing in doubt.
 
-    Of step `settled` it is known that it loses nothing. Returns the next step and k; or the failing
+    Step `noted` has been counted as one in doubt; of step `settled` it is known that it loses nothing.
+    Returns the next step, and k where the one before left nothing in doubt, else k + 1; or the failing
     step and NOT_FINITE, OVERFLOW, MAYBE_LOST, or LOST less the number of leading vectors that are
     left.
     """
@@ -166,7 +172,7 @@ def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, 
             if row >= plan.uncounted:
                 unclear.unknown[i] += np.log1p(error) if error < 1 else UNKNOWN
                 unclear.below_rounding[i] += growth < largest - UNKNOWN
-        tally.paths[-1] += t > start  # the first was counted as it was found
+        tally.paths[-1] += t != noted
         tally.row[0] += plan.factor_after[t] >= 0
         tally.since[0] = 0
         tally.longest[0] = np.exp(largest)
@@ -174,7 +180,7 @@ def _advance_by_jacobians(drive, start, stop, settled, resolution, tape, tally, 
         # a QR of the product would have told all vectors apart, so that the sweep may go on
         if shortest > largest + np.log(resolution):
             return t + 1, k
-    return stop, k
+    return stop, k + 1
 
 
 class _InDoubt(Exception):
@@ -212,6 +218,7 @@ class _Trajectory:
             self.unclear = _Unclear(before.unknown.copy(), before.below_rounding.copy())
             pace = before.end.pace
         self.every, self.longest, self.doubts = pace.every, pace.longest, pace.doubts
+        self.left, self.again = pace.left, 0  # before which steps are taken one by one
         self.changed = -pace.since  # when intervals became what they are
         self.run.tally.longest[0] = pace.vector
 
@@ -239,25 +246,29 @@ class _Trajectory:
         return End(
             self._state(),
             tape.blocks[(run.t - run.plan.transient) % len(tape.blocks)].copy(),
-            Pace(self.every, self.longest, since, self.doubts, vector),
+            Pace(self.every, self.longest, since, self.doubts, self.left, vector),
         )
 
     def _to(self, step: int) -> None:
-        run, again = self.run, 0
+        run = self.run
         while run.t < step:
-            run.every = 1 if run.t < again else self.every
-            stop = again if run.t < again else self._stop()
+            if self.left > 0:
+                self._by_jacobians(step, noted=-1)
+                continue
+            run.every = 1 if run.t < self.again else self.every
+            stop = self.again if run.t < self.again else self._stop()
             if run.to(min(stop, step)):
                 if run.t == stop:
                     self._lengthen()
             elif self.given.x.dtype == np.float32:
                 raise _InDoubt if self.from_start else FromTheStart
             elif run.tally.since[0] > 0:
-                again = run.t + 1
+                self.again = run.t + 1
                 run.rewind()
                 self._shorten()
             else:
-                self._by_jacobians()
+                self.left = jacobians_per_segment(self.given.size)
+                self._by_jacobians(step, noted=run.t)
 
     def _stop(self) -> int:
         """Where to look whether intervals may be longer."""
@@ -281,21 +292,24 @@ class _Trajectory:
             self.every = self.longest = self.every // 2
             self.changed, self.doubts = self.run.t, 0
 
-    def _by_jacobians(self) -> None:
-        """Take the suspicious step, and those that follow while they leave something in doubt."""
+    def _by_jacobians(self, until: int, noted: int) -> None:
+        """Take steps while they leave something in doubt, so many as are left and not beyond `until`.
+
+        Step `noted` has been counted as one in doubt."""
         run, size = self.run, self.given.size
         settled = -1
-        segment = jacobians_per_segment(size)
         while run.k > 0:
             check_interrupt()
             if self.work is None:
                 self.work = _Workspace(
                     jacobian_workspace(size), np.empty(run.k), graded(run.k, size.state)
                 )
+            start = run.t
             run.t, outcome = _advance_by_jacobians(
                 run.drive,
-                run.t,
-                min(run.t + segment, run.plan.steps),
+                start,
+                min(start + self.left, until),
+                noted,
                 settled,
                 run.resolution,
                 run.tape,
@@ -303,6 +317,7 @@ class _Trajectory:
                 self.unclear,
                 self.work,
             )
+            self.left -= run.t - start
             if outcome == NOT_FINITE:
                 raise run.state_lost()
             if outcome == OVERFLOW:
@@ -311,12 +326,15 @@ class _Trajectory:
                     f"the tangent block overflowed at step {step}: use smaller weights", step=step
                 )
             if outcome > MAYBE_LOST:
+                self.left = 0 if outcome == run.k else self.left
                 return
             if outcome <= LOST:  # D has no higher rank
                 self._keep(LOST - outcome)
             else:
                 self._lose(run.t)
-            settled = run.t
+            settled = noted = run.t
+            self.left = jacobians_per_segment(size)
+        self.left = 0
         run.t += 1  # nothing is left of the block, and the state has moved already
 
     def _lose(self, t: int) -> None:

@@ -63,7 +63,7 @@ class Spectrum(Result):
         How many steps each of them is behind the one before; (B, n_qr) where lengths were given.
         0 where log_growth is NaN.
     state : array (B, n_state)
-        The states after the last step.
+        The states after the last step; in float64 where float32 was not enough for the sweep.
     block : array (B, n_state, k)
         The tangent blocks after the last step; NaN for directions that are lost. Of a network of
         layers, see those of `by_layer`.
@@ -363,8 +363,8 @@ def _spectrum(
         below_rounding=np.sum([growth.below_rounding for growth in found], axis=0),
         log_growth=log_growth,
         intervals=intervals,
-        state=state.astype(dtype),
-        block=None if block is None else block.astype(dtype, copy=False),
+        state=state,
+        block=block,
         deviations=bars.deviations.astype(dtype),
         _origin=origin,
     )
