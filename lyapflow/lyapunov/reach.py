@@ -207,8 +207,7 @@ def _disagreement(
     starts = h + size * np.array([[1.0], [-1.0]]) * direction
     both = np.ascontiguousarray(np.repeat(x[:, None], 2, axis=1))
     ahead, behind = states_of(no_tangents(cell, both, starts)).swapaxes(0, 1)
-    off, log_scale = np.empty(len(x)), 0.0
-    off[:] = np.nan
+    off, log_scale = np.full(len(x), np.nan), 0.0
     for s, D in enumerate(jacobians):
         direction = D @ direction
         length = float(np.linalg.norm(direction))
