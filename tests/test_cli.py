@@ -455,6 +455,8 @@ def test_long_products_show_how_far_they_are(command, capsys):
         (["spectrum", "--k", "81"], "k must be an integer between 1 and 80"),
         (["spectrum", "--steps", "200"], "must be longer than its transients"),
         (["spectrum", "--out", "no/folder.png"], "the picture's folder must exist"),
+        (["spectrum", "--csv", "no/folder.csv"], "the table's folder must exist"),
+        (["audit", "--json", "no/folder.json"], "the certificate's folder must exist"),
         (["demo", "--out", "no/folder.png"], "the picture's folder must exist"),
         (["demo", "--out", "used"], "is a folder"),
         (["nonsense"], "nonsense"),

@@ -37,7 +37,7 @@ def audit_command(
     random = RandomNetwork(cell, units, gain, weights, dtype, leak)
     network = chosen(run, random, seed, source, name, nonlinearity)
     if to is not None:
-        check_writable(to)
+        check_writable(to, "certificate")
     found = audit(
         network.cell,
         network.input(steps, seed),

@@ -53,9 +53,10 @@ def spectrum(
         )
     random = RandomNetwork(cell, units, gain, weights, dtype, leak)
     network = chosen(run, random, seed, source, name, nonlinearity)
-    for path in (out, csv_file, json_file):
+    check_writable(out)
+    for path in (csv_file, json_file):
         if path is not None:
-            check_writable(path)
+            check_writable(path, "table")
     result = lyapunov_spectrum(
         network.cell,
         network.input(steps, seed, USUAL if until_stderr is None else MOST),
