@@ -148,7 +148,7 @@ class _Case(NamedTuple):
     spectrum: Spectrum
 
     @property
-    def counted(self) -> int:
+    def before(self) -> int:
         """Steps before counting starts."""
         return self.times["transient"] + self.times["q_transient"]
 
@@ -158,7 +158,7 @@ class _Case(NamedTuple):
 
     def first(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (steps, m) of the first trajectory from where counting starts, and the state before."""
-        before = self.counted
+        before = self.before
         x = np.ascontiguousarray(self.x[: before + steps, 0])
         h = np.zeros(self.spectrum.n_state, self.x.dtype) if self.h0 is None else self.h0
         h = h[0] if h.ndim == 2 else h
