@@ -145,6 +145,12 @@ MOVE = {"n": 4, "k": 2, "steps": 3}
         (lambda t, V: V, MOVE | {"k": 5}, "k must be an integer between 1 and 4 = n"),
         (lambda t, V: V, MOVE | {"t_ons": 2}, "does not take t_ons"),
         (lambda t, V: V, MOVE | {"q0": np.ones((4, 2))}, "q0 must have orthonormal columns"),
+        # the second, less its share of the first, has length 1
+        (
+            lambda t, V: V,
+            MOVE | {"q0": np.eye(4)[:, :2] + np.eye(4, 2, 1)},
+            "q0 must have orthonormal",
+        ),
         (lambda t, V: V * np.inf, MOVE, "not finite after step 0"),
     ],
 )

@@ -20,7 +20,7 @@ from lyapflow.lyapunov.course import Course, Run
 from lyapflow.lyapunov.doubts import doubt
 from lyapflow.lyapunov.growth import UNKNOWN, End, Growth, Pace
 from lyapflow.lyapunov.measured import Network, Spectrum, of_layers
-from lyapflow.lyapunov.problem import Problem, affordable_growth
+from lyapflow.lyapunov.problem import Problem, affordable_growth, initial_block
 from lyapflow.lyapunov.rounding import may_matter
 from lyapflow.lyapunov.schedule import Schedule, schedule
 
@@ -43,13 +43,10 @@ def matrix_free_spectrum(
     k = _checks.integer("k", k, 1, n, why=" = n")
     plan = schedule(_checks.integer("steps", steps, 1), 1, 0, q_transient)
     affordable_growth(plan.n_qr, k, 1)
-    if q0 is None:
-        Q = np.random.default_rng(n).standard_normal((k, n)).T
+    if q0 is None:  # the default block, which is not kept: it may be large
+        Q, _ = _factors(np.random.default_rng(n).standard_normal((k, n)).T)
     else:
-        Q = _checks.array("q0", q0, (n, k), like=np.empty(0)).copy(order="F")
-    Q, diagonal = _factors(Q)
-    if q0 is not None and np.abs(diagonal - 1).max() > 100 * n * EPS:
-        raise LyapflowError("q0 must have orthonormal columns; use lyapflow.qr(q0)[0]")
+        Q = initial_block(q0, n, k, np.empty(0)).T
     log_growth = np.empty((plan.n_qr, k))
     unknown, below = np.zeros(k), np.zeros(k, np.int64)
     for t in range(plan.steps):

@@ -20,16 +20,19 @@ def _number(value: float, error: float) -> str:
     return f"{value:.{digits}f} ± {2 * error:.{digits}f}"
 
 
+def _from_to(values: Any) -> str:
+    """An integer, or the least and the largest of several."""
+    low, high = int(np.min(values)), int(np.max(values))
+    return str(low) if low == high else f"{low}-{high}"
+
+
 def summary(spectrum: "Spectrum") -> list[tuple[str, str]]:
     """What one wants to know first: lines, each a word and what is said of it; ± are two standard errors."""
     exponents, batch = spectrum.exponents, spectrum.trajectories.shape[-2]
     k = exponents.shape[-1]
     units = "nats per step" if spectrum.dt is None else "nats per unit of time"
-    steps = np.unique(spectrum.steps_counted)
-    counted = "-".join(map(str, {int(steps[0]): 0, int(steps[-1]): 0}))
-    t_ons = "-".join(map(str, {int(t): 0 for t in np.sort(np.ravel(spectrum.t_ons))[[0, -1]]}))
     size = f"{k} of {spectrum.n_state} exponents: {batch} trajector{'y' if batch == 1 else 'ies'}, "
-    size += f"{counted} steps, t_ons={t_ons}"
+    size += f"{_from_to(spectrum.steps_counted)} steps, t_ons={_from_to(spectrum.t_ons)}"
     if exponents.ndim > 1:
         lost = sum(reason is not None for reason in spectrum.reasons)
         with np.errstate(invalid="ignore"):

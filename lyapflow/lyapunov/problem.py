@@ -104,7 +104,7 @@ def problem(
         x,
         plan,
         states,
-        _initial_block(q0, size.state, k, first_array(cell)),
+        initial_block(q0, size.state, k, first_array(cell)),
         automatic,
         lengths,
     )
@@ -182,7 +182,8 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
 
 
-def _initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:
+def initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:
+    """The tangent block (k, n_state) of q0 (n_state, k), after checks; the default one of None."""
     if q0 is None:
         return default_block(n_state, k, like.dtype)
     q0 = _checks.array("q0", q0, (n_state, k), like=like)
