@@ -82,7 +82,7 @@ def test_a_function_is_asked_for_no_more_than_memory_should_hold(monkeypatch):
 
     found = lf.lyapunov_spectrum(cell, inputs, 3, steps=900, transient=30)
     same_bits(found, lf.lyapunov_spectrum(cell, x, 3, transient=30))
-    assert asked == [(0, 130), *((t, min(t + 100, 900)) for t in range(130, 900, 100))]
+    assert asked == [(0, 46), *((t, min(t + 16, 900)) for t in range(46, 900, 16))]  # 200 / 12 units
 
 
 def test_directions_that_are_lost_stay_lost():

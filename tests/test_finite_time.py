@@ -68,7 +68,7 @@ def test_sequences_of_different_lengths():
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        (7, "window must be a multiple of t_ons=5, got 7"),
+        (7, "window must be a multiple of 5, the steps of a row of log_growth, got 7"),
         (500, "window must be an integer between 1 and 200 = the steps"),
         (0, "window must be an integer"),
     ],

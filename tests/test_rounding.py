@@ -7,7 +7,7 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.cells.interface import step, tangent
-from lyapflow.lyapunov.growth import volume_growth
+from lyapflow.lyapunov.course import begin
 from lyapflow.lyapunov.problem import problem
 from lyapflow.lyapunov.rounding import measured_errors, rounding_errors
 from lyapflow.precision.arithmetic import arithmetic, exact
@@ -107,12 +107,13 @@ def test_float32_networks_whose_sweep_was_done_in_float64_have_its_rounding_erro
     cell = lf.TanhRNN.random(16, 1, rng=rng, dtype=np.float32)
     x = rng.standard_normal((100, 1)).astype(np.float32)
     given = problem((step, tangent), cell, x, 14, None, None, None, 1, 0, 0)
-    growth = volume_growth(given)
+    (course,) = begin([given]).courses
+    (growth,) = course.found
     assert growth.dtype == np.float64  # the last of 16 cannot be told from noise in float32
     monkeypatch.setattr("lyapflow.lyapunov.rounding.measured_errors", None)
-    assert not rounding_errors(given, [growth], given).any()
+    assert not rounding_errors(course).any()
     with pytest.raises(TypeError):
-        rounding_errors(given, [growth._replace(dtype=np.dtype(np.float32))], given)
+        rounding_errors(course._replace(found=[growth._replace(dtype=np.dtype(np.float32))]))
 
 
 def test_rounding_errors_are_in_the_error_bars(monkeypatch):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import lyapflow as lf
 from tests.exact_systems import HenonMap
@@ -30,6 +31,9 @@ def test_a_spectrum_comes_back_and_may_be_gone_on_from(name, t_ons, tmp_path):
     lf.save(tmp_path / "part", part)
     read = lf.load(tmp_path / "part")
     assert read == part and read.by_layer == part.by_layer
+    lf.save(tmp_path / "again", read)  # with all that its run has learnt
+    described = [safe_open(tmp_path / name, "numpy").metadata() for name in ("part", "again")]
+    assert described[0] == described[1]
     for field in dataclasses.fields(part):
         assert type(getattr(read, field.name)) is type(getattr(part, field.name)), field.name
     whole = lf.lyapunov_spectrum(cell, x, 3, t_ons=t_ons, transient=10)

@@ -15,7 +15,8 @@ from lyapflow.lyapunov.error_bars import same_input
 from lyapflow.lyapunov.growth import RECENT, FromTheStart, Growth, volume_growth
 from lyapflow.lyapunov.layers import driven
 from lyapflow.lyapunov.problem import Problem, each_trajectory
-from lyapflow.lyapunov.schedule import Schedule, schedule
+from lyapflow.lyapunov.rows import MOST, Rows, first_rows
+from lyapflow.lyapunov.schedule import Schedule, intervals, schedule
 from lyapflow.lyapunov.trajectory import states_of
 
 KEPT = 2**22  # numbers of recent inputs that are kept for whoever goes on
@@ -33,7 +34,8 @@ class Course(NamedTuple):
 
     begun: Problem  # the first piece
     steps: int
-    found: list[Growth]  # (B,), of all pieces together
+    found: list[Growth]  # (B,), of all pieces together, but for log R
+    rows: list[Rows]  # (B,), log R of all pieces
     recent: list[Segment]  # of the last RECENT steps or more
     above: np.ndarray  # (B, n_state), last states as layers above see them, in the cell's own dtype
 
@@ -52,14 +54,16 @@ class Course(NamedTuple):
         return found
 
     @property
-    def given(self) -> Problem:
-        """All of it as one problem, whose inputs are the first ones alone."""
-        plan = self.begun.plan
-        if self.steps == plan.steps:
-            return self.begun
-        before = plan.steps - int(plan.ends[-1])
-        whole = schedule(self.steps, plan.t_ons, plan.transient, before - plan.transient)
-        return self.begun._replace(plan=whole)
+    def counted(self) -> np.ndarray:
+        """Counted steps (B,) of each trajectory."""
+        return self.begun.counted + (self.steps - self.begun.plan.steps)
+
+    @property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps of each row of log R, of those that are not counted and of those that are."""
+        plan, counted = self.begun.plan, int(self.counted.max())
+        before = self.steps - counted - plan.transient
+        return intervals(before, plan.t_ons), intervals(counted, plan.t_ons * self.rows[0].each)
 
     @property
     def last(self) -> Problem:
@@ -71,6 +75,13 @@ class Course(NamedTuple):
         transient = plan.transient if len(x) == self.steps else 0
         plan = schedule(len(x), plan.t_ons, transient, 0)
         return self.begun._replace(x=x, h0=self.recent[0].h0, plan=plan)
+
+    def alone(self, b: int) -> "Course":
+        """The same of trajectory b alone, where lengths differ."""
+        begun = self.begun.alone(b)
+        recent = [Segment(begun.h0, begun.x)]
+        above = self.above[b : b + 1]
+        return Course(begun, begun.plan.steps, [self.found[b]], [self.rows[b]], recent, above)
 
 
 class Run(NamedTuple):
@@ -88,6 +99,11 @@ class Run(NamedTuple):
         """All steps so far."""
         return self.courses[0].steps
 
+    @property
+    def max_rows(self) -> int:
+        """How many rows of log R are kept at most."""
+        return self.courses[0].rows[0].most
+
     def without_inputs(self) -> "Run":
         """The same with what it takes to go on, and no more; recent inputs, if they are not too many."""
         courses = []
@@ -101,19 +117,19 @@ class Run(NamedTuple):
         return Run(courses, self.groups, complete, tail)
 
 
-def begin(given: list[Problem]) -> Run:
-    """The first piece, from the problem of each layer."""
+def begin(given: list[Problem], most: int = MOST) -> Run:
+    """The first piece, from the problem of each layer. Rows of log R are kept, so many at most."""
     pieces = driven(given)
     plan = pieces[0].plan
     counted = int(plan.ends[-1])
     rest = counted % plan.t_ons
     if pieces[0].lengths is not None or rest == 0:
-        return _take(None, pieces)
+        return _take(None, pieces, most)
     if counted > plan.t_ons:
         with suppress(FromTheStart):
-            return _with_rest(None, pieces, plan.of_length(plan.steps - rest))
+            return _with_rest(None, pieces, plan.of_length(plan.steps - rest), most)
     # nobody can go on from here
-    return _take(None, pieces)._replace(tail=pieces[0].x)
+    return _take(None, pieces, most)._replace(tail=pieces[0].x)
 
 
 def go_on(run: Run, x: np.ndarray) -> Run:
@@ -134,10 +150,12 @@ def go_on(run: Run, x: np.ndarray) -> Run:
     return _with_rest(run, pieces, schedule(len(x) - rest, t_ons, 0, 0))
 
 
-def _with_rest(before: Run | None, pieces: list[Problem], plan: Schedule) -> Run:
+def _with_rest(
+    before: Run | None, pieces: list[Problem], plan: Schedule, most: int = MOST
+) -> Run:
     """Pieces whose last interval is not complete; that before it has the schedule that is given."""
     steps = plan.steps
-    complete = _take(before, [of._replace(x=of.x[:steps], plan=plan) for of in pieces])
+    complete = _take(before, [of._replace(x=of.x[:steps], plan=plan) for of in pieces], most)
     rest = [_next(course, of.x[steps:]) for course, of in zip(complete.courses, pieces)]
     return _take(complete, rest)._replace(complete=complete, tail=rest[0].x)
 
@@ -149,7 +167,7 @@ def _next(course: Course, x: np.ndarray) -> Problem:
     return given._replace(x=x, plan=plan, h0=course.above, automatic=False, earlier=course.steps)
 
 
-def _take(before: Run | None, pieces: list[Problem]) -> Run:
+def _take(before: Run | None, pieces: list[Problem], most: int = MOST) -> Run:
     """The sweep of a piece of each layer."""
     courses, groups = [], same_input(pieces[0].x)
     for number, piece in enumerate(pieces):
@@ -160,10 +178,21 @@ def _take(before: Run | None, pieces: list[Problem]) -> Run:
         segments = [recent] if course is None else [*course.recent, recent]
         while sum(len(segment.x) for segment in segments[1:]) >= RECENT:
             del segments[0]
-        begun = piece if course is None else course.begun
-        steps = piece.earlier + piece.plan.steps
+        if course is None:
+            rows = [first_rows(growth.log_growth, piece.plan.uncounted, most) for growth in found]
+        else:
+            rows = [of.with_more(growth.log_growth) for of, growth in zip(course.rows, found)]
         above = _states_above(piece, found, top=number + 1 == len(pieces))
-        courses.append(Course(begun, steps, found, segments, above))
+        courses.append(
+            Course(
+                piece if course is None else course.begun,
+                piece.earlier + piece.plan.steps,
+                [growth._replace(log_growth=growth.log_growth[:0].copy()) for growth in found],
+                rows,
+                segments,
+                above,
+            )
+        )
     return Run(courses, groups if before is None else _in_common(before.groups, groups))
 
 

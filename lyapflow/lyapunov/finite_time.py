@@ -51,17 +51,20 @@ class FiniteTime(Result):
 
 
 def finite_time(
-    log_growth: np.ndarray, intervals: np.ndarray, t_ons: int, window: Any
+    log_growth: np.ndarray, intervals: np.ndarray, window: Any
 ) -> FiniteTime:
     """Local exponents from growth rates (B, n_qr, k) over intervals (n_qr,), or (B, n_qr)."""
     per_row = np.broadcast_to(intervals, log_growth.shape[:2])
     # a last interval may be shorter
     counted = (per_row >= per_row[:, :1]).sum(axis=1)
-    longest = int(counted.max()) * t_ons
+    row = int(per_row.max())
+    longest = int(counted.max()) * row
     window = _checks.integer("window", window, 1, longest, why=" = the steps that were counted")
-    rows, left = divmod(window, t_ons)
+    rows, left = divmod(window, row)
     if left:
-        raise LyapflowError(f"window must be a multiple of t_ons={t_ons}, got {window}")
+        raise LyapflowError(
+            f"window must be a multiple of {row}, the steps of a row of log_growth, got {window}"
+        )
     number = longest // window
     found = np.full((len(log_growth), number, log_growth.shape[2]), np.nan)
     for b, whole in enumerate(counted // rows):

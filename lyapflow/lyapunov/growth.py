@@ -71,7 +71,8 @@ class End(NamedTuple):
 class Growth(NamedTuple):
     """What a sweep says of a block's k vectors; those that are lost come last."""
 
-    log_growth: np.ndarray  # (n_qr, k), log R, -inf from the step on in which a vector is lost
+    # (n_qr, k), log R of this sweep alone, -inf from the step on in which a vector is lost
+    log_growth: np.ndarray
     paths: np.ndarray  # int (4,), ways of QR, and what was in doubt
     unknown: np.ndarray  # (k,), nats of the counted log R that are not known
     # int (k,), counted steps whose log R float64 products would not show
@@ -90,12 +91,11 @@ class Growth(NamedTuple):
             below_rounding=np.append(self.below_rounding, np.zeros(more, np.int64)),
         )
 
-    def followed_by(self, more: "Growth") -> "Growth":
-        """With what a sweep has found that went on from here, and has counted on."""
-        lost = self.log_growth.shape[1] - more.log_growth.shape[1]
-        later = np.pad(more.log_growth, ((0, 0), (0, lost)), constant_values=-np.inf)
-        log_growth = np.concatenate([self.log_growth, later])
-        return more._replace(log_growth=log_growth, paths=self.paths + more.paths)
+    def after(self, before: "Growth") -> "Growth":
+        """As what goes on from an earlier sweep, whose counts it has counted on."""
+        lost = len(before.unknown) - self.log_growth.shape[1]
+        log_growth = np.pad(self.log_growth, ((0, 0), (0, lost)), constant_values=-np.inf)
+        return self._replace(log_growth=log_growth, paths=before.paths + self.paths)
 
 
 def side_by_side(of: Sequence[Growth]) -> Growth:
@@ -390,4 +390,4 @@ def volume_growth(
             given = given.in_float64()
         else:
             found = found.with_lost(len(given.block) - len(kept))
-            return found if before is None else before.followed_by(found)
+            return found if before is None else found.after(before)

@@ -22,6 +22,7 @@ from lyapflow.lyapunov.growth import UNKNOWN, End, Growth, Pace
 from lyapflow.lyapunov.measured import Network, Spectrum, of_layers
 from lyapflow.lyapunov.problem import Problem, affordable_growth, initial_block
 from lyapflow.lyapunov.rounding import may_matter
+from lyapflow.lyapunov.rows import MOST, first_rows
 from lyapflow.lyapunov.schedule import Schedule, schedule
 
 Move = Callable[[int, np.ndarray], Any]
@@ -89,8 +90,10 @@ def _assessed(
     cell, size = GivenJacobians(nothing), Sizes(n, n, n * n, 0, 0, 0, {})
     given = Problem(cell, size, np.empty((plan.steps, 1, 0)), plan, nothing[None], Q.T)
     paths, end = np.array([0, 0, plan.steps, 0]), End(nothing, Q.T, Pace())
-    found = [Growth(log_growth, paths, unknown, below, Q.dtype, nothing, end)]
-    run = Run([Course(given, plan.steps, found, [], given.h0)], np.zeros(1, np.int64))
+    found = [Growth(log_growth[:0], paths, unknown, below, Q.dtype, nothing, end)]
+    rows = [first_rows(log_growth, plan.uncounted, MOST)]
+    course = Course(given, plan.steps, found, rows, [], given.h0)
+    run = Run([course], np.zeros(1, np.int64))
     spectrum, (short,) = of_layers(Network(cell, None), run, [np.zeros((1, k))])
     if below.any():
         left = int(np.argmax(below > 0))
@@ -99,7 +102,7 @@ def _assessed(
             f"from exponent {left + 1} on steps leave directions below rounding ({below.max()} of "
             f"{spectrum.steps_counted} steps), which cannot be told from rounding errors without Jacobians: {way_out}"
         )
-    elif may_matter(given, found).any():
+    elif may_matter(course).any():
         warn(
             "a starting block gains so much before it aligns that rounding errors may outgrow the directions that are "
             "measured, which without Jacobians cannot be told: ask for fewer exponents"

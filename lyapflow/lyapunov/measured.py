@@ -22,6 +22,8 @@ from lyapflow.lyapunov.growth import End, Growth, Pace, side_by_side
 from lyapflow.lyapunov.padding import padded
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.rounding import rounding_errors
+from lyapflow.lyapunov.rows import first_rows
+from lyapflow.lyapunov.rows import side_by_side as rows_side_by_side
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,11 +59,12 @@ class Spectrum(Result):
         For an ensemble: why a member came back as NaN, None where it did not.
     log_growth : array (B, n_qr, k)
         log R of each counted reorthonormalisation, in nats: what each trajectory's block grew by
-        since the one before. NaN behind the end of a sequence; members of an ensemble with fewer
-        reorthonormalisations have NaN at the start.
+        since the one before. Of runs with more than `max_rows` of them, a row is the sum over 2, 4,
+        8, ... that follow one another. NaN behind the end of a sequence; members of an ensemble
+        with fewer rows have NaN at the start.
     intervals : array (n_qr,)
-        How many steps each of them is behind the one before; (B, n_qr) where lengths were given.
-        0 where log_growth is NaN.
+        How many steps each row is about; (B, n_qr) where lengths were given. 0 where log_growth is
+        NaN.
     state : array (B, n_state)
         The states after the last step; in float64 where float32 was not enough for the sweep.
     block : array (B, n_state, k)
@@ -186,8 +189,8 @@ class Spectrum(Result):
         Parameters
         ----------
         window : int
-            Steps of a window, a multiple of t_ons; what is left over at the end of the run is left
-            out.
+            Steps of a window, a multiple of those of a row of log_growth, which is t_ons unless
+            rows were added up; what is left over at the end of the run is left out.
 
         Returns
         -------
@@ -213,7 +216,7 @@ class Spectrum(Result):
         """
         if self.exponents.ndim > 1:
             raise LyapflowError("finite_time is of one network; measure the members one by one")
-        found = finite_time(self.log_growth, self.intervals, self.t_ons, window)
+        found = finite_time(self.log_growth, self.intervals, window)
         return found if self.dt is None else FiniteTime(found.exponents / self.dt, found.window)
 
     def per(self, dt: float) -> "Spectrum":
@@ -330,19 +333,19 @@ def _spectrum(
 
     Errors (B, k) are of exponents, beyond what their growth rates show. Trajectories of one number
     in `groups` share their input."""
-    given, found = course.given, course.found
-    dtype, counted = first_array(given.cell).dtype, given.counted
-    log_R = [growth.log_growth[given.plan.uncounted :] for growth in found]
+    given, found, counted = course.begun, course.found, course.counted
+    dtype = first_array(given.cell).dtype
+    log_R = [rows.together()[len(rows.uncounted) :] for rows in course.rows]
     unknown = np.array([growth.unknown for growth in found]) + errors * counted[:, None]
     rounding = float(np.sqrt(np.finfo(dtype).eps))
     if given.lengths is None:
-        log_growth, intervals = np.array(log_R), given.plan.intervals
+        log_growth, (_, intervals) = np.array(log_R), course.intervals
         bars = error_bars(log_growth, intervals, groups, unknown, rounding)
         own = np.cumsum(log_growth, axis=1)[:, -1] / counted[:, None]
         exponents, steps_counted = own.mean(axis=0), int(counted[0])
     else:
         # sequences of different lengths follow one another, as one series
-        each = [given.alone(b).plan.intervals for b in range(len(found))]
+        each = [course.alone(b).intervals[1] for b in range(len(found))]
         rates, steps = np.concatenate(log_R)[None], np.concatenate(each)
         bars = error_bars(rates, steps, np.zeros(1, int), unknown.sum(axis=0)[None], rounding)
         # those that share their input say the same again
@@ -380,20 +383,22 @@ class Network(NamedTuple):
 
 def _lost_growth(given: Problem) -> Growth:
     k, no_steps = len(given.block), np.zeros(4, np.int64)
-    log_growth = np.full((given.plan.n_qr, k), np.nan)
     lost = np.full(given.size.state, np.nan)
     end = End(lost, np.full_like(given.block, np.nan), Pace())
     return Growth(
-        log_growth, no_steps, np.zeros(k), np.zeros(k, np.int64), given.x.dtype, lost, end
+        np.empty((0, k)), no_steps, np.zeros(k), np.zeros(k, np.int64), given.x.dtype, lost, end
     )
 
 
-def lost_spectrum(network: Network, given: list[Problem]) -> Spectrum:
+def lost_spectrum(network: Network, given: list[Problem], most: int) -> Spectrum:
     """A spectrum of NaN, of a member of an ensemble that diverged."""
     courses = []
     for of in given:
-        found = [_lost_growth(of.alone(b)) for b in range(len(of.h0))]
-        courses.append(Course(of, of.plan.steps, found, [], of.h0))
+        alone = [of.alone(b) for b in range(len(of.h0))]
+        found = [_lost_growth(one) for one in alone]
+        nothing = [np.full((one.plan.n_qr, len(one.block)), np.nan) for one in alone]
+        rows = [first_rows(log_R, of.plan.uncounted, most) for log_R in nothing]
+        courses.append(Course(of, of.plan.steps, found, rows, [], of.h0))
     errors = [np.zeros((1, len(of.block))) for of in given]
     return of_layers(network, Run(courses, np.arange(len(given[0].h0))), errors)[0]
 
@@ -415,7 +420,8 @@ def of_layers(network: Network, run: Run, errors: list[np.ndarray]) -> tuple[Spe
     by_layer, shorts = zip(*alone)
     begun = courses[0].begun._replace(size=sizes(network.cell))
     found = [side_by_side(of) for of in zip(*(course.found for course in courses))]
-    together = courses[0]._replace(begun=begun, found=found)
+    rows = [rows_side_by_side(of) for of in zip(*(course.rows for course in courses))]
+    together = courses[0]._replace(begun=begun, found=found, rows=rows)
     state = np.hstack([course.states for course in courses])
     spectrum, _ = _spectrum(together, groups, np.hstack(errors), state, None)
     layer = np.repeat(np.arange(len(courses)), [len(course.begun.block) for course in courses])
@@ -429,7 +435,7 @@ def assess(network: Network, run: Run) -> tuple[Spectrum, list[Doubt]]:
     errors = []
     for number, course in enumerate(run.courses):
         with of_layer(number, len(run.courses)):
-            errors.append(rounding_errors(course.given, course.found, course.last))
+            errors.append(rounding_errors(course))
     known = [np.where(np.isinf(of), 0.0, of) for of in errors]
     spectrum, short = of_layers(network, run, known)
     doubts = []

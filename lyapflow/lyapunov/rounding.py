@@ -6,14 +6,13 @@ while the aligned vector shrinks. So the last steps are taken twice, from a fres
 aligned, it is disturbed now and then in one of the two, by DISTURBANCE. Growth rates that change by
 Δ because of it change by ε / DISTURBANCE times as much because of rounding."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from lyapflow.lyapunov.course import Course
 from lyapflow.lyapunov.error_bars import excess
-from lyapflow.lyapunov.growth import RECENT, Growth, volume_growth
+from lyapflow.lyapunov.growth import RECENT, volume_growth
 from lyapflow.lyapunov.problem import Problem, each_trajectory
-from lyapflow.lyapunov.schedule import differences, schedule
+from lyapflow.lyapunov.schedule import schedule
 
 SHORT_RUN = 256  # QRs, which cost little to take again
 TRANSIENT = 0.4  # of the digits, gained by a starting block: rounding errors may then matter
@@ -23,43 +22,47 @@ ROUNDINGS = 64  # in units of ε, of the steps of an interval and their QR
 SATURATED = 0.1  # nats; a larger change means that another vector has taken over
 
 
-def rounding_errors(given: Problem, found: Sequence[Growth], last: Problem) -> np.ndarray:
-    """What rounding errors do to the exponents (B, k) of each trajectory, from its growth.
-
-    The problem that is given may lack its inputs; its last steps are measured, which are there."""
-    if given.lengths is not None:
-        alone = [given.alone(b) for b in range(len(found))]
-        return np.vstack([rounding_errors(of, [one], of) for of, one in zip(alone, found)])
-    if given.x.dtype != np.float64 and all(growth.dtype == np.float64 for growth in found):
-        given, last = given.in_float64(), last.in_float64()
-    of = may_matter(given, found)
+def rounding_errors(course: Course) -> np.ndarray:
+    """What rounding errors do to the exponents (B, k) of each trajectory, measured along its last steps."""
+    count = len(course.found)
+    if course.begun.lengths is not None:
+        return np.vstack([rounding_errors(course.alone(b)) for b in range(count)])
+    of = may_matter(course)
     if not of.any():
-        return np.zeros((len(found), len(of)))
-    measured = np.array(each_trajectory(lambda b: measured_errors(last.alone(b)), len(found)))
+        return np.zeros((count, len(of)))
+    last = course.last
+    if last.x.dtype != _dtype(course):
+        last = last.in_float64()
+    measured = np.array(each_trajectory(lambda b: measured_errors(last.alone(b)), count))
     measured[:, ~of] = 0.0
     return measured
 
 
-def may_matter(given: Problem, found: Sequence[Growth]) -> np.ndarray:
+def may_matter(course: Course) -> np.ndarray:
     """Of which exponents (k,) rounding errors are to be measured: of none where a starting block does not show it.
 
     Of a vector that some step leaves below rounding, and of those after it, what is unknown was
     found in that step."""
-    log_R = np.array([growth.log_growth for growth in found])
-    below = np.any([growth.below_rounding for growth in found], axis=0)
+    log_R = np.array([rows.together() for rows in course.rows])
+    below = np.any([growth.below_rounding for growth in course.found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)
-    none, most = np.zeros(len(below), bool), TRANSIENT * -float(np.log(np.finfo(given.x.dtype).eps))
-    if given.plan.t_ons == 1:
+    none, most = np.zeros(len(below), bool), TRANSIENT * -float(np.log(np.finfo(_dtype(course)).eps))
+    if course.begun.plan.t_ons == 1:
         # in each step of the first half of a run a start gains less than growth rates differ by
         with np.errstate(invalid="ignore"):  # of -inf
             largest = len(log_R[0]) // 2 * np.ptp(log_R, axis=1).max(initial=0.0)
         if largest <= most:
             return none
-    steps = differences(np.flatnonzero(given.plan.factor_after >= 0) + 1, given.plan.transient)
+    steps = np.concatenate(course.intervals)
     sigmas = 0.0 if len(steps) < SHORT_RUN else 5.0
     if not (excess(log_R[:, :, :ahead], steps, sigmas) > most).any():
         return none
     return np.arange(len(below)) < ahead
+
+
+def _dtype(course: Course) -> np.dtype:
+    """In which sweeps were done: float64, unless one of float32 was enough."""
+    return min((growth.dtype for growth in course.found), key=lambda dtype: dtype.itemsize)
 
 
 def measured_errors(given: Problem) -> np.ndarray:

@@ -93,14 +93,20 @@ def schedule(steps: int, t_ons: int, transient: int, q_transient: int) -> Schedu
 
     _checks.affordable(f"the schedule of {steps} steps", 5 * steps)
 
-    def ends(length: int) -> np.ndarray:
-        return np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)
-
-    before, counted = ends(q_transient), ends(steps - counting)
+    before, counted = _ends(q_transient, t_ons), _ends(steps - counting, t_ons)
     factor_after = np.full(steps, -1)
     at = np.concatenate([transient + before, counting + counted]) - 1
     factor_after[at] = np.arange(at.size)
     return Schedule(steps, transient, factor_after, counted, before.size, t_ons)
+
+
+def intervals(steps: int, longest: int) -> np.ndarray:
+    """The lengths of intervals that make up so many steps, all but the last being the longest."""
+    return differences(_ends(steps, longest), 0)
+
+
+def _ends(steps: int, longest: int) -> np.ndarray:
+    return np.minimum(np.arange(longest, steps + longest, longest), steps)
 
 
 @functools.lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from lyapflow.lyapunov.growth import FromTheStart
 from lyapflow.lyapunov.layers import layer_problems
 from lyapflow.lyapunov.measured import Network, Spectrum, assess, lost_spectrum
 from lyapflow.lyapunov.problem import Problem, affordable_growth, doubt_layout
+from lyapflow.lyapunov.rows import FEWEST, MOST
 from lyapflow.lyapunov.supply import Supply, supply
 from lyapflow.lyapunov.until import FIRST, Goal, goal
 
@@ -31,6 +32,7 @@ class _Asked(NamedTuple):
 
     network: Network
     given: list[Problem]  # of each layer, for the first piece
+    max_rows: int
     supply: Supply | None = None
     goal: Goal | None = None
     problems: Callable[[np.ndarray], list[Problem]] | None = None
@@ -46,12 +48,15 @@ def _checked(
     stderr_of: Any,
     max_steps: Any,
     continue_from: Any,
+    max_rows: Any,
+    in_pieces: bool = False,
     **arguments: Any,
 ) -> _Asked:
+    max_rows = _checks.integer("max_rows", max_rows, FEWEST, why=", what error bars need")
     if max_steps is not None and until_stderr is None:
         raise LyapflowError("max_steps goes with until_stderr; give steps instead")
     if continue_from is not None:
-        network, run = _continued(cell, k, continue_from, arguments)
+        network, run = _continued(cell, k, continue_from, arguments | {"max_rows": max_rows})
         states = continue_from.state
         several = states if len(states) > 1 else None
         of = supply(network.cell, x, steps, max_steps, several, run.steps)
@@ -61,12 +66,13 @@ def _checked(
             )
         begun = [course.begun for course in run.courses]
         aim = goal(until_stderr, stderr_of, len(continue_from.exponents))
-        return _Asked(network, begun, of, aim, run=run)
+        return _Asked(network, begun, max_rows, of, aim, run=run)
 
-    if not callable(x) and until_stderr is None:
+    many = in_pieces or _may_be_many(x, steps, max_rows, arguments)
+    if not callable(x) and until_stderr is None and not many:
         goal(until_stderr, stderr_of, 1)
         network, given = _problems(cell, k, x=x, steps=steps, **arguments)
-        return _Asked(network, given)
+        return _Asked(network, given, max_rows)
 
     def problems(x: np.ndarray) -> list[Problem]:
         return _problems(cell, k, x=x, steps=None, **arguments)[1]
@@ -79,12 +85,25 @@ def _checked(
     before = sum(_checks.integer(name, arguments[name], 0) for name in ("transient", "q_transient"))
     t_ons = 1 if isinstance(arguments["t_ons"], str) else arguments["t_ons"]
     t_ons = _checks.integer("t_ons", t_ons, 1)
-    batch = len(arguments["h0"]) if _checks.ndim(arguments["h0"]) == 2 else 1
-    most = of.piece(batch, t_ons) if until_stderr is None else FIRST * t_ons
+    most = of.piece(_batch(of, arguments["h0"]), t_ons) if until_stderr is None else FIRST * t_ons
     first = min(of.stop, before + most)
     network, given = _problems(cell, k, x=of.between(0, first), steps=None, **arguments)
     number = network.wanted or sum(len(layer.block) for layer in given)
-    return _Asked(network, given, of, goal(until_stderr, stderr_of, number), problems)
+    return _Asked(network, given, max_rows, of, goal(until_stderr, stderr_of, number), problems)
+
+
+def _may_be_many(x: Any, steps: Any, max_rows: int, arguments: dict[str, Any]) -> bool:
+    """Whether there are more QRs than rows to keep, if arguments are what they should be."""
+    length = steps if x is None else len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+    many = isinstance(length, (int, np.integer)) and length > max_rows
+    return many and arguments["lengths"] is None
+
+
+def _batch(of: Supply, h0: Any) -> int:
+    """How many trajectories there are, as far as it can be told before inputs are asked for."""
+    if isinstance(of.of, np.ndarray):
+        return of.of.shape[1]
+    return len(h0) if _checks.ndim(h0) == 2 else 1
 
 
 def _problems(cell: Any, k: Any, **arguments: Any) -> tuple[Network, list[Problem]]:
@@ -104,7 +123,15 @@ def _problems(cell: Any, k: Any, **arguments: Any) -> tuple[Network, list[Proble
 
 
 # what a spectrum that is gone on with has settled
-SETTLED = {"h0": None, "q0": None, "t_ons": 1, "transient": 0, "q_transient": 0, "lengths": None}
+SETTLED = {
+    "h0": None,
+    "q0": None,
+    "t_ons": 1,
+    "transient": 0,
+    "q_transient": 0,
+    "lengths": None,
+    "max_rows": MOST,
+}
 
 
 def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> tuple[Network, Run]:
@@ -135,7 +162,7 @@ def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> t
 def _as_long_as_asked(asked: _Asked) -> tuple[Spectrum, list[Doubt]]:
     """The spectrum of all steps that are asked for, or until its bars are as small as they are to be."""
     network, of, aim = asked.network, asked.supply, asked.goal
-    run = begin(asked.given) if asked.run is None else asked.run
+    run = begin(asked.given, asked.max_rows) if asked.run is None else asked.run
     if of is None:
         return assess(network, run)
     begun = asked.given[0].plan
@@ -164,7 +191,7 @@ def _further(asked: _Asked, of: Supply, run: Run, stop: int) -> Run:
     """The run as far as step number stop, piece by piece."""
     blocks = [len(course.begun.block) for course in run.courses]
     batch, t_ons = len(run.groups), run.courses[0].begun.plan.t_ons
-    affordable_growth(-(-stop // t_ons), sum(blocks), batch)
+    affordable_growth(min(-(-stop // t_ons), run.max_rows), sum(blocks), batch)
     piece = of.piece(batch, t_ons)
     try:
         while run.steps < stop:
@@ -177,7 +204,7 @@ def _further(asked: _Asked, of: Supply, run: Run, stop: int) -> Run:
                 "lost exactly, float32 is not enough for what follows, or not one interval was complete; "
                 "measure all steps in one run"
             ) from None
-        return begin(asked.problems(of.between(0, stop)))
+        return begin(asked.problems(of.between(0, stop)), asked.max_rows)
 
 
 def spectrum_and_doubts(
@@ -197,7 +224,7 @@ def spectrum_of_pieces(
     run = begin(given)
     try:
         for x in pieces:
-            affordable_growth(run.steps + len(x), len(given[0].block), 1)
+            affordable_growth(min(run.steps + len(x), run.max_rows), len(given[0].block), 1)
             run = go_on(run, x[:, None])
     except FromTheStart:
         raise LyapflowError(
@@ -211,7 +238,7 @@ def spectrum_of_pieces(
 
 
 def _lost(asked: _Asked) -> Spectrum:
-    return lost_spectrum(asked.network, asked.given)
+    return lost_spectrum(asked.network, asked.given, asked.max_rows)
 
 
 @over_members("x", "h0", "q0", "lengths", check=_checked, lost=_lost)
@@ -231,6 +258,7 @@ def lyapunov_spectrum(
     stderr_of: int | str | None = None,
     max_steps: int | None = None,
     continue_from: Spectrum | None = None,
+    max_rows: int = MOST,
 ) -> Spectrum:
     r"""The first k Lyapunov exponents along the trajectory driven by x.
 
@@ -277,7 +305,11 @@ def lyapunov_spectrum(
         inputs.
     continue_from : Spectrum, optional
         Of the same cell: go on where its run ended, with the inputs that follow. The result has the
-        bits of one run over all steps. h0, q0, k, t_ons and transients are settled by it.
+        bits of one run over all steps. h0, q0, k, t_ons, transients and max_rows are settled by it.
+    max_rows : int
+        Most rows of `log_growth` to keep. Where there are more counted reorthonormalisations, the
+        growth of neighbours is added up, by 2, 4, 8, ... of them: memory does not grow with the
+        length of a run. Exponents and error bars are the same, but for rounding.
 
     Returns
     -------
@@ -349,6 +381,7 @@ def lyapunov_spectrum(
         transient=transient,
         q_transient=q_transient,
         lengths=lengths,
+        max_rows=max_rows,
     )
     for why in doubts:
         warn(why.text)

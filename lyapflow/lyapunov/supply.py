@@ -10,7 +10,7 @@ from lyapflow.cells.interface import first_array, sizes
 from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.problem import inputs
 
-PIECE = 2**22  # numbers that a function is asked for at a time, about
+PIECE = 2**22  # numbers that a step's inputs, or its growth rates, may be at a time, about
 
 
 class Supply(NamedTuple):
@@ -22,10 +22,9 @@ class Supply(NamedTuple):
     stop: int
 
     def piece(self, batch: int, t_ons: int) -> int:
-        """How many steps to take at a time, so that inputs of a function take no more memory than they must."""
-        if isinstance(self.of, np.ndarray):
-            return self.stop - self.first
-        return max(PIECE // max(1, batch * sizes(self.cell).inputs), 4 * t_ons)
+        """How many steps to take at a time, so that what they need takes no more memory than it must."""
+        size = sizes(self.cell)
+        return max(PIECE // (batch * max(size.inputs, size.state)), 4 * t_ons)
 
     def between(self, start: int, stop: int) -> np.ndarray:
         """Inputs (stop - start, B, m)."""

@@ -18,10 +18,11 @@ from lyapflow.lyapunov.course import Course, Run, Segment
 from lyapflow.lyapunov.growth import End, Growth, Pace
 from lyapflow.lyapunov.measured import Network, Spectrum
 from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.rows import Rows
 from lyapflow.lyapunov.schedule import Schedule
 
 FORMAT = 1
-TUPLES = {of.__name__: of for of in (Run, Course, Segment, Growth, End, Pace, Problem, Schedule)}
+TUPLES = {of.__name__: of for of in (Run, Course, Segment, Growth, Rows, End, Pace, Problem, Schedule)}
 FIELDS = [field.name for field in dataclasses.fields(Spectrum) if field.compare]
 
 
