@@ -41,6 +41,7 @@ from lyapflow.precision.condition import ConditionNumber, condition_number
 from lyapflow.runs.collect import collect
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.master import Swept
+from lyapflow.runs.resumable import resumable_spectrum
 from lyapflow.runs.sweep import sweep
 from lyapflow.runs.train import resume, train
 from lyapflow.runs.weights import digest, load, save
@@ -95,6 +96,7 @@ __all__ = [
     "qr",
     "qr_pullback",
     "recommended",
+    "resumable_spectrum",
     "resume",
     "save",
     "set_threads",

@@ -15,8 +15,11 @@ from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.finite_time import FiniteTime
 from lyapflow.lyapunov.measured import Spectrum
 from lyapflow.lyapunov.reach import DISAGREEMENT, Reach
+from lyapflow.precision.condition import ConditionNumber
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
+DECADE = float(np.log(10.0))
+PREDICTED = "predicted: (λ₁ - λₘ)(t - τ) / ln 10"
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -223,4 +226,58 @@ def horizon(found: Reach, ax: Axes | None = None) -> Axes:
         ylabel=f"|change - its derivative|, for changes of {found.change:g}",
         title=said,
     )
+    return ax
+
+
+def condition(found: ConditionNumber, ax: Axes | None = None) -> Axes:
+    """The condition number of long-term Jacobians over their length, beside what the exponents predict.
+
+    Parameters
+    ----------
+    found : ConditionNumber
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    steps, log_kappa, predicted = map(
+        np.atleast_1d, (found.steps, found.log_kappa, found.predicted)
+    )
+    ax.plot(steps, log_kappa / DECADE, "o-", markersize=4, color=COLOURS[0], label="direct")
+    ax.plot(steps, predicted / DECADE, "--", color=COLOURS[1], label=PREDICTED)
+    if not np.isfinite(log_kappa).all():
+        first = steps[np.argmin(np.isfinite(log_kappa))]
+        where = "infinite or out of sight" + (" from here on" if len(steps) > 1 else "")
+        ax.axvline(first, color="grey", linestyle=":", label=where)
+    ax.set(xlabel="t - τ  (steps)", ylabel="log₁₀ κ", title=f"{len(found.exponents)} dimensions")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def condition_of_subspaces(found: ConditionNumber, ax: Axes | None = None) -> Axes:
+    """σ₁/σₘ of the longest product in sight over m, beside what the exponents predict.
+
+    Parameters
+    ----------
+    found : ConditionNumber
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _axes(ax)
+    steps, every = np.atleast_1d(found.steps), np.atleast_2d(found.log_singular_values)
+    seen = np.flatnonzero(~np.isnan(every[:, 0]))
+    if seen.size:
+        logs, t = every[seen[-1]], steps[seen[-1]]
+        m = np.arange(1, len(logs) + 1)
+        ax.plot(m, (logs[0] - logs) / DECADE, ".", color=COLOURS[0], label="direct: σ₁/σₘ")
+        gaps = found.exponents[0] - found.exponents
+        ax.plot(m, gaps * t / DECADE, "--", color=COLOURS[1], label=PREDICTED)
+        ax.set(title=f"after {t} steps")
+        ax.legend(fontsize=8)
+    ax.set(xlabel="dimensions m", ylabel="log₁₀ κ")
     return ax

@@ -140,35 +140,8 @@ def condition_figure(found: ConditionNumber, title: str) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     figure.suptitle(title, parse_math=False, fontsize=10)
     over_time, over_m = figure.subplots(1, 2)
-    decade = np.log(10.0)
-    over_time.plot(
-        found.steps, found.log_kappa / decade, "o-", markersize=4, color=COLOURS[0], label="direct"
-    )
-    over_time.plot(
-        found.steps, found.predicted / decade, "--", color=COLOURS[1], label="(λ₁ - λₘ)(t - τ)"
-    )
-    over_time.set(
-        xlabel="t - τ  (steps)", ylabel="log₁₀ κ", title=f"{len(found.exponents)} dimensions"
-    )
-    if not np.isfinite(found.log_kappa).all():
-        where = (
-            "infinite or out of sight from here on"
-            if len(found.steps) > 1
-            else "infinite or out of sight"
-        )
-        first = found.steps[np.argmin(np.isfinite(found.log_kappa))]
-        over_time.axvline(first, color="grey", linestyle=":", label=where)
-    seen = np.flatnonzero(~np.isnan(found.log_singular_values[:, 0]))
-    if seen.size:
-        logs, t = found.log_singular_values[seen[-1]], found.steps[seen[-1]]
-        m = np.arange(1, len(logs) + 1)
-        over_m.plot(m, (logs[0] - logs) / decade, ".", color=COLOURS[0], label="direct: σ₁/σₘ")
-        gaps = found.exponents[0] - found.exponents
-        over_m.plot(m, gaps * t / decade, "--", color=COLOURS[1], label="(λ₁ - λₘ)(t - τ)")
-        over_m.set(title=f"after {t} steps")
-    over_m.set(xlabel="dimensions m", ylabel="log₁₀ κ")
-    for axes in (over_time, over_m):
-        axes.legend(fontsize=8)
+    plots.condition(found, ax=over_time)
+    plots.condition_of_subspaces(found, ax=over_m)
     return figure
 
 

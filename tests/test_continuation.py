@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow.lyapunov.until import Goal
 from tests.exact_systems import HenonMap, LogisticMap
 
 
@@ -82,7 +83,10 @@ def test_a_function_is_asked_for_no_more_than_memory_should_hold(monkeypatch):
 
     found = lf.lyapunov_spectrum(cell, inputs, 3, steps=900, transient=30)
     same_bits(found, lf.lyapunov_spectrum(cell, x, 3, transient=30))
-    assert asked == [(0, 46), *((t, min(t + 16, 900)) for t in range(46, 900, 16))]  # 200 / 12 units
+    assert asked == [
+        (0, 46),
+        *((t, min(t + 16, 900)) for t in range(46, 900, 16)),
+    ]  # 200 / 12 units
 
 
 def test_directions_that_are_lost_stay_lost():
@@ -130,6 +134,13 @@ def test_a_failing_step_is_counted_from_the_first():
     with pytest.raises(lf.Diverged, match="step 1023") as caught:
         lf.lyapunov_spectrum(cell, np.ones((600, 1)), continue_from=part)
     assert caught.value.step == 1023
+
+
+def test_errors_fall_with_the_root_of_the_length():
+    aim = Goal(0.01, 2)
+    assert aim.next_steps(1000, bar=0.015) == 2475  # and a tenth more
+    assert aim.next_steps(1000, bar=0.001) == 1250 and aim.next_steps(1000, bar=1.0) == 4000
+    assert aim.next_steps(1000, bar=np.nan) == 2000
 
 
 def test_runs_stop_when_their_bars_are_small():

@@ -130,6 +130,18 @@ def test_what_moves_the_exponents_of_two_layers_moves_their_sum():
     assert together == pytest.approx(found.stderr[found.layer == 0][0], rel=0.1)
 
 
+def test_rounding_errors_of_a_layer_are_in_the_bars_of_the_network(monkeypatch):
+    net, x = network((lf.TanhRNN, lf.LSTM)), np.random.default_rng(1).standard_normal((300, 1, 2))
+    before = lf.lyapunov_spectrum(net, x, [1, 1])
+    errors = {0: np.full((1, 1), 0.5), 1: np.full((1, 1), 0.1)}
+    monkeypatch.setattr(
+        "lyapflow.lyapunov.measured.rounding_errors", lambda course: errors.pop(min(errors))
+    )
+    after = lf.lyapunov_spectrum(net, x, [1, 1])
+    more = np.where(after.layer == 0, 0.5, 0.1)
+    np.testing.assert_allclose(after.stderr, np.hypot(before.stderr, more), rtol=1e-3)
+
+
 @short_runs
 def test_a_layer_that_runs_a_step_late_gives_the_same_union():
     rng = np.random.default_rng(0)

@@ -13,7 +13,10 @@ CELL = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0), g=2.0)
 X = np.random.default_rng(1).standard_normal((300, 1))
 SPECTRUM = lf.lyapunov_spectrum(CELL, X, 4)
 REACH = lf.gradient_reach(lf.Model.random(CELL, 1, rng=np.random.default_rng(2)), X, times=4)
+KAPPA = lf.condition_number(CELL, X, steps=[2, 4], m=3)
 PLOTS = {
+    "condition": (plots.condition, KAPPA),
+    "condition_of_subspaces": (plots.condition_of_subspaces, KAPPA),
     "spectrum": (plots.spectrum, SPECTRUM),
     "convergence": (plots.convergence, SPECTRUM),
     "finite_time": (plots.finite_time, SPECTRUM.finite_time(10)),
@@ -46,6 +49,13 @@ def test_what_is_drawn():
     assert len(plots.convergence(lf.lyapunov_spectrum(lost, X), ax=Figure().subplots()).lines) == 2
     assert len(plots.reach(REACH, Figure().subplots()).lines) == 3
     assert len(plots.singular_values(REACH, Figure().subplots(), most=3).lines) == 3
+    direct, predicted = plots.condition(KAPPA, Figure().subplots()).lines
+    np.testing.assert_allclose(direct.get_ydata(), KAPPA.log_kappa / np.log(10))
+    np.testing.assert_allclose(predicted.get_ydata(), KAPPA.predicted / np.log(10))
+    last = plots.condition_of_subspaces(KAPPA, Figure().subplots()).lines[0].get_ydata()
+    np.testing.assert_allclose(last[[0, -1]], [0, KAPPA.log_kappa[-1] / np.log(10)])
+    one = plots.condition(lf.condition_number(lost, X, steps=3), Figure().subplots())
+    assert [line.get_label() for line in one.lines][-1] == "infinite or out of sight"
 
 
 def test_bad_input():

@@ -33,8 +33,8 @@ def test_lost_directions_and_lost_networks_are_counted():
     both = lf.lyapunov_spectrum(lf.stack([lost, wild]), np.stack([X, X]))
     said = repr(both).splitlines()
     assert said[0] == "2 spectra, 2 of 2 exponents: 2 trajectories, 300 steps, t_ons=1"
-    assert said[1] == "  largest   from -0.6967 to -0.6967 nats per step"
-    assert said[2] == "  lost      1 networks, see reasons"
+    assert said[1] == "  largest from -0.6967 to -0.6967 nats per step"
+    assert said[2] == "  lost    1 networks, see reasons"
 
 
 def test_pandas_has_a_row_for_each_exponent():
@@ -69,3 +69,49 @@ def test_what_is_not_installed_is_named(library, monkeypatch):
     spectrum = lf.lyapunov_spectrum(CELL, X, 1)
     with pytest.raises(lf.LyapflowError, match=rf"needs {library}, .* 'lyapflow\[tables\]'"):
         getattr(spectrum, f"to_{library}")()
+
+
+MODELS = [
+    lf.Model.random(
+        lf.TanhRNN.random(4, 1, rng=np.random.default_rng(i)), 1, rng=np.random.default_rng(i)
+    )
+    for i in range(2)
+]
+TASK, HOW = lf.tasks.DelayedCopy(2), {"T": 20, "epochs": 3, "measure_every": 2}
+
+
+def test_a_history_says_how_it_went():
+    _, history = lf.train(MODELS[0], TASK, seed=0, **HOW)
+    first, loss, largest = repr(history).splitlines()
+    assert first == "History, 3 training epochs, 0 flossing epochs, 3 measurements"
+    losses = history.training["loss"]
+    assert loss.split() == f"loss {losses[0]:.4g} at first, {losses[-1]:.4g} at last".split()
+    lambda_1 = history.measurement["exponents"][:, 0]
+    assert f"{lambda_1[0]:.4g} at first, {lambda_1[-1]:.4g} at last" in largest
+    assert history._repr_html_().count("<tr>") == 3
+    assert repr(type(history)()) == "History, 0 training epochs, 0 flossing epochs, 0 measurements"
+
+    table = history.to_pandas()
+    assert table["loss"].tolist() == losses.tolist()
+    measured = history.to_pandas("measurement")
+    assert measured["exponents_1"].tolist() == lambda_1.tolist()
+    with pytest.raises(lf.LyapflowError, match="kind must be one of 'training', 'flossing'"):
+        history.to_pandas("loss")
+
+    _, both = lf.train(lf.stack(MODELS), TASK, seed=(0, 1), **HOW)
+    table = both.to_pandas("measurement").set_index(["epoch", "network"])
+    assert table.loc[(2, 1), "exponents_4"] == both.measurement[1].exponents[1, 3]
+    assert table.loc[(0, 0), "exponents_1"] == lambda_1[0]
+    assert " to " in repr(both).splitlines()[1]
+
+
+def test_a_run_folder_says_how_far_it_is(tmp_path):
+    folder = lf.RunFolder(tmp_path / "run")
+    assert repr(folder).splitlines()[1].startswith("  nothing ")
+    lf.train(MODELS[0], TASK, seed=0, folder=tmp_path / "run", **HOW)
+    first, task, done, *others = repr(folder).splitlines()
+    assert first == f"RunFolder, {tmp_path / 'run'}"
+    assert task.split() == ["task", "DelayedCopy", "delay=2"]
+    assert done.split()[:5] == "done 3 of 3 epochs;".split()
+    assert [line.split()[0] for line in others] == ["loss", "largest"]
+    assert folder._repr_html_().count("<tr>") == 5

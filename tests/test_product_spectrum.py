@@ -119,6 +119,15 @@ def test_what_falls_below_rounding_is_said_where_only_jacobians_could_tell():
     np.testing.assert_allclose(exact.exponents[2], np.log(1e-20), rtol=0.01)
 
 
+def test_what_is_not_known_of_directions_near_rounding_is_in_the_error_bars():
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))[0]
+    D = axes @ np.diag([1.0, 1e-9]) @ axes.T
+    found = lf.product_spectrum(lambda t, V: D @ V, 2, n=2, steps=100, q_transient=5)
+    error = abs(found.exponents[1] - np.log(1e-9))
+    assert error < 2 * found.stderr[1] and 1e-6 < found.stderr[1] < 1e-4
+    assert found.stderr[0] < 1e-12
+
+
 MOVE = {"n": 4, "k": 2, "steps": 3}
 
 

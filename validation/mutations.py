@@ -48,7 +48,10 @@ NEAREST = {
         ("error_bars", "dimension", "rounding", "spectrum", "measured"),
         ("error_bars", "dimension", "rounding", "spectrum", "lengths", "layers"),
     ),
-    **dict.fromkeys(("course", "until"), ("continuation", "spectrum", "layers")),
+    **dict.fromkeys(
+        ("course", "until", "measured"), ("continuation", "spectrum", "layers", "rounding")
+    ),
+    "rows": ("rows",),
     "finite_time": ("finite_time",),
     **dict.fromkeys(("matrix_free", "given"), ("product_spectrum",)),
     "reach": ("reach",),
@@ -315,7 +318,7 @@ MUTATIONS = [
     # time
     ("lyapunov/sweep.py", "tally.log_growth[row, i] += np.log(work.qr.L[i, i])", "tally.log_growth[row, i] += 0.5 * np.log(work.qr.L[i, i])"),
     ("lyapunov/schedule.py", "transient + before, counting + counted", "transient + before[:0], counting + counted"),
-    ("lyapunov/schedule.py", "np.minimum(np.arange(t_ons, length + t_ons, t_ons), length)", "np.arange(t_ons, length + 1, t_ons)"),
+    ("lyapunov/schedule.py", "np.minimum(np.arange(longest, steps + longest, longest), steps)", "np.arange(longest, steps + 1, longest)"),
     ("lyapunov/sweep.py", "if not all_finite(h_next):", "if False:"),
     ("lyapunov/pullback.py", "if f >= 0:", "if False:"),
     ("lyapunov/pullback.py", "copy(bars.states[c], bars.states[chunk])", "pass"),
@@ -612,11 +615,17 @@ MUTATIONS = [
     ("lyapunov/growth.py", "pace = before.end.pace", "pace = Pace(given.plan.t_ons, given.plan.t_ons)"),
     ("lyapunov/growth.py", "before.unknown.copy(), before.below_rounding.copy()", "0 * before.unknown, 0 * before.below_rounding"),
     ("lyapunov/growth.py", "        if not self.from_start:  # exact arithmetic takes all steps\n            raise FromTheStart\n", ""),
-    ("lyapunov/growth.py", "paths=self.paths + more.paths", "paths=more.paths"),
+    ("lyapunov/growth.py", "paths=before.paths + self.paths", "paths=self.paths"),
     ("lyapunov/growth.py", "self.left = 0 if outcome == run.k else self.left", "self.left = 0"),
     ("lyapunov/growth.py", "if run.t < self.again else self.every", "if False else self.every"),
     ("runs/spectra.py", "float.fromhex(value[\"float\"])", "0.0"),
+    ("runs/resumable.py", "reached=json.dumps(past)", "reached=json.dumps(past | {\"small\": False})"),
+    ("runs/resumable.py", "if not _same(problem.h0, begun.h0):", "if False:"),
     ("lyapunov/until.py", "MARGIN * (bar / self.stderr) ** 2", "MARGIN * bar / self.stderr"),
+    ("lyapunov/rows.py", "for level, rows in enumerate(self.levels)", "for level, rows in enumerate(self.levels[:1])"),
+    ("lyapunov/rows.py", "reversed(later)", "later"),
+    ("lyapunov/spectrum.py", "Reached(run, stop, small_before)", "Reached(run, stop, False)"),
+    ("lyapunov/spectrum.py", "stop, small_before = reached.stop, reached.small", "stop, small_before = run.steps, reached.small"),
     ("lyapunov/finite_time.py", "growth / steps[:, None]", "growth"),
     ("lyapunov/matrix_free.py", "np.log1p(error), UNKNOWN", "0.0 * error, 0.0"),
     ("cells/given.py", "copy(x, record)", "pass"),
@@ -720,6 +729,7 @@ def _tests_of(mutation: tuple[str, str, str] | None) -> list[str]:
         swept = ("grid", "recipe", "sweep", "collect")
         others = ("overlaps", "resume", "runs", "hostile", "signals", "sweep")
         names = swept if stem in SWEEPS else others
+        names = ("spectra_files", "resumable") if stem in ("spectra", "resumable") else names
     else:
         names = dict.fromkeys((*NEAREST.get(stem, ()), *TESTS))
         own = CELLS.get(stem, "LSTM or gates" if "gates" in file else "")

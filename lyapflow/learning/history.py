@@ -1,11 +1,12 @@
 """What a run records; of an ensemble, numbers and arrays with a leading member axis."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
+from lyapflow import _checks, _presented
 from lyapflow._results import Result
 from lyapflow.errors import LyapflowError
 
@@ -77,14 +78,72 @@ class Log(list):
         return Log(found) if isinstance(index, slice) else found
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
-    """The records of a training run, one `Log` a kind."""
+    """The records of a training run, one `Log` a kind: `history.training["loss"]` is a column of one."""
 
     training: Log = field(default_factory=Log)
     flossing: Log = field(default_factory=Log)
     measurement: Log = field(default_factory=Log)
     penalty: Log = field(default_factory=Log)
+
+    def __repr__(self) -> str:
+        return _presented.text(self.summary())
+
+    def _repr_html_(self) -> str:
+        return _presented.table(self.summary())
+
+    def summary(self) -> _presented.Lines:
+        """What one wants to know first: loss, accuracy and exponents, from the first record to the last."""
+        kinds = {
+            "training": "training epochs",
+            "flossing": "flossing epochs",
+            "measurement": "measurements",
+        }
+        counts = [f"{len(getattr(self, kind))} {name}" for kind, name in kinds.items()]
+        found = [("History", ", ".join(counts))]
+        for name in ("loss", "accuracy"):
+            values = self.training[name]
+            if len(values) and not np.isnan(values[0]).all():
+                found.append((name, f"{_range(values[0])} at first, {_range(values[-1])} at last"))
+        measured = [
+            record for record in (self.measurement or self.flossing) if record.exponents.size
+        ]
+        if measured:
+            first, last = (_range(measured[i].exponents[..., 0]) for i in (0, -1))
+            found.append(("largest", f"{first} at first, {last} at last, nats per step"))
+        return found
+
+    def to_pandas(self, kind: str = "training") -> Any:
+        """The records of one kind as a `pandas.DataFrame`, a row for each.
+
+        Parameters
+        ----------
+        kind : str
+            "training", "flossing", "measurement" or "penalty". Arrays take a column for each entry,
+            as ``exponents_1``; of an ensemble there is a row for each network, too.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        LyapflowError
+            If pandas is not installed, or there is no such kind.
+
+        Examples
+        --------
+        >>> import numpy as np, lyapflow as lf
+        >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0)), 1)
+        >>> task = lf.tasks.DelayedCopy(2)
+        >>> _, history = lf.train(model, task, epochs=3, seed=0, T=20)
+        >>> list(history.to_pandas().columns)
+        ['epoch', 'loss', 'accuracy', 'h0_gradient_norm']
+        """
+        records = getattr(self, _checks.one_of("kind", kind, [f.name for f in fields(self)]))
+        pandas = _presented.imported("pandas")
+        return pandas.DataFrame([row for record in records for row in _rows(record)])
 
     def until(self, epoch: int, flossed: int, measured: bool) -> "History":
         """What was recorded before a place within a run: see `lyapflow.learning.training.State`."""
@@ -94,6 +153,29 @@ class History:
             Log(r for r in self.measurement if r.epoch < epoch + measured),
             Log(r for r in self.penalty if r.epoch < epoch),
         )
+
+
+def _range(values: Any) -> str:
+    """A number, or the least and the largest of several."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    return f"{low:.4g}" if np.ndim(values) == 0 else f"{low:.4g} to {high:.4g}"
+
+
+def _rows(record: Any) -> list[dict[str, Any]]:
+    """What a record says of each network: one, or those of an ensemble."""
+    values = {of.name: np.asarray(getattr(record, of.name)) for of in fields(record)}
+    networks = np.shape(record.loss)
+    found = []
+    for network in np.ndindex(networks):
+        row: dict[str, Any] = {"network": network[0]} if networks else {}
+        for name, value in values.items():
+            own = value[network] if value.shape[: len(networks)] == networks else value
+            if own.ndim == 0:
+                row[name] = own.item()
+            else:
+                row |= {f"{name}_{i}": entry for i, entry in enumerate(own.tolist(), 1)}
+        found.append(row)
+    return found
 
 
 Callback = Callable[[Any], Any]

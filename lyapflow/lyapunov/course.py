@@ -104,15 +104,15 @@ class Run(NamedTuple):
         """How many rows of log R are kept at most."""
         return self.courses[0].rows[0].most
 
-    def without_inputs(self) -> "Run":
-        """The same with what it takes to go on, and no more; recent inputs, if they are not too many."""
+    def without_inputs(self, most: float = KEPT) -> "Run":
+        """The same with what it takes to go on, and no more; recent inputs, if there are no more numbers than that."""
         courses = []
         for course in self.courses:
             begun = course.begun._replace(x=course.begun.x[:SHORT_CYCLE].copy())
-            kept = sum(x.size for _, x in course.recent) <= KEPT
+            kept = sum(x.size for _, x in course.recent) <= most
             recent = [Segment(h0, x.copy()) for h0, x in course.recent if kept]
             courses.append(course._replace(begun=begun, recent=recent))
-        complete = None if self.complete is None else self.complete.without_inputs()
+        complete = None if self.complete is None else self.complete.without_inputs(most)
         tail = None if self.tail is None else self.tail.copy()
         return Run(courses, self.groups, complete, tail)
 
@@ -150,9 +150,7 @@ def go_on(run: Run, x: np.ndarray) -> Run:
     return _with_rest(run, pieces, schedule(len(x) - rest, t_ons, 0, 0))
 
 
-def _with_rest(
-    before: Run | None, pieces: list[Problem], plan: Schedule, most: int = MOST
-) -> Run:
+def _with_rest(before: Run | None, pieces: list[Problem], plan: Schedule, most: int = MOST) -> Run:
     """Pieces whose last interval is not complete; that before it has the schedule that is given."""
     steps = plan.steps
     complete = _take(before, [of._replace(x=of.x[:steps], plan=plan) for of in pieces], most)

@@ -50,9 +50,7 @@ class FiniteTime(Result):
         return windows[~np.isnan(windows).any(axis=1)]
 
 
-def finite_time(
-    log_growth: np.ndarray, intervals: np.ndarray, window: Any
-) -> FiniteTime:
+def finite_time(log_growth: np.ndarray, intervals: np.ndarray, window: Any) -> FiniteTime:
     """Local exponents from growth rates (B, n_qr, k) over intervals (n_qr,), or (B, n_qr)."""
     per_row = np.broadcast_to(intervals, log_growth.shape[:2])
     # a last interval may be shorter

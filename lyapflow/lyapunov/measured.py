@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lyapflow import _checks
+from lyapflow import _checks, _presented
 from lyapflow._results import Result
 from lyapflow.cells.interface import first_array, sizes
 from lyapflow.cells.layers import of_layer
@@ -101,10 +101,10 @@ class Spectrum(Result):
     _origin: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        return presented.text(self)
+        return _presented.text(presented.summary(self))
 
     def _repr_html_(self) -> str:
-        return presented.table(self)
+        return _presented.table(presented.summary(self))
 
     def to_pandas(self) -> Any:
         """Exponents, standard errors and the like as a `pandas.DataFrame`, a row for each exponent.

@@ -1,12 +1,10 @@
-"""Spectra for people and for other programs: a few lines, a table in a notebook, pandas and xarray."""
+"""Spectra for people and for other programs: what one wants to know first, pandas and xarray."""
 
-import html
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lyapflow.errors import LyapflowError
+from lyapflow._presented import Lines, imported
 
 if TYPE_CHECKING:
     from lyapflow.lyapunov.measured import Spectrum
@@ -26,8 +24,8 @@ def _from_to(values: Any) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def summary(spectrum: "Spectrum") -> list[tuple[str, str]]:
-    """What one wants to know first: lines, each a word and what is said of it; ± are two standard errors."""
+def summary(spectrum: "Spectrum") -> Lines:
+    """What one wants to know first; ± are two standard errors."""
     exponents, batch = spectrum.exponents, spectrum.trajectories.shape[-2]
     k = exponents.shape[-1]
     units = "nats per step" if spectrum.dt is None else "nats per unit of time"
@@ -54,33 +52,9 @@ def summary(spectrum: "Spectrum") -> list[tuple[str, str]]:
     return [*found, ("dimension", f"{dimension}, {int((exponents > 0).sum())} positive")]
 
 
-def text(spectrum: "Spectrum") -> str:
-    (first, size), *others = summary(spectrum)
-    return "\n".join([f"{first}, {size}", *(f"  {word:9} {said}" for word, said in others)])
-
-
-def table(spectrum: "Spectrum") -> str:
-    """The same as HTML."""
-    left = "style='text-align:left'"
-    rows = "".join(
-        f"<tr><th {left}>{html.escape(word)}</th><td {left}>{html.escape(said)}</td></tr>"
-        for word, said in summary(spectrum)
-    )
-    return f"<table>{rows}</table>"
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise LyapflowError(
-            f"this needs {name}, which is not installed: python -m pip install 'lyapflow[tables]'"
-        ) from None
-
-
 def to_pandas(spectrum: "Spectrum") -> Any:
     """A row for each exponent; of an ensemble, for each of each network."""
-    pandas = _imported("pandas")
+    pandas = imported("pandas")
     k = spectrum.exponents.shape[-1]
     columns = {
         name: np.ravel(getattr(spectrum, name))
@@ -112,7 +86,7 @@ DIMENSIONS = {
 
 def to_xarray(spectrum: "Spectrum") -> Any:
     """All arrays with names for their axes."""
-    xarray = _imported("xarray")
+    xarray = imported("xarray")
     several = ("network",) if spectrum.exponents.ndim > 1 else ()
     found = {}
     for name, axes in DIMENSIONS.items():

@@ -46,7 +46,10 @@ def may_matter(course: Course) -> np.ndarray:
     log_R = np.array([rows.together() for rows in course.rows])
     below = np.any([growth.below_rounding for growth in course.found], axis=0)
     ahead = int(np.argmax(below)) if below.any() else len(below)
-    none, most = np.zeros(len(below), bool), TRANSIENT * -float(np.log(np.finfo(_dtype(course)).eps))
+    none, most = (
+        np.zeros(len(below), bool),
+        TRANSIENT * -float(np.log(np.finfo(_dtype(course)).eps)),
+    )
     if course.begun.plan.t_ons == 1:
         # in each step of the first half of a run a start gains less than growth rates differ by
         with np.errstate(invalid="ignore"):  # of -inf

@@ -55,7 +55,8 @@ def _levels(
     before: list[np.ndarray], log_growth: np.ndarray, counted: int, most: int
 ) -> list[np.ndarray]:
     """Levels with more QRs, where so many were counted before."""
-    number, found, arriving = counted + len(log_growth), [], log_growth
+    number, arriving = counted + len(log_growth), log_growth
+    found: list[np.ndarray] = []
     while True:
         level = len(found)
         rows = np.concatenate([before[level], arriving]) if level < len(before) else arriving

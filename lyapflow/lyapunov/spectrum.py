@@ -23,6 +23,17 @@ from lyapflow.lyapunov.supply import Supply, supply
 from lyapflow.lyapunov.until import FIRST, Goal, goal
 
 
+class Reached(NamedTuple):
+    """How far a run has come, and what is to be known of its past for it to end where it would have ended."""
+
+    run: Run
+    stop: int  # the step after which bars are looked at
+    small: bool  # whether they were small when they were looked at before
+
+
+Seen = Callable[[Network, Reached], None]
+
+
 class _Asked(NamedTuple):
     """Checked arguments.
 
@@ -95,8 +106,11 @@ def _checked(
 def _may_be_many(x: Any, steps: Any, max_rows: int, arguments: dict[str, Any]) -> bool:
     """Whether there are more QRs than rows to keep, if arguments are what they should be."""
     length = steps if x is None else len(x) if isinstance(x, np.ndarray) and x.ndim else 0
-    many = isinstance(length, (int, np.integer)) and length > max_rows
-    return many and arguments["lengths"] is None
+    return (
+        arguments["lengths"] is None
+        and isinstance(length, (int, np.integer))
+        and bool(length > max_rows)
+    )
 
 
 def _batch(of: Supply, h0: Any) -> int:
@@ -159,19 +173,30 @@ def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> t
     return network, run
 
 
-def _as_long_as_asked(asked: _Asked) -> tuple[Spectrum, list[Doubt]]:
-    """The spectrum of all steps that are asked for, or until its bars are as small as they are to be."""
+def _as_long_as_asked(
+    asked: _Asked, reached: Reached | None = None, seen: Seen | None = None
+) -> tuple[Spectrum, list[Doubt]]:
+    """The spectrum of all steps that are asked for, or until its bars are as small as they are to be.
+
+    A run that was interrupted goes on from what it had reached, of which `seen` is told after each
+    piece."""
     network, of, aim = asked.network, asked.supply, asked.goal
-    run = begin(asked.given, asked.max_rows) if asked.run is None else asked.run
+    if reached is None:
+        run = begin(asked.given, asked.max_rows) if asked.run is None else asked.run
+        reached = Reached(run, run.steps, small=False)
+    run = reached.run
     if of is None:
         return assess(network, run)
     begun = asked.given[0].plan
     before, t_ons = begun.steps - int(begun.ends[-1]), run.courses[0].begun.plan.t_ons
-    if aim is None or asked.run is not None:
-        first = of.stop if aim is None else run.steps + FIRST * t_ons
-        run = _further(asked, of, run, min(first, of.stop))
-    small_before = False
+    stop, small_before = reached.stop, reached.small
+    if aim is None:
+        stop = of.stop
+    elif asked.run is not None:
+        stop = run.steps + FIRST * t_ons
     while True:
+        stop = min(stop, of.stop)
+        run = _further(asked, of, Reached(run, stop, small_before), seen)
         spectrum, doubts = assess(network, run)
         if aim is None or any(not why.may_pass for why in doubts):
             return spectrum, doubts
@@ -184,35 +209,70 @@ def _as_long_as_asked(asked: _Asked) -> tuple[Spectrum, list[Doubt]]:
             return spectrum, [*doubts, aim.missed(bar, run.steps)]
         small_before = small
         counted = aim.next_steps(run.steps - before, np.nan if doubts else bar)
-        run = _further(asked, of, run, min(before + -(-counted // t_ons) * t_ons, of.stop))
+        stop = before + -(-counted // t_ons) * t_ons
 
 
-def _further(asked: _Asked, of: Supply, run: Run, stop: int) -> Run:
-    """The run as far as step number stop, piece by piece."""
+def _further(asked: _Asked, of: Supply, reached: Reached, seen: Seen | None) -> Run:
+    """The run as far as it is to go before it is looked at, piece by piece."""
+    run, stop = reached.run, reached.stop
     blocks = [len(course.begun.block) for course in run.courses]
     batch, t_ons = len(run.groups), run.courses[0].begun.plan.t_ons
     affordable_growth(min(-(-stop // t_ons), run.max_rows), sum(blocks), batch)
     piece = of.piece(batch, t_ons)
-    try:
-        while run.steps < stop:
+    while run.steps < stop:
+        if seen is not None:
+            seen(asked.network, reached._replace(run=run))
+        try:
             run = go_on(run, of.between(run.steps, min(run.steps + piece, stop)))
-        return run
-    except FromTheStart:
-        if asked.problems is None:
-            raise LyapflowError(
-                f"what continue_from has kept is not enough to go on to step {stop}: a direction may have been "
-                "lost exactly, float32 is not enough for what follows, or not one interval was complete; "
-                "measure all steps in one run"
-            ) from None
-        return begin(asked.problems(of.between(0, stop)), asked.max_rows)
+        except FromTheStart:
+            run = _anew(asked, of, stop)
+    if seen is not None:
+        seen(asked.network, reached._replace(run=run))
+    return run
+
+
+def _anew(asked: _Asked, of: Supply, stop: int) -> Run:
+    """All steps up to number stop in one sweep."""
+    if asked.problems is None:
+        raise LyapflowError(
+            f"what continue_from has kept is not enough to go on to step {stop}: a direction may have been "
+            "lost exactly, float32 is not enough for what follows, or not one interval was complete; "
+            "measure all steps in one run"
+        ) from None
+    return begin(asked.problems(of.between(0, stop)), asked.max_rows)
 
 
 def spectrum_and_doubts(
     cell: Any, x: Any, k: Any, *, steps: Any, **arguments: Any
 ) -> tuple[Spectrum, list[Doubt]]:
     """`lyapunov_spectrum` of one cell, with what it warns of; arguments may be left out."""
-    usual = dict.fromkeys(("until_stderr", "stderr_of", "max_steps", "continue_from"))
+    usual: dict[str, Any] = dict.fromkeys(
+        ("until_stderr", "stderr_of", "max_steps", "continue_from")
+    )
     return _as_long_as_asked(_checked(cell, k, x, steps, **usual | SETTLED | arguments))
+
+
+def interrupted_spectrum(
+    cell: Any,
+    x: Any,
+    k: Any,
+    before: Callable[[list[Problem]], Reached | None],
+    seen: Seen,
+    **arguments: Any,
+) -> tuple[Spectrum, list[Doubt]]:
+    """The same of a run that tells what it has reached, and goes on from what it had reached before, if anything.
+
+    `before` is given the problems of the first piece, of which it may say that they are others."""
+    usual: dict[str, Any] = dict.fromkeys(("steps", "until_stderr", "stderr_of", "max_steps"))
+    given = usual | SETTLED | arguments | {"continue_from": None, "in_pieces": True}
+    asked = _checked(cell, k, x, given.pop("steps"), **given)
+    reached = before(asked.given)
+    if reached is not None and asked.supply is not None and reached.run.steps > asked.supply.stop:
+        raise LyapflowError(
+            f"{reached.run.steps} steps were taken before, got only {asked.supply.stop} now; "
+            "give at least as many as before, or begin another run"
+        )
+    return _as_long_as_asked(asked, reached, seen)
 
 
 def spectrum_of_pieces(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lyapflow import _presented
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.history import History
@@ -50,6 +51,30 @@ class RunFolder:
             pass
         except (OSError, TypeError, ValueError) as error:
             raise LyapflowError(f"cannot use {path!r:.200} as a run folder: {error}") from None
+
+    def __repr__(self) -> str:
+        return _presented.text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return _presented.table(self._summary())
+
+    def _summary(self) -> _presented.Lines:
+        """What one wants to know first, or why there is nothing to be known."""
+        name = ("RunFolder", str(self.path))
+        try:
+            said, history = self.settings()["training"], self.history()
+            task = said["task"]
+            about = " ".join(f"{key}={value}" for key, value in task.items() if key != "name")
+            done = f"{len(history.training)} of {said['epochs']} epochs"
+            (_, counts), *others = history.summary()
+            return [
+                name,
+                ("task", f"{task['name']} {about}"),
+                ("done", f"{done}; {counts}"),
+                *others,
+            ]
+        except (LyapflowError, KeyError, TypeError) as error:
+            return [name, ("nothing", str(error))]
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -22,7 +22,9 @@ from lyapflow.lyapunov.rows import Rows
 from lyapflow.lyapunov.schedule import Schedule
 
 FORMAT = 1
-TUPLES = {of.__name__: of for of in (Run, Course, Segment, Growth, Rows, End, Pace, Problem, Schedule)}
+TUPLES = {
+    of.__name__: of for of in (Run, Course, Segment, Growth, Rows, End, Pace, Problem, Schedule)
+}
 FIELDS = [field.name for field in dataclasses.fields(Spectrum) if field.compare]
 
 

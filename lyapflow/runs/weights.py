@@ -52,9 +52,14 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     array([[1., 0.],
            [0., 1.]])
     """
+    write(path, obj)
+
+
+def write(path: str | os.PathLike, obj: Any, **more: str) -> None:
+    """The same, with more metadata."""
     arrays, metadata = spectra.stored(obj, stored) if isinstance(obj, Spectrum) else stored(obj)
     try:
-        files.write_arrays(Path(path), arrays, metadata)
+        files.write_arrays(Path(path), arrays, metadata | more)
     except (OSError, TypeError, ValueError) as error:
         raise LyapflowError(
             f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
@@ -91,10 +96,16 @@ def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
         raise LyapflowError(
             f"cannot read {path}: it is a folder; a run's weights are its file model.safetensors"
         )
+    return read(path, cell)[0]
+
+
+def read(path: str | os.PathLike, cell: Any = None) -> tuple[Any, dict[str, str]]:
+    """The same, and the metadata."""
     arrays, metadata = files.read_arrays(path)
     if metadata.get("lyapflow") == "Spectrum":
-        return spectra.restored(arrays, metadata, path, lambda a, m: restored(a, m, path, cell))
-    return restored(arrays, metadata, path, cell)
+        found = spectra.restored(arrays, metadata, path, lambda a, m: restored(a, m, path, cell))
+        return found, metadata
+    return restored(arrays, metadata, path, cell), metadata
 
 
 def digest(obj: Any) -> str:

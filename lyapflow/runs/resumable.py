@@ -1,0 +1,165 @@
+"""Spectra of long runs, which write what they have found to a file, and go on from it after an interruption."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lyapflow._trees import named_arrays
+from lyapflow.cells.closed_loop import ClosedLoop
+from lyapflow.cells.joint import joined_layers
+from lyapflow.ensemble import Ensemble
+from lyapflow.errors import LyapflowError, warn
+from lyapflow.lyapunov.course import Course
+from lyapflow.lyapunov.measured import Network, Spectrum, assess
+from lyapflow.lyapunov.problem import Problem
+from lyapflow.lyapunov.spectrum import Reached, interrupted_spectrum
+from lyapflow.runs import weights
+
+EVERY = 10.0  # seconds between two writes
+
+
+def resumable_spectrum(
+    path: str | os.PathLike, cell: Any, x: Any = None, k: int | None = None, **arguments: Any
+) -> Spectrum:
+    """`lyapunov_spectrum` that goes on, called again, from where it was interrupted.
+
+    Parameters
+    ----------
+    path : path
+        A file in which the spectrum is kept as far as it has come, written every ten seconds or
+        after each piece of some million numbers, whichever is longer, and at the end. It is a
+        Spectrum as `save` writes it: `load` reads it at any time.
+    cell, x, k, **arguments
+        As for `lyapunov_spectrum`, but for `continue_from` and `lengths`; no ensembles.
+
+    Returns
+    -------
+    Spectrum
+        To the bits of a run that was never interrupted. Where the file holds all that is asked for
+        it comes from there, at once.
+
+    Raises
+    ------
+    LyapflowError
+        As for `lyapunov_spectrum`; if the file is damaged, or holds the spectrum of another run:
+        of another cell, other first inputs, initial states, k, transients or intervals. More steps
+        and another `until_stderr` may be asked for.
+
+    Notes
+    -----
+    Inputs are not in the file but for a few: the same are to be given again. Of those that were
+    used already only the first few are compared.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0), g=2.0)
+    >>> x = np.random.default_rng(1).standard_normal((2000, 1))
+    >>> lf.resumable_spectrum("exponents", cell, x[:500], k=2).steps_counted
+    500
+    >>> spectrum = lf.resumable_spectrum("exponents", cell, x, k=2)  # the other 1500 steps
+    >>> spectrum == lf.lyapunov_spectrum(cell, x, k=2)
+    True
+    """
+    for name in ("continue_from", "lengths"):
+        if arguments.pop(name, None) is not None:
+            raise LyapflowError(f"{name} is not for resumable_spectrum; leave it out")
+    if isinstance(cell, Ensemble):
+        raise LyapflowError(
+            "resumable_spectrum takes one cell, got an ensemble; give each a file of its own"
+        )
+    file = _File(Path(path))
+    spectrum, doubts = interrupted_spectrum(
+        cell, x, k, before=lambda given: file.read(cell, given), seen=file.seen, **arguments
+    )
+    file.write()
+    for why in doubts:
+        warn(why.text)
+    return spectrum
+
+
+class _File:
+    """The file of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = time.monotonic()
+        self.latest: tuple[Network, Reached] | None = None
+
+    def seen(self, network: Network, reached: Reached) -> None:
+        self.latest = network, reached
+        if time.monotonic() > self.written + EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was reached."""
+        if self.latest is None:
+            return
+        network, reached = self.latest
+        run = reached.run.without_inputs(most=math.inf)
+        spectrum, _ = assess(network, reached.run)
+        object.__setattr__(spectrum, "_origin", (network, run))
+        past = {"stop": reached.stop, "small": reached.small}
+        weights.write(self.path, spectrum, reached=json.dumps(past))
+        self.written = time.monotonic()
+
+    def read(self, cell: Any, given: list[Problem]) -> Reached | None:
+        """What had been reached of a run that begins with these problems."""
+        if not os.path.lexists(self.path):
+            return None
+        spectrum, metadata = weights.read(self.path, _classes(cell))
+        if not isinstance(spectrum, Spectrum) or "reached" not in metadata:
+            raise LyapflowError(
+                f"{self.path} was not written by resumable_spectrum; give another path"
+            )
+        network, run = spectrum._origin
+        other = _difference(cell, given, network.cell, run.courses)
+        if other is not None:
+            raise LyapflowError(
+                f"{self.path} is of a run with another {other}; give another path, or delete that file"
+            )
+        return Reached(run, **json.loads(metadata["reached"]))
+
+
+def _classes(cell: Any) -> Any:
+    """The class of a cell, or those of its layers, as `load` is given them."""
+    within = cell.cell if isinstance(cell, ClosedLoop) else cell
+    classes = [type(layer) for layer in joined_layers(within)]
+    return classes[0] if len(classes) == 1 else classes
+
+
+def _difference(cell: Any, given: list[Problem], of: Any, courses: list[Course]) -> str | None:
+    """In what a run differs from one that begins with the given problems, if in anything."""
+    for (name, array), (_, other) in zip(named_arrays(cell), named_arrays(of)):
+        if not _same(array, other):
+            return name
+    for problem, course in zip(given, courses):
+        begun = course.begun
+        if len(problem.block) != len(begun.block):
+            return "k"
+        if not _same(problem.block, begun.block):
+            return "q0"
+        if not _same(problem.h0, begun.h0):
+            return "h0"
+        if problem.plan.transient != begun.plan.transient or _before(problem) != _before(begun):
+            return "transient or q_transient"
+        if not problem.automatic and problem.plan.t_ons != begun.plan.t_ons:
+            return "t_ons"
+    first, x = courses[0].begun.x, given[0].x
+    shared = min(len(first), len(x))
+    return None if _same(first[:shared], x[:shared]) else "x"
+
+
+def _before(of: Problem) -> int:
+    """Steps before counting starts."""
+    return of.plan.steps - int(of.plan.ends[-1])
+
+
+def _same(a: Any, b: Any) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return a.dtype == b.dtype and np.array_equal(a, b)
