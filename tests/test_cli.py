@@ -351,6 +351,17 @@ def test_spectrum_until_its_bars_are_small_in_files(command):
     assert "<svg" in Path("s.svg").read_text()
 
 
+def test_spectrum_goes_on_from_a_checkpoint(command):
+    words = "spectrum --units 5 --k 2 --json {} --checkpoint kept --steps {}"
+    for name, steps in (("first.json", 500), ("both.json", 1000)):
+        code, out, err = command(*words.format(name, steps).split())
+        assert (code, err) == (0, "")
+    assert command(*"spectrum --units 5 --k 2 --json whole.json --steps 1000".split())[0] == 0
+    assert Path("both.json").read_text() == Path("whole.json").read_text()
+    code, _, err = command(*words.format("x", 1000).split(), "--seed", "1")
+    assert code == 2 and "kept is of a run with another W; give another path" in err
+
+
 def test_audit_of_a_random_network(command):
     words = "audit --units 5 --steps 600 --k 2 --json certificate.json"
     code, out, err = command(*words.split())

@@ -29,7 +29,7 @@ def test_example(code, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 20
+    assert len(EXAMPLES) == 21
 
 
 # their methods have docstrings of their own

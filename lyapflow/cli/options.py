@@ -133,6 +133,14 @@ Csv = Annotated[Path | None, typer.Option("--csv", help="File for the table.", s
 Json = Annotated[
     Path | None, typer.Option("--json", help="File for all that is said.", show_default=False)
 ]
+Kept = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="File that keeps what is found, every ten seconds or so; the same command goes on from it.",
+        show_default=False,
+    ),
+]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
 
 # floss

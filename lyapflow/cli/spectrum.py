@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
 from lyapflow.runs.files import write_atomically
 from lyapflow.runs.random_network import RandomNetwork
+from lyapflow.runs.resumable import resumable_spectrum
 
 USUAL, MOST = 2000, 100_000  # steps, and at most until bars are small
 
@@ -35,6 +37,7 @@ def spectrum(
     q_transient: options.QTransient = 100,
     t_ons: options.TOns = 1,
     until_stderr: options.UntilStderr = None,
+    checkpoint: options.Kept = None,
     csv_file: options.Csv = None,
     json_file: options.Json = None,
     out: options.SpectrumPicture = None,
@@ -54,10 +57,11 @@ def spectrum(
     random = RandomNetwork(cell, units, gain, weights, dtype, leak)
     network = chosen(run, random, seed, source, name, nonlinearity)
     check_writable(out)
-    for path in (csv_file, json_file):
+    for path in (csv_file, json_file, checkpoint):
         if path is not None:
-            check_writable(path, "table")
-    result = lyapunov_spectrum(
+            check_writable(path, "checkpoint" if path is checkpoint else "table")
+    measure = lyapunov_spectrum if checkpoint is None else partial(resumable_spectrum, checkpoint)
+    result = measure(
         network.cell,
         network.input(steps, seed, USUAL if until_stderr is None else MOST),
         k,
