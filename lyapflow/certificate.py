@@ -219,7 +219,11 @@ def audit(
     if isinstance(network, Model):
         h0 = network.h0 if h0 is None else h0
         network = network.cell
-    times = {"transient": transient, "q_transient": q_transient, "t_ons": t_ons}
+    times: dict[str, Any] = {
+        "transient": transient,
+        "q_transient": q_transient,
+        "t_ons": t_ons,
+    }
     spectrum, doubts = spectrum_and_doubts(network, x, k, steps=steps, h0=h0, **times)
     cell = checked(network, step, tangent)
     found, _ = inputs(x, sizes(cell), first_array(cell), steps, h0)

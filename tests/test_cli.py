@@ -1,5 +1,6 @@
 """The command line, in this process and through a shell."""
 
+import io
 import json
 import os
 import re
@@ -14,9 +15,10 @@ from rich.console import Console
 
 import lyapflow as lf
 from lyapflow.cells.registry import CELLS
-from lyapflow.cli.progress import Progress, long_product
+from lyapflow.learning.history import FlossingRecord, Measurement, TrainingRecord
 from lyapflow.learning.tasks import TASKS
 from lyapflow.plotting import Shown, smooth, training_figure
+from lyapflow.progress import Plan, Progress, long_product
 from lyapflow.runs.folder import RunFolder
 
 SMALL = "--units 12 --k 8 --delay 4 --steps 30 --batch 4 --epochs 6 --floss-epochs 4 --floss-steps 20".split()
@@ -166,11 +168,10 @@ def test_penalties(command):
     assert training.flossing.penalty == lf.penalties.OneStepJacobian(8, transient=4)
     assert history.penalty["epoch"].tolist() == [0, 2, 4]
     assert history.flossing["values"].shape == (4, 8)
-    live = Progress(Console(force_terminal=True, width=200), {"run": 5}, 5)
-    headers = [column.header for column in live._table().columns]
+    live = Progress(Console(force_terminal=True, width=200), {"run": Plan(5)})
+    before = live._names()
     live.callback("run")(history.penalty[0])
-    shown = [column.header for column in live._table().columns]
-    assert [header for header in shown if header not in headers] == ["penalty"]
+    assert [name for name in live._names() if name not in before] == ["penalty"]
     code, _, err = command("train", "other", *SMALL, "--penalty", "exponents")
     assert code == 2
     assert "--penalty-weight is needed for the penalty exponents" in err
@@ -225,7 +226,7 @@ def test_ctrl_c_ends_a_run_after_its_epoch_with_its_weights(command, monkeypatch
             signal.raise_signal(signal.SIGINT)
         return update(self, label, record)
 
-    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, out, err = command("train", "run", *SMALL, "--floss", "none")
     assert (code, err) == (128 + signal.SIGINT, "")
     assert (
@@ -245,7 +246,7 @@ def test_a_second_signal_ends_a_run_at_once_with_its_last_whole_epoch(command, m
             raise AssertionError("the run went on")
         return False
 
-    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
     assert code == 128 + number
     assert "holds the last whole epoch; go on with it: lyapflow train --resume run" in err
@@ -354,12 +355,95 @@ def test_spectrum_until_its_bars_are_small_in_files(command):
 def test_spectrum_goes_on_from_a_checkpoint(command):
     words = "spectrum --units 5 --k 2 --json {} --checkpoint kept --steps {}"
     for name, steps in (("first.json", 500), ("both.json", 1000)):
-        code, out, err = command(*words.format(name, steps).split())
+        code, _, err = command(*words.format(name, steps).split())
         assert (code, err) == (0, "")
     assert command(*"spectrum --units 5 --k 2 --json whole.json --steps 1000".split())[0] == 0
     assert Path("both.json").read_text() == Path("whole.json").read_text()
     code, _, err = command(*words.format("x", 1000).split(), "--seed", "1")
     assert code == 2 and "kept is of a run with another W; give another path" in err
+
+
+def test_spectra_show_the_first_and_the_last(command):
+    code, out, err = command(*"spectrum --units 30 --steps 400 --no-picture".split())
+    assert (code, err) == (0, "")
+    numbers = [line.split()[0] for line in out.splitlines()[2:]]
+    assert numbers[:14] == [*map(str, range(1, 11)), "...", "28", "29", "30"]
+    assert "17 more" in out and "picture" not in out
+    assert not Path("lyapflow-spectrum.png").exists()
+    every = command(*"spectrum --units 30 --steps 400 --no-picture --all".split())[1]
+    assert [line.split()[0] for line in every.splitlines()[2:32]] == [*map(str, range(1, 31))]
+    lost = command(*"spectrum --cell relu --units 12 --steps 400 --no-picture".split())[1]
+    assert "exponents of -inf" in lost and "Kaplan-Yorke dimension 0 ± 0" in lost
+    few = command(*"spectrum --units 30 --gain 3 --k 2 --steps 400 --no-picture".split())[1]
+    assert "Kaplan-Yorke dimension not known from so few exponents" in few
+
+
+@pytest.mark.filterwarnings("always::lyapflow.LyapflowWarning")
+def test_a_picture_that_cannot_be_written_beside_a_run_keeps_nobody_from_the_table(
+    command, monkeypatch
+):
+    assert command("train", "run", *SMALL)[0] == 0
+
+    def refuse(path, what="picture"):
+        raise lf.LyapflowError(f"cannot write the {what} {path}")
+
+    monkeypatch.setattr("lyapflow.cli.network.check_writable", refuse)
+    code, out, err = command("spectrum", "run", "--steps", "300")
+    assert code == 0 and "steps counted" in out
+    assert "no picture is drawn, --out says where else" in err
+    assert command("spectrum", "run", "--steps", "300", "--out", "there.png")[0] == 2
+
+
+@pytest.mark.filterwarnings("always::lyapflow.LyapflowWarning")
+def test_runs_of_which_only_weights_are_needed(command):
+    assert command("train", "run", *SMALL)[0] == 0
+    settings = json.loads(Path("run/settings.json").read_text())
+    settings["training"]["of a later version"] = 1
+    Path("run/settings.json").write_text(json.dumps(settings))
+    code, out, err = command("spectrum", "run", "--steps", "300")
+    assert (code, err) == (0, "")
+    assert command("train", "--resume", "run")[0] == 2
+    Path("run/checkpoint.safetensors").write_bytes(b"damaged")
+    code, again, err = command("spectrum", "run", "--steps", "300")
+    assert code == 0 and again == out
+    assert "taking run/model.safetensors instead" in err
+
+
+RECORDS = [
+    Measurement(0, 0.7, 0.5, np.zeros(3), np.array([-0.3456])),
+    FlossingRecord(100, 400, 20.71, np.array([-0.3])),
+    TrainingRecord(1234, 0.0055123, 0.987, 3.2e-5),
+]
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+def test_the_live_table_fits_and_cuts_no_number(width):
+    console = Console(force_terminal=True, width=width, color_system=None, file=io.StringIO())
+    display = Progress(console, {"with flossing": Plan(5000, range(0, 500, 100), 500)})
+    console.print(display._shown())
+    show = display.callback("with flossing")
+    for record in RECORDS:
+        show(record)
+    console.print(display._shown())
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "1235/5000" in lines[4] and "2/5 401/500" in lines[4]
+    wide = {"98.7 %": 60, "0.005512": 60, "-0.346": 80, "3.2e-05": 80, "20.71": 120}
+    for number, least in wide.items():
+        assert (number in lines[4]) == (width >= least), number
+    # titles stand above their columns: nothing has moved since the first record
+    assert lines[0] == lines[3]
+
+
+def test_time_left_does_not_count_compilation(monkeypatch):
+    clock = iter([0.0, 20.0, *np.arange(21.0, 40.0)])  # the first epoch takes twenty seconds
+    monkeypatch.setattr("lyapflow.progress.time.monotonic", lambda: next(clock))
+    plan = Plan(100)
+    for _ in range(3):
+        plan.took("training")
+    assert plan.left() == "?"
+    plan.took("training")
+    assert plan.left() == "1:36"
 
 
 def test_audit_of_a_random_network(command):
@@ -461,8 +545,11 @@ def test_long_products_show_how_far_they_are(command, capsys):
         (["train", "run", "--epochs", "0"], "--epochs"),
         (["train", "run", "--no-such-option"], "no-such-option"),
         (["train"], "run"),
-        (["spectrum", "absent"], "cannot read"),
-        (["spectrum", "used"], "cannot read used/start.safetensors as weights"),
+        (["spectrum", "absent"], "there is no run folder and no file absent"),
+        (["spectrum", "used"], "used is no run folder, it has no settings.json"),
+        (["spectrum", "used", "--units", "5"], "--units says nothing of a run folder, used"),
+        (["condition", "--name", "rnn"], "--name is for files"),
+        (["spectrum", "--gain", "1e200"], "--gain must be a finite number"),
         (["spectrum", "--k", "81"], "k must be an integer between 1 and 80"),
         (["spectrum", "--steps", "200"], "must be longer than its transients"),
         (["spectrum", "--out", "no/folder.png"], "the picture's folder must exist"),
@@ -490,7 +577,7 @@ def test_whatever_ends_a_run_its_history_is_kept(command, monkeypatch):
             raise KeyboardInterrupt
         return False
 
-    monkeypatch.setattr("lyapflow.cli.progress.Progress._update", interrupt)
+    monkeypatch.setattr("lyapflow.progress.Progress._update", interrupt)
     code, _, err = command("train", "run", *SMALL, "--floss", "none")
     assert code != 0
     assert "go on with it: lyapflow train --resume run" in err
@@ -535,7 +622,7 @@ def test_python_m_lyapflow_is_the_command(tmp_path):
     assert run("--version").stdout == lf.__version__ + "\n"
     done = run("spectrum", "absent")
     assert done.returncode == 2
-    assert done.stderr.startswith("lyapflow: cannot read absent/")
+    assert done.stderr == "lyapflow: there is no run folder and no file absent\n"
 
 
 def test_a_start_imports_no_matplotlib():

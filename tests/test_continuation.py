@@ -303,3 +303,16 @@ def test_layers_of_trajectories_that_share_their_input_count_once():
     both = lf.lyapunov_spectrum(cell, np.repeat(x[:, None], 2, axis=1), h0=h0, transient=200)
     alone = lf.lyapunov_spectrum(cell, x, h0=h0[0], transient=200)
     np.testing.assert_allclose(both.by_layer[1].stderr, alone.by_layer[1].stderr, rtol=0.1)
+
+
+def test_progress_is_told_and_changes_nothing(capsys):
+    cell, x, told = CELLS["tanh"], np.random.default_rng(1).standard_normal((900, 2)), []
+    found = lf.lyapunov_spectrum(cell, x, 3, progress=lambda *steps: told.append(steps))
+    same_bits(found, lf.lyapunov_spectrum(cell, x, 3))
+    assert told[-1] == (900, 900) and len(told) > 90 and told == sorted(told)
+    same_bits(lf.lyapunov_spectrum(cell, x, 3, progress=True), found)
+    both = lf.lyapunov_spectrum(lf.stack([cell, cell]), np.stack([x, x]), 3, progress=True)
+    np.testing.assert_array_equal(both.exponents[1], found.exponents)
+    assert capsys.readouterr().out.strip() == ""  # nobody watches
+    with pytest.raises(lf.LyapflowError, match="progress must be True, False or a function"):
+        lf.lyapunov_spectrum(cell, x, 3, progress=3)

@@ -115,3 +115,14 @@ def test_a_run_folder_says_how_far_it_is(tmp_path):
     assert done.split()[:5] == "done 3 of 3 epochs;".split()
     assert [line.split()[0] for line in others] == ["loss", "largest"]
     assert folder._repr_html_().count("<tr>") == 5
+
+
+def test_runs_show_how_far_they_are(capsys):
+    _, history = lf.train(MODELS[0], TASK, seed=0, **HOW)
+    _, shown = lf.train(MODELS[0], TASK, seed=0, progress=True, **HOW)
+    assert shown == history
+    assert "network: epoch 3/3  loss" in capsys.readouterr().out
+    lf.train(lf.stack(MODELS), TASK, seed=(0, 1), progress=True, **HOW)
+    assert "network: epoch 3/3  loss" in capsys.readouterr().out
+    lf.floss(CELL, lambda epoch: X[:20], k=1, epochs=250, progress=True)
+    assert "network: flossing 1/1 250/250  flossing loss" in capsys.readouterr().out

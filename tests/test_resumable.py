@@ -10,6 +10,7 @@ import pytest
 
 import lyapflow as lf
 from lyapflow.lyapunov import supply
+from lyapflow.lyapunov.course import go_on
 from lyapflow.runs import resumable
 from tests.exact_systems import LogisticMap
 
@@ -63,6 +64,37 @@ def test_interrupted_runs_end_as_others_do(name, goal, small_pieces, tmp_path):
     assert every == whole
     # all is there: nothing is asked for but what begins the run
     assert lf.resumable_spectrum(path, cell, interrupted(x, 1600), 3, **how, **goal) == whole
+
+
+def test_runs_that_stop_by_themselves_stop_there_wherever_they_were_interrupted(
+    small_pieces, tmp_path, monkeypatch
+):
+    cell = LogisticMap(np.array([3.9]))
+    how = {"h0": np.array([0.3]), "until_stderr": 4e-3, "max_steps": 10**6}
+    whole = lf.lyapunov_spectrum(cell, **how)
+    calls = []
+
+    def at(number):
+        def one(*arguments):
+            calls.append(number)
+            if len(calls) == number:
+                raise Stop
+            return go_on(*arguments)
+
+        return one
+
+    for number in range(1, 100):
+        calls.clear()
+        path = tmp_path / str(number)
+        monkeypatch.setattr("lyapflow.lyapunov.spectrum.go_on", at(number))
+        try:
+            lf.resumable_spectrum(path, cell, **how)
+        except Stop:
+            monkeypatch.setattr("lyapflow.lyapunov.spectrum.go_on", go_on)
+            assert lf.resumable_spectrum(path, cell, **how) == whole
+        else:
+            break
+    assert 5 < number < 99
 
 
 def test_more_may_be_asked_for(small_pieces, tmp_path):

@@ -52,6 +52,7 @@ NEAREST = {
         ("course", "until", "measured"), ("continuation", "spectrum", "layers", "rounding")
     ),
     "rows": ("rows",),
+    "spectrum": ("spectrum", "resumable", "continuation"),
     "finite_time": ("finite_time",),
     **dict.fromkeys(("matrix_free", "given"), ("product_spectrum",)),
     "reach": ("reach",),

@@ -1,5 +1,19 @@
 """The command line: one file a command; it parses, calls the library, and shows."""
 
-from lyapflow.cli.app import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """Run a command. The version is told before anything else is imported."""
+    if sys.argv[1:] == ["--version"]:
+        from lyapflow._version import __version__
+
+        print(__version__)
+        sys.exit(0)
+    try:
+        from lyapflow.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt:  # before a command has begun, or after it
+        print("lyapflow: interrupted", file=sys.stderr)
+        sys.exit(130)

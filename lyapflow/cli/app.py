@@ -1,9 +1,12 @@
 """The program: its commands, its errors, its exit codes."""
 
+import functools
 import io
+import signal
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -20,16 +23,37 @@ from lyapflow.cli.sweep import sweep
 from lyapflow.cli.train import train
 from lyapflow.errors import Diverged, LyapflowError
 
+# what typer raises for words that a command does not take, click's or its own copy of it
+Misused: Any = next(of for of in typer.BadParameter.__mro__ if of.__name__ == "ClickException")
+
 app = typer.Typer(
     no_args_is_help=True,
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
 )
+
+
+class Interrupted(Exception):
+    """Ctrl-C, which typer would end without a word."""
+
+
+def heard(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose Ctrl-C comes through."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    return run
+
+
 for command in (demo, train, sweep, compare, spectrum, condition, floss):  # in the order of --help
-    app.command()(command)
-app.command("audit")(audit_command)
+    app.command()(heard(command))
+app.command("audit")(heard(audit_command))
 
 
 @app.callback()
@@ -52,13 +76,30 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _tell(message)
     say_word(_tell)
     try:
-        app()
+        code = app(standalone_mode=False)
+    except Misused as error:
+        sys.exit(_misused(error))
+    except Interrupted:
+        _tell("interrupted")
+        sys.exit(128 + signal.SIGINT)
     except Diverged as error:
         sys.exit(_complain(error, 1))
     except LyapflowError as error:
         sys.exit(_complain(error, 2))
     except MemoryError as error:
         sys.exit(_complain(error, 1))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(error: Any) -> int:
+    """Options and arguments that a command does not take."""
+    text = error.format_message().replace("Value error, ", "")
+    if not text or "\n" in text:  # the help of a command without arguments
+        error.show()
+    else:
+        where = "" if error.ctx is None else f" (see {error.ctx.command_path} --help)"
+        _tell(text.rstrip(".") + where)
+    return int(error.exit_code)
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -11,6 +11,7 @@ from lyapflow.runs.random_network import RandomNetwork
 
 
 def audit_command(
+    context: typer.Context,
     run: options.TrainedRun = None,
     cell: options.Cell = RandomNetwork.cell,
     units: options.Units = RandomNetwork.units,
@@ -34,8 +35,7 @@ def audit_command(
     Kernels against differences, the sum of exponents against determinants, another starting block, other
     intervals, both halves of the run, float32, and the first steps in arbitrary precision. Exit code 1
     where something differs. The options are those of `lyapflow spectrum`."""
-    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
-    network = chosen(run, random, seed, source, name, nonlinearity)
+    network = chosen(context)
     if to is not None:
         check_writable(to, "certificate")
     found = audit(

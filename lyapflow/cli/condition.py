@@ -1,22 +1,21 @@
 """``lyapflow condition``: condition numbers of long-term Jacobians as a table and a picture."""
 
-import os
-from pathlib import Path
-
 import numpy as np
+import typer
 
 from lyapflow import _checks
 from lyapflow.cli import options
-from lyapflow.cli.network import chosen
-from lyapflow.cli.progress import long_product
-from lyapflow.cli.show import check_writable, console, table_of_numbers
+from lyapflow.cli.network import chosen, picture_of
+from lyapflow.cli.show import console, table_of_numbers
 from lyapflow.errors import LyapflowError
 from lyapflow.lyapunov.trajectory import trajectory
 from lyapflow.precision.condition import ConditionNumber, condition_number
+from lyapflow.progress import long_product
 from lyapflow.runs.random_network import RandomNetwork
 
 
 def condition(
+    context: typer.Context,
     run: options.TrainedRun = None,
     cell: options.Cell = RandomNetwork.cell,
     units: options.Units = RandomNetwork.units,
@@ -33,6 +32,7 @@ def condition(
     name: options.Name = None,
     nonlinearity: options.Nonlinearity = None,
     out: options.ConditionPicture = None,
+    no_picture: options.NoPicture = False,
 ) -> None:
     """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
 
@@ -40,20 +40,11 @@ def condition(
     --units, --gain, --weights, --leak, --dtype) are not used with a run folder or a file, and --name and
     --nonlinearity are for files. The exponents are those of at least 1000 steps, or of all of an input's
     file."""
-    from lyapflow.plotting import condition_figure, write_figure
-
-    if out is None:
-        out = (
-            run / "condition.png"
-            if run is not None and os.path.isdir(run)
-            else Path("lyapflow-condition.png")
-        )
     wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))
     if wanted[0] < 0:
         raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")
-    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
-    network = chosen(run, random, seed, source, name, nonlinearity)
-    check_writable(out)
+    network = chosen(context)
+    place = picture_of(context, "condition")
     x, h0 = network.input(None, seed, transient + max(1000, wanted[-1])), network.h0
     if x.ndim == 3 or len(x) < transient + wanted[-1]:
         raise LyapflowError(
@@ -67,8 +58,11 @@ def condition(
         )
     title = f"Condition number of the long-term Jacobian: {network.title}"
     _print(found, title)
-    write_figure(condition_figure(found, title), out)
-    console.print(f"picture: {out}", soft_wrap=True)
+    if place is not None:
+        from lyapflow.plotting import condition_figure, write_figure
+
+        write_figure(condition_figure(found, title), place)
+        console.print(f"picture: {place}", soft_wrap=True)
 
 
 def _print(found: ConditionNumber, title: str) -> None:
@@ -80,6 +74,11 @@ def _print(found: ConditionNumber, title: str) -> None:
         natural, decimal, bound = ["out of sight", "", ""] if np.isnan(log_kappa) else seen
         table.add_row(str(t), natural, f"{predicted:.4f}", decimal, str(rank), bound)
     console.print(title, soft_wrap=True)
+    console.print(
+        "κ: largest over smallest singular value of the product of t - τ Jacobians; "
+        "predicted: (λ₁ - λₘ)(t - τ), as log κ",
+        soft_wrap=True,
+    )
     console.print(table)
     proof = "proved" if found.proved else "estimated (python-flint would prove them)"
     console.print(f"{found.bits} bits; errors {proof}")

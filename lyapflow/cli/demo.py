@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import lyapflow
 from lyapflow.cells.tanh import TanhRNN
 from lyapflow.cli import options
-from lyapflow.cli.progress import Progress
 from lyapflow.cli.show import check_writable, console, exponents, print_summary
 from lyapflow.learning.flossing import Flossing
 from lyapflow.learning.model import Model
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import BinaryTemporalXOR
-from lyapflow.learning.training import updates
+from lyapflow.learning.training import plan
+from lyapflow.progress import Plan, Progress
 
 if TYPE_CHECKING:
     from lyapflow.plotting import Shown  # imports Matplotlib, which takes a while
@@ -40,9 +40,8 @@ def demo(
     console.print(
         f"Binary temporal XOR, delay {DELAY}: is bit t-{DELAY // 2} different from bit t-{DELAY}?"
     )
-    console.print("λ₁ @ 50: measured at epoch 50.")
-    work = {name: updates(EPOCHS, flossing) for name, flossing in RUNS.items()}
-    with Progress(console, work, EPOCHS) as display:
+    plans = {name: Plan(*plan(EPOCHS, flossing)) for name, flossing in RUNS.items()}
+    with Progress(console, plans) as display:
         runs = _side_by_side(start, task, seed, display)
     before = exponents(start, task, seed)
     shown = {name: run for name, (_, run) in runs.items()}

@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from lyapflow.cells.interface import Cell
 from lyapflow.cli import options
-from lyapflow.cli.network import Chosen, chosen
+from lyapflow.cli.network import Chosen, network_of
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.errors import LyapflowError
 from lyapflow.interop.files import check_format, write_network
@@ -45,7 +45,7 @@ def floss(
         )
     check_format(model, out)
     check_writable(out, "network")
-    network = chosen(model, RandomNetwork(), seed, source, name, nonlinearity)
+    network = network_of(model, RandomNetwork(), seed, source, name, nonlinearity)
     x = network.input(None, seed)
     if len(x) < steps or steps <= q_transient:
         raise LyapflowError(

@@ -1,23 +1,29 @@
 """The network that a command is about, of a run folder, a file, or random, and its input."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import typer
 
 from lyapflow import _checks
 from lyapflow.cells.interface import Cell, first_array, sizes
 from lyapflow.cli import options
+from lyapflow.cli.show import check_writable
 from lyapflow.ensemble import Ensemble
-from lyapflow.errors import LyapflowError
+from lyapflow.errors import LyapflowError, warn
 from lyapflow.interop.files import INPUTS, input_of_file, network_of_file
 from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import TASKS
-from lyapflow.runs.folder import RunFolder
+from lyapflow.runs.folder import CHECKPOINT, SETTINGS, START, RunFolder
 from lyapflow.runs.random_network import RandomNetwork
+from lyapflow.runs.weights import load
 
 SOURCES = (*TASKS, "gaussian", "none")
+RANDOM = tuple(field.name for field in fields(RandomNetwork))
+OF_FILES = "name", "nonlinearity"
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,37 @@ class Chosen:
         return x[:steps].astype(dtype)
 
 
-def chosen(
+def chosen(context: typer.Context) -> Chosen:
+    """The network that a command's options are about: of a run folder, of a file, or a random one."""
+    params = context.params
+    random = RandomNetwork(**{name: params[name] for name in RANDOM})
+    _refuse_ignored(context)
+    return network_of(
+        params["run"],
+        random,
+        params["seed"],
+        params["source"],
+        params["name"],
+        params["nonlinearity"],
+    )
+
+
+def _refuse_ignored(context: typer.Context) -> None:
+    """Refuse options that would say nothing."""
+    run = context.params["run"]
+    unused: tuple[str, ...]
+    if run is None:
+        unused, why = OF_FILES, "is for files; name one, or leave it out"
+    else:
+        unused, why = RANDOM, f"is for a random network, {run} has its own"
+    if run is not None and not os.path.isfile(run):
+        unused, why = (*unused, *OF_FILES), f"says nothing of a run folder, {run}; leave it out"
+    for name in unused:
+        if options.is_given(context, name):
+            raise LyapflowError(f"--{name.replace('_', '-')} {why}")
+
+
+def network_of(
     run: Path | None,
     network: RandomNetwork,
     seed: int,
@@ -80,16 +116,60 @@ def chosen(
         cell, h0 = network_of_file(run, name, nonlinearity)
         source = source or ("gaussian" if sizes(cell).inputs else "none")
         return Chosen(cell, h0, source, f"network of {run}, input {source}")
+    if not os.path.isdir(run):
+        raise LyapflowError(f"there is no run folder and no file {run}")
     folder = RunFolder(run)
-    model = folder.model()
+    model = _model(folder)
     if isinstance(model, Ensemble):
         raise LyapflowError(
             f"{run} is the run of an ensemble; take one of its networks from Python"
         )
-    if source is None:
-        used = type(folder.training().task)
-        source = next(name for name, cls in TASKS.items() if cls is used)
+    source = source or _task(folder)
     return Chosen(model.cell, model.h0, source, f"network of {run}, input {source}")
+
+
+def _model(folder: RunFolder) -> Any:
+    """The Model of the last checkpoint; where that is damaged, the one that the run has ended with."""
+    finished = folder.path / "model.safetensors"
+    try:
+        return folder.model()
+    except LyapflowError as error:
+        if not any((folder.path / name).exists() for name in (SETTINGS, START, CHECKPOINT)):
+            raise LyapflowError(f"{folder.path} is no run folder, it has no {SETTINGS}") from None
+        if not finished.exists():
+            raise
+        warn(f"{error}; taking {finished} instead")
+        return load(finished)
+
+
+def _task(folder: RunFolder) -> str:
+    """What the task of a run is called; of its other settings nothing is needed."""
+    said = folder.settings()["training"]
+    called = said.get("task", {}).get("name") if isinstance(said, dict) else None
+    for name, cls in TASKS.items():
+        if cls.__name__ == called:
+            return name
+    raise LyapflowError(
+        f"the task of {folder.path}, {called!r:.40}, is none of lyapflow's; choose an input with --input"
+    )
+
+
+def picture_of(context: typer.Context, what: str) -> Path | None:
+    """Where a command draws its picture: where it is told, or beside the run, if that can be written."""
+    run, out = context.params["run"], context.params["out"]
+    if context.params["no_picture"]:
+        return None
+    if out is not None:
+        check_writable(out)
+        return Path(out)
+    beside = run is not None and os.path.isdir(run)
+    out = run / f"{what}.png" if beside else Path(f"lyapflow-{what}.png")
+    try:
+        check_writable(out)
+    except LyapflowError as error:
+        warn(f"{error}; no picture is drawn, --out says where else")
+        return None
+    return Path(out)
 
 
 def _is_file(source: str) -> bool:

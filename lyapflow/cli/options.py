@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -29,39 +30,50 @@ else:
     PenaltyName = Literal[tuple(PENALTIES)]
 
 
+# options of one panel of --help
+_network = partial(typer.Option, rich_help_panel="Network")
+_input = partial(typer.Option, rich_help_panel="Input")
+_output = partial(typer.Option, rich_help_panel="Output")
+_task = partial(typer.Option, rich_help_panel="Task")
+_training = partial(typer.Option, rich_help_panel="Training")
+_flossing = partial(typer.Option, rich_help_panel="Flossing")
+_ending = partial(typer.Option, rich_help_panel="When to stop")
+_run = partial(typer.Option, rich_help_panel="Run")
+
+
 def _picture(place: str) -> Any:
-    return typer.Option(
-        help="Picture to write (PNG); an old one is replaced.",
+    return _output(
+        help="Picture to write, PNG, PDF or SVG by its suffix; an old one is replaced.",
         show_default=f"RUN/{place}.png; lyapflow-{place}.png for a random network",
     )
 
 
 # a random network
-Cell = Annotated[CellName, typer.Option(help="Kind of network.")]
-Units = Annotated[int, typer.Option(min=1, help="Units of the network.")]
+Cell = Annotated[CellName, _network(help="Kind of network.")]
+Units = Annotated[int, _network(min=1, help="Units of the network.")]
 Gain = Annotated[
     float,
-    typer.Option(
+    _network(
         min=0.0,
         help="Gain g of the recurrent weights, whose variance is g²/units; LSTM and GRU draw a gain up to g per gate.",
     ),
 ]
 Weights = Annotated[
     WeightsName,
-    typer.Option(
+    _network(
         help=f"Recurrent weights: gaussian or, for {TAKE_WEIGHTS}, g times a random orthogonal matrix.",
     ),
 ]
 Leak = Annotated[
     float | None,
-    typer.Option(
+    _network(
         min=0.0,
         max=1.0,
         help=f"Leak dt/τ, above 0, of {TAKE_LEAK} networks.",
         show_default="0.1 for rate, 1 for the others",
     ),
 ]
-Dtype = Annotated[DtypeName, typer.Option(help="Floating-point numbers of the whole computation.")]
+Dtype = Annotated[DtypeName, _network(help="Precision of all arithmetic.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random number.")]
 
 # the network of a run, or a random one, and its input
@@ -81,13 +93,13 @@ ModelFile = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option(
+    _network(
         help="Of the file's module, layer or node, or its number.", show_default="the only one"
     ),
 ]
 Nonlinearity = Annotated[
     str | None,
-    typer.Option(
+    _network(
         metavar="tanh|relu",
         help="Of an nn.RNN, where a file has only its weights.",
         show_default="as the file says",
@@ -95,7 +107,7 @@ Nonlinearity = Annotated[
 ]
 Input = Annotated[
     str | None,
-    typer.Option(
+    _input(
         "--input",
         metavar="NAME|FILE",
         help=f"Input: that of a task ({', '.join(TASKS)}), gaussian with unit variance, none, or a file: .npy, .csv, "
@@ -103,13 +115,13 @@ Input = Annotated[
         show_default="the run's task; gaussian for a file's network; binary-xor for a random one",
     ),
 ]
-Transient = Annotated[int, typer.Option(min=0, help="First steps, which move the state alone.")]
+Transient = Annotated[int, _input(min=0, help="First steps, which move the state alone.")]
 TOns = Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")]
 
 # spectrum
 SpectrumSteps = Annotated[
     int | None,
-    typer.Option(
+    _input(
         min=1,
         help="Length of the input, in steps, transients included.",
         show_default="2000; all of a file",
@@ -119,9 +131,7 @@ SpectrumK = Annotated[
     int | None,
     typer.Option("--k", min=1, help="Number of exponents.", show_default="all"),
 ]
-QTransient = Annotated[
-    int, typer.Option(min=0, help="Next steps, which also align the tangent block.")
-]
+QTransient = Annotated[int, _input(min=0, help="Next steps, which also align the tangent block.")]
 UntilStderr = Annotated[
     float | None,
     typer.Option(
@@ -129,18 +139,23 @@ UntilStderr = Annotated[
         show_default=False,
     ),
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", help="File for the table.", show_default=False)]
+Csv = Annotated[Path | None, _output("--csv", help="File for the table.", show_default=False)]
 Json = Annotated[
-    Path | None, typer.Option("--json", help="File for all that is said.", show_default=False)
+    Path | None, _output("--json", help="File for all that is said.", show_default=False)
 ]
 Kept = Annotated[
     Path | None,
-    typer.Option(
+    _output(
         "--checkpoint",
         help="File that keeps what is found, every ten seconds or so; the same command goes on from it.",
         show_default=False,
     ),
 ]
+All = Annotated[
+    bool,
+    _output("--all", help="Show all exponents, not only the first, the last, and what is between."),
+]
+NoPicture = Annotated[bool, _output("--no-picture", help="Draw no picture.")]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
 
 # floss
@@ -184,50 +199,51 @@ Bits = Annotated[
 ConditionPicture = Annotated[Path | None, _picture("condition")]
 
 # demo
-DemoPicture = Annotated[Path, typer.Option(help="Picture to write (PNG); an old one is replaced.")]
+DemoPicture = Annotated[
+    Path,
+    typer.Option(help="Picture to write, PNG, PDF or SVG by its suffix; an old one is replaced."),
+]
 
 # train: the folder
 Run = Annotated[
     Path,
     typer.Argument(help="Run folder to write: settings, history, weights, picture."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what the run folder holds.")]
+Force = Annotated[bool, _run("--force", help="Overwrite what the run folder holds.")]
 Resume = Annotated[
     bool,
-    typer.Option(
+    _run(
         "--resume",
         help="Go on with the run of the folder from its last checkpoint, by its own settings.",
     ),
 ]
 CheckpointSeconds = Annotated[
     float,
-    typer.Option(
+    _run(
         min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %."
     ),
 ]
 CheckpointEpochs = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Write one after every so many epochs instead.", show_default="by time"
-    ),
+    _run(min=1, help="Write one after every so many epochs instead.", show_default="by time"),
 ]
 
 # train: the task
-Task = Annotated[TaskName, typer.Option(help="Task.")]
+Task = Annotated[TaskName, _task(help="Task.")]
 Delay = Annotated[
     int,
-    typer.Option(min=1, help="Delay of the task, in steps; even for the two temporal XORs."),
+    _task(min=1, help="Delay of the task, in steps; even for the two temporal XORs."),
 ]
 Items = Annotated[
     int | None,
-    typer.Option(min=1, help="Numbers that item-copy keeps at a time.", show_default="1"),
+    _task(min=1, help="Numbers that item-copy keeps at a time.", show_default="1"),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="Training epochs, one update each.")]
-Steps = Annotated[int, typer.Option(min=1, help="Length of a training sequence, in steps.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sequences per training epoch.")]
+Epochs = Annotated[int, _training(min=1, help="Training epochs, one update each.")]
+Steps = Annotated[int, _training(min=1, help="Length of a training sequence, in steps.")]
+Batch = Annotated[int, _training(min=1, help="Sequences per training epoch.")]
 LearningRate = Annotated[
     float | None,
-    typer.Option(
+    _training(
         min=0.0,
         help="Learning rate of Adam, for training.",
         show_default="0.001; for lstm and gru 0.003",
@@ -235,7 +251,7 @@ LearningRate = Annotated[
 ]
 Clip = Annotated[
     float | None,
-    typer.Option(
+    _training(
         min=0.0,
         help="Bound on the norm of each array's gradient; 0: none.",
         show_default="0.03; for lstm and gru 1",
@@ -243,14 +259,14 @@ Clip = Annotated[
 ]
 MeasureEvery = Annotated[
     int | None,
-    typer.Option(
+    _training(
         min=1,
         help="Epochs between measurements of test loss, singular values of dL/dW and the whole spectrum.",
     ),
 ]
 MeasureVectors = Annotated[
     int | None,
-    typer.Option(
+    _training(
         min=1,
         help="Measure the overlap of the gradient with so many covariant Lyapunov vectors, too.",
     ),
@@ -259,7 +275,7 @@ MeasureVectors = Annotated[
 # train: flossing
 Floss = Annotated[
     FlossName | None,
-    typer.Option(
+    _flossing(
         help="Flossing episodes: none; before training; during it, at epochs 0, 100, …, 400; "
         "throughout, every 100 epochs.",
         show_default="during; for lstm and gru none",
@@ -267,11 +283,11 @@ Floss = Annotated[
 ]
 FlossAt = Annotated[
     str | None,
-    typer.Option(help="Epochs to floss before, such as 0,500.", show_default="by --floss"),
+    _flossing(help="Training epochs before which to floss, e.g. 0,500.", show_default="by --floss"),
 ]
 FlossK = Annotated[
     int | None,
-    typer.Option(
+    _flossing(
         "--k",
         min=1,
         help="Exponents to floss.",
@@ -281,34 +297,33 @@ FlossK = Annotated[
 ]
 FlossEpochs = Annotated[
     int | None,
-    typer.Option(
+    _flossing(
         min=1,
         help="Flossing epochs of an episode.",
         show_default="500; for lstm and gru 200",
     ),
 ]
-FlossSteps = Annotated[
-    int, typer.Option(min=1, help="Steps of a flossing epoch, transient included.")
-]
+FlossSteps = Annotated[int, _flossing(min=1, help="Steps of a flossing epoch, transient included.")]
 FlossTransient = Annotated[
     int,
-    typer.Option(
+    _flossing(
         min=0, help="First steps of these, which move state and tangent vectors but do not count."
     ),
 ]
 FlossLearningRate = Annotated[
-    float, typer.Option(min=0.0, help="Learning rate of Adam, for flossing.")
+    float, _flossing(min=0.0, help="Learning rate of Adam, for flossing.")
 ]
 Target = Annotated[
     float,
-    typer.Option(
+    _flossing(
         help="Exponents to floss towards, in nats per step; of other penalties logarithms of singular values or of the "
         "spectral radius."
     ),
 ]
+FlossTOns = Annotated[int, _flossing(min=1, help="Steps between reorthonormalisations.")]
 FlossPenalty = Annotated[
     PenaltyName,
-    typer.Option(
+    _flossing(
         help="What episodes descend: exponents; the spectral radius; singular values of one-step Jacobians."
     ),
 ]
@@ -316,23 +331,23 @@ FlossPenalty = Annotated[
 # train: a penalty beside the task's loss
 Penalty = Annotated[
     PenaltyName | None,
-    typer.Option(
+    _training(
         help="Penalty to add to the task's loss, with --k, --target and --floss-transient.",
         show_default="none",
     ),
 ]
 PenaltyWeight = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Weight of the penalty.", show_default="none; needed with one"),
+    _training(min=0.0, help="Weight of the penalty.", show_default="none; needed with one"),
 ]
 PenaltyEvery = Annotated[
-    int, typer.Option(min=1, help="Training epochs from one with the penalty to the next.")
+    int, _training(min=1, help="Training epochs from one with the penalty to the next.")
 ]
 
 # train: when to stop
 StopAt = Annotated[
     float | None,
-    typer.Option(
+    _ending(
         min=0.0,
         max=1.0,
         help="Stop when the mean accuracy of the last epochs reaches this, a share of 1.",
@@ -340,14 +355,14 @@ StopAt = Annotated[
     ),
 ]
 StopWindow = Annotated[
-    int, typer.Option(min=1, help="Number of epochs whose mean accuracy --stop-at looks at.")
+    int, _ending(min=1, help="Number of epochs whose mean accuracy --stop-at looks at.")
 ]
 StopAfter = Annotated[
-    int, typer.Option(min=0, help="Epoch before which --stop-at does not end the run.")
+    int, _ending(min=0, help="Epoch before which --stop-at does not end the run.")
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Stop after so many minutes.", show_default="never"),
+    _ending(min=0.0, help="Stop after so many minutes.", show_default="never"),
 ]
 
 # sweep
@@ -410,6 +425,12 @@ Level = Annotated[
 ShownExponents = Annotated[int, typer.Option(min=0, help="Lyapunov exponents to show.")]
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 @contextmanager
 def named() -> Iterator[None]:
     """Say settings in errors as the options that they are on the command line."""
@@ -417,6 +438,7 @@ def named() -> Iterator[None]:
         yield
     except LyapflowError as error:
         setting, _, rest = str(error).partition(" ")
+        setting = "gain" if setting == "g" else setting
         if setting not in {field.name for field in fields(Recipe)}:
             raise
         raise LyapflowError(f"--{setting.replace('_', '-')} {rest}") from None

@@ -1,25 +1,29 @@
 """``lyapflow spectrum``: Lyapunov exponents as a table and a picture."""
 
 import json
-import os
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import typer
 
 from lyapflow.cli import options
-from lyapflow.cli.network import chosen
+from lyapflow.cli.network import chosen, picture_of
 from lyapflow.cli.show import check_writable, console, table_of_numbers
+from lyapflow.lyapunov.presented import with_bar
 from lyapflow.lyapunov.spectrum import Spectrum, lyapunov_spectrum
+from lyapflow.progress import counted
 from lyapflow.runs.files import write_atomically
 from lyapflow.runs.random_network import RandomNetwork
 from lyapflow.runs.resumable import resumable_spectrum
 
 USUAL, MOST = 2000, 100_000  # steps, and at most until bars are small
+FIRST, LAST = 10, 3  # exponents that are shown of many
+NEEDS_MORE = "not known from so few exponents; ask for a larger --k"
 
 
 def spectrum(
+    context: typer.Context,
     run: options.TrainedRun = None,
     cell: options.Cell = RandomNetwork.cell,
     units: options.Units = RandomNetwork.units,
@@ -38,43 +42,44 @@ def spectrum(
     t_ons: options.TOns = 1,
     until_stderr: options.UntilStderr = None,
     checkpoint: options.Kept = None,
+    every: options.All = False,
     csv_file: options.Csv = None,
     json_file: options.Json = None,
     out: options.SpectrumPicture = None,
+    no_picture: options.NoPicture = False,
 ) -> None:
     """Lyapunov exponents of the network in a run folder or a file, or of a random one, as a table and a picture.
 
     The options of a random network (--cell, --units, --gain, --weights, --leak, --dtype) are not used with
     a run folder or a file; --name and --nonlinearity are for files."""
-    from lyapflow.plotting import spectrum_figure, write_figure
-
-    if out is None:
-        out = (
-            run / "spectrum.png"
-            if run is not None and os.path.isdir(run)
-            else Path("lyapflow-spectrum.png")
-        )
-    random = RandomNetwork(cell, units, gain, weights, dtype, leak)
-    network = chosen(run, random, seed, source, name, nonlinearity)
-    check_writable(out)
+    network = chosen(context)
+    place = picture_of(context, "spectrum")
     for path in (csv_file, json_file, checkpoint):
         if path is not None:
             check_writable(path, "checkpoint" if path is checkpoint else "table")
-    measure = lyapunov_spectrum if checkpoint is None else partial(resumable_spectrum, checkpoint)
-    result = measure(
-        network.cell,
-        network.input(steps, seed, USUAL if until_stderr is None else MOST),
-        k,
-        h0=network.h0,
-        t_ons=t_ons,
-        until_stderr=until_stderr,
-        transient=transient,
-        q_transient=q_transient,
-    )
+    with counted(console, "steps") as watch:
+        measure = (
+            partial(lyapunov_spectrum, progress=watch)
+            if checkpoint is None
+            else partial(resumable_spectrum, checkpoint)
+        )
+        result = measure(
+            network.cell,
+            network.input(steps, seed, USUAL if until_stderr is None else MOST),
+            k,
+            h0=network.h0,
+            t_ons=t_ons,
+            until_stderr=until_stderr,
+            transient=transient,
+            q_transient=q_transient,
+        )
     title = f"Lyapunov spectrum: {network.title}"
-    _print(result, title)
-    write_figure(spectrum_figure(result, title), out)
-    console.print(f"picture: {out}", soft_wrap=True)
+    _print(result, title, every)
+    if place is not None:
+        from lyapflow.plotting import spectrum_figure, write_figure
+
+        write_figure(spectrum_figure(result, title), place)
+        console.print(f"picture: {place}", soft_wrap=True)
     for path, written in ((csv_file, _csv), (json_file, _json)):
         if path is not None:
             write_atomically(path, written(result, network.title).encode())
@@ -107,12 +112,29 @@ def _json(result: Spectrum, title: str) -> str:
     return json.dumps(found, indent=1)
 
 
-def _print(result: Spectrum, title: str) -> None:
-    table = table_of_numbers("i", "λᵢ (nats/step)", "standard error")
-    for i, (value, error) in enumerate(zip(result.exponents, result.stderr), 1):
-        table.add_row(str(i), f"{value:.5f}", f"{error:.5f}")
+def _print(result: Spectrum, title: str, every: bool) -> None:
+    """Exponents with two standard errors: all, or the first, the last, and how many are between."""
+    there = int(np.isfinite(result.exponents).sum())
+    shown = list(range(there))
+    if not every and there > FIRST + LAST + 1:
+        del shown[FIRST:-LAST]
+    table = table_of_numbers("i", "λᵢ (nats/step)", "± 2 standard errors")
+    for i in shown:
+        if i == there - LAST and len(shown) < there:
+            table.add_row("...", f"{there - len(shown)} more", "--all shows them")
+        value, bar = with_bar(result.exponents[i], result.stderr[i])
+        table.add_row(str(i + 1), value, bar)
     console.print(title, soft_wrap=True)
     console.print(table)
-    console.print(f"steps counted          {result.steps_counted}")
-    console.print(f"Kaplan-Yorke dimension {result.kaplan_yorke_dimension:.3f}")
-    console.print(f"entropy rate           {result.entropy_rate:.5f} nats per step")
+    lost = len(result.exponents) - there
+    dimension = " ± ".join(with_bar(result.kaplan_yorke_dimension, result.kaplan_yorke_stderr))
+    entropy = " ± ".join(with_bar(result.entropy_rate, result.entropy_rate_stderr))
+    lines = {
+        "steps counted": str(result.steps_counted),
+        "Kaplan-Yorke dimension": dimension if dimension[0] != "n" else NEEDS_MORE,
+        "entropy rate": f"{entropy} nats per step" if entropy[0] != "n" else NEEDS_MORE,
+    }
+    if lost:
+        lines = {"exponents of -inf": f"{lost}, directions that are lost at once"} | lines
+    for name, said in lines.items():
+        console.print(f"{name:22} {said}", soft_wrap=True)

@@ -16,14 +16,14 @@ from lyapflow import _checks
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli import options
-from lyapflow.cli.progress import Progress
 from lyapflow.cli.show import console, exponents, print_summary
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.history import History
 from lyapflow.learning.model import Model
 from lyapflow.learning.stopping import StopRule, TimeLimit
-from lyapflow.learning.training import Training, updates
+from lyapflow.learning.training import Training, plan
+from lyapflow.progress import Plan, Progress
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
@@ -56,12 +56,6 @@ class Run:
         return self.folder.resolve().name
 
     @property
-    def left(self) -> int:
-        """Training and flossing epochs that are not done yet."""
-        done = len(self.recorded.training) + len(self.recorded.flossing)
-        return updates(self.training.epochs, self.training.flossing) - done
-
-    @property
     def advice(self) -> str:
         return f"go on with it: lyapflow train --resume {shlex.quote(str(self.folder))}"
 
@@ -92,7 +86,7 @@ def train(
     floss_transient: options.FlossTransient = Recipe.floss_transient,
     floss_lr: options.FlossLearningRate = Recipe.floss_lr,
     target: options.Target = Recipe.target,
-    t_ons: options.TOns = Recipe.t_ons,
+    t_ons: options.FlossTOns = Recipe.t_ons,
     floss_penalty: options.FlossPenalty = Recipe.floss_penalty,
     penalty: options.Penalty = Recipe.penalty,
     penalty_weight: options.PenaltyWeight = Recipe.penalty_weight,
@@ -135,8 +129,7 @@ def train(
 def _only_given(context: typer.Context, *names: str) -> None:
     """Refuse options on the command line but those of these names."""
     for name in context.params.keys() - set(names):
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if options.is_given(context, name):
             raise LyapflowError(
                 f"--resume goes on by the settings of the run; leave out --{name.replace('_', '-')}"
             )
@@ -166,7 +159,8 @@ def _train_and_show(run: Run, recipe: Recipe, time_limit: float | None) -> None:
     rules = _stop_rules(run, recipe, time_limit)
     with EndOnSignal() as signals:
         stops: list[StopRule] = [signals, *rules]  # of several reasons the first is told
-        display = Progress(console, {run.label: run.left}, run.training.epochs)
+        whole = plan(run.training.epochs, run.training.flossing)
+        display = Progress(console, {run.label: Plan(*whole, run.recorded)})
         with _advice_on_errors(run, signals), display:
             trained, history = run.go(callbacks=(display.callback(run.label), *stops))
         reason = next((rule.reason for rule in stops if rule.reason), "")

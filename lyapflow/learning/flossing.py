@@ -20,6 +20,7 @@ from lyapflow.learning.history import Callbacks, History, Log, Recorder
 from lyapflow.learning.optimizer import Optimizer, checked_optimizer
 from lyapflow.learning.penalties.exponents import Exponents
 from lyapflow.learning.penalties.penalty import Penalty, checked_penalty, evaluated
+from lyapflow.learning.watching import watched
 from lyapflow.lyapunov.flossing_loss import one_value_and_grad, wanted
 from lyapflow.lyapunov.layers import number_wanted
 from lyapflow.lyapunov.problem import doubt_layout
@@ -44,6 +45,7 @@ def floss(
     weights: ArrayLike | None = None,
     one_sided: bool = False,
     callbacks: Callbacks = (),
+    progress: bool = False,
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
 
@@ -74,6 +76,8 @@ def floss(
     callbacks : iterable of callables, or one
         Each receives every `FlossingRecord`; one that returns True ends the flossing after that
         epoch's update.
+    progress : bool
+        Show how far it is: live in a terminal or notebook, else a line now and then.
 
     Returns
     -------
@@ -142,7 +146,8 @@ def floss(
         lambda cell, x: number_wanted(cell, k),
         lambda exponents: wanted(exponents.shape[-1], **aims).off(exponents),
     )
-    with one_blas_thread():  # once, not in every epoch
+    # once, not in every epoch
+    with one_blas_thread(), watched(record, progress, 0, (0,), epochs):
         for _ in descend(
             cells,
             loss,

@@ -308,9 +308,15 @@ class Training:
 
 def updates(epochs: int, flossing: Flossing | None) -> int:
     """Training and flossing epochs of a whole run."""
+    _, at, episode = plan(epochs, flossing)
+    return epochs + episode * len(at)
+
+
+def plan(epochs: int, flossing: Flossing | None) -> tuple[int, list[int], int]:
+    """Training epochs, those of them that an episode precedes, and its epochs."""
     if flossing is None:
-        return epochs
-    return epochs + flossing.epochs * sum(at < epochs for at in flossing.at)
+        return epochs, [], 0
+    return epochs, [at for at in flossing.at if at < epochs], flossing.epochs
 
 
 def _members(tree: Any) -> Members:

@@ -10,12 +10,18 @@ if TYPE_CHECKING:
     from lyapflow.lyapunov.measured import Spectrum
 
 
-def _number(value: float, error: float) -> str:
-    """A number with two standard errors; as many digits as those have."""
+def with_bar(value: float, error: float) -> tuple[str, str]:
+    """A number and two standard errors of it, both as far as the second digit of these."""
     if not np.isfinite(value) or not np.isfinite(error) or error == 0:
-        return f"{value:.4g} ± {2 * error:.2g}"
+        return f"{value:.4g}", f"{2 * error:.2g}"
     digits = max(0, 1 - int(np.floor(np.log10(2 * error))))
-    return f"{value:.{digits}f} ± {2 * error:.{digits}f}"
+    if digits > 8:  # as many zeros would be read by nobody
+        return f"{value:.8g}", f"{2 * error:.1e}"
+    return f"{value:.{digits}f}", f"{2 * error:.{digits}f}"
+
+
+def _number(value: float, error: float) -> str:
+    return " ± ".join(with_bar(value, error))
 
 
 def _from_to(values: Any) -> str:

@@ -21,6 +21,7 @@ from lyapflow.lyapunov.problem import Problem, affordable_growth, doubt_layout
 from lyapflow.lyapunov.rows import FEWEST, MOST
 from lyapflow.lyapunov.supply import Supply, supply
 from lyapflow.lyapunov.until import FIRST, Goal, goal
+from lyapflow.lyapunov.watching import watched
 
 
 class Reached(NamedTuple):
@@ -31,7 +32,9 @@ class Reached(NamedTuple):
     small: bool  # whether they were small when they were looked at before
 
 
-Seen = Callable[[Network, Reached], None]
+Seen = Callable[[Network, Reached], object]
+Watch = Callable[[int, int], object]  # of steps that are done, and of all
+SHOWN = 100  # pieces that a run has at least whose progress is shown
 
 
 class _Asked(NamedTuple):
@@ -60,7 +63,8 @@ def _checked(
     max_steps: Any,
     continue_from: Any,
     max_rows: Any,
-    in_pieces: bool = False,
+    pieces: int = 0,  # how many to take at least, 0 for no more than memory asks for
+    progress: Any = False,  # which says nothing of a spectrum
     **arguments: Any,
 ) -> _Asked:
     max_rows = _checks.integer("max_rows", max_rows, FEWEST, why=", what error bars need")
@@ -70,7 +74,7 @@ def _checked(
         network, run = _continued(cell, k, continue_from, arguments | {"max_rows": max_rows})
         states = continue_from.state
         several = states if len(states) > 1 else None
-        of = supply(network.cell, x, steps, max_steps, several, run.steps)
+        of = supply(network.cell, x, steps, max_steps, several, run.steps, pieces)
         if isinstance(of.of, np.ndarray) and of.of.shape[1] != len(states):
             raise LyapflowError(
                 f"x must go on with the {len(states)} trajectories of continue_from, got {of.of.shape[1]}"
@@ -79,7 +83,7 @@ def _checked(
         aim = goal(until_stderr, stderr_of, len(continue_from.exponents))
         return _Asked(network, begun, max_rows, of, aim, run=run)
 
-    many = in_pieces or _may_be_many(x, steps, max_rows, arguments)
+    many = pieces > 0 or _may_be_many(x, steps, max_rows, arguments)
     if not callable(x) and until_stderr is None and not many:
         goal(until_stderr, stderr_of, 1)
         network, given = _problems(cell, k, x=x, steps=steps, **arguments)
@@ -92,7 +96,8 @@ def _checked(
         raise LyapflowError(
             "lengths is for sequences that are there as a whole; give x as an array, without until_stderr"
         )
-    of = supply(checked(cell, step, tangent), x, steps, max_steps, arguments["h0"])
+    cell = checked(cell, step, tangent)
+    of = supply(cell, x, steps, max_steps, arguments["h0"], pieces=pieces)
     before = sum(_checks.integer(name, arguments[name], 0) for name in ("transient", "q_transient"))
     t_ons = 1 if isinstance(arguments["t_ons"], str) else arguments["t_ons"]
     t_ons = _checks.integer("t_ons", t_ons, 1)
@@ -243,13 +248,18 @@ def _anew(asked: _Asked, of: Supply, stop: int) -> Run:
 
 
 def spectrum_and_doubts(
-    cell: Any, x: Any, k: Any, *, steps: Any, **arguments: Any
+    cell: Any, x: Any, k: Any, *, steps: Any, watch: Watch | None = None, **arguments: Any
 ) -> tuple[Spectrum, list[Doubt]]:
     """`lyapunov_spectrum` of one cell, with what it warns of; arguments may be left out."""
     usual: dict[str, Any] = dict.fromkeys(
         ("until_stderr", "stderr_of", "max_steps", "continue_from")
     )
-    return _as_long_as_asked(_checked(cell, k, x, steps, **usual | SETTLED | arguments))
+    pieces = 0 if watch is None else SHOWN
+    asked = _checked(cell, k, x, steps, pieces=pieces, **usual | SETTLED | arguments)
+    if watch is None or asked.supply is None:
+        return _as_long_as_asked(asked)
+    stop = asked.supply.stop
+    return _as_long_as_asked(asked, seen=lambda _, reached: watch(reached.run.steps, stop))
 
 
 def interrupted_spectrum(
@@ -264,7 +274,7 @@ def interrupted_spectrum(
 
     `before` is given the problems of the first piece, of which it may say that they are others."""
     usual: dict[str, Any] = dict.fromkeys(("steps", "until_stderr", "stderr_of", "max_steps"))
-    given = usual | SETTLED | arguments | {"continue_from": None, "in_pieces": True}
+    given = usual | SETTLED | arguments | {"continue_from": None, "pieces": 1}
     asked = _checked(cell, k, x, given.pop("steps"), **given)
     reached = before(asked.given)
     if reached is not None and asked.supply is not None and reached.run.steps > asked.supply.stop:
@@ -319,6 +329,7 @@ def lyapunov_spectrum(
     max_steps: int | None = None,
     continue_from: Spectrum | None = None,
     max_rows: int = MOST,
+    progress: bool | Callable[[int, int], object] = False,
 ) -> Spectrum:
     r"""The first k Lyapunov exponents along the trajectory driven by x.
 
@@ -370,6 +381,10 @@ def lyapunov_spectrum(
         Most rows of `log_growth` to keep. Where there are more counted reorthonormalisations, the
         growth of neighbours is added up, by 2, 4, 8, ... of them: memory does not grow with the
         length of a run. Exponents and error bars are the same, but for rounding.
+    progress : bool, or function
+        Show how many steps are done, in a terminal or notebook; or a function to be called with
+        that number, and how many there are to be, now and then. Of an ensemble a bar is that of
+        one of its networks. Not with `lengths`.
 
     Returns
     -------
@@ -426,23 +441,22 @@ def lyapunov_spectrum(
     """
     if _checks.ndim(x) == 3:
         doubt_layout(np.asarray(x))
-    spectrum, doubts = spectrum_and_doubts(
-        cell,
-        x,
-        k,
-        steps=steps,
-        until_stderr=until_stderr,
-        stderr_of=stderr_of,
-        max_steps=max_steps,
-        continue_from=continue_from,
-        h0=h0,
-        q0=q0,
-        t_ons=t_ons,
-        transient=transient,
-        q_transient=q_transient,
-        lengths=lengths,
-        max_rows=max_rows,
-    )
+    arguments: dict[str, Any] = {
+        "steps": steps,
+        "until_stderr": until_stderr,
+        "stderr_of": stderr_of,
+        "max_steps": max_steps,
+        "continue_from": continue_from,
+        "h0": h0,
+        "q0": q0,
+        "t_ons": t_ons,
+        "transient": transient,
+        "q_transient": q_transient,
+        "lengths": lengths,
+        "max_rows": max_rows,
+    }
+    with watched(progress if lengths is None else False) as watch:
+        spectrum, doubts = spectrum_and_doubts(cell, x, k, watch=watch, **arguments)
     for why in doubts:
         warn(why.text)
     return spectrum

@@ -20,11 +20,13 @@ class Supply(NamedTuple):
     of: np.ndarray | Callable[[int, int], Any]  # (T, B, m), or a function of two step numbers
     first: int
     stop: int
+    pieces: int = 0  # how many there are to be at least
 
     def piece(self, batch: int, t_ons: int) -> int:
         """How many steps to take at a time, so that what they need takes no more memory than it must."""
         size = sizes(self.cell)
-        return max(PIECE // (batch * max(size.inputs, size.state)), 4 * t_ons)
+        most = PIECE // (batch * max(size.inputs, size.state))
+        return max(min(most, (self.stop - self.first) // max(1, self.pieces)), 4 * t_ons)
 
     def between(self, start: int, stop: int) -> np.ndarray:
         """Inputs (stop - start, B, m)."""
@@ -38,7 +40,9 @@ class Supply(NamedTuple):
         return found
 
 
-def supply(cell: Any, x: Any, steps: Any, max_steps: Any, h0: Any, first: int = 0) -> Supply:
+def supply(
+    cell: Any, x: Any, steps: Any, max_steps: Any, h0: Any, first: int = 0, pieces: int = 0
+) -> Supply:
     """The supply of a checked cell; arguments as of `lyapunov_spectrum`, whose first step has the number `first`."""
     most = None if max_steps is None else _checks.integer("max_steps", max_steps, 1)
     if callable(x):
@@ -48,9 +52,9 @@ def supply(cell: Any, x: Any, steps: Any, max_steps: Any, h0: Any, first: int = 
                 f"how many at most; got {'neither' if steps is None else 'both'}"
             )
         count = _checks.integer("steps", steps, 1) if most is None else most
-        return Supply(cell, x, first, first + count)
+        return Supply(cell, x, first, first + count, pieces)
     found, _ = inputs(
         x, sizes(cell), first_array(cell), most if steps is None and x is None else steps, h0
     )
     count = len(found) if most is None else min(len(found), most)
-    return Supply(cell, found, first, first + count)
+    return Supply(cell, found, first, first + count, pieces)

@@ -14,7 +14,8 @@ from lyapflow.learning.history import Callbacks, History, Recorder
 from lyapflow.learning.optimizer import Optimizer
 from lyapflow.learning.penalties.penalty import Penalty
 from lyapflow.learning.tasks import Task
-from lyapflow.learning.training import State, Training
+from lyapflow.learning.training import State, Training, plan
+from lyapflow.learning.watching import watched
 from lyapflow.runs import checkpoint
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.settings import versions
@@ -44,6 +45,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 10.0,
     checkpoint_epochs: int | None = None,
+    progress: bool = False,
 ) -> tuple[Any, History]:
     """Train a Model on a task, flossing its cell by a schedule.
 
@@ -98,6 +100,9 @@ def train(
         the run.
     checkpoint_epochs : int, optional
         Write one after every so many flossing or training epochs instead.
+    progress : bool
+        Show how far the run is: live in a terminal or notebook, else a line now and then. Of an
+        ensemble, means over its networks.
 
     Returns
     -------
@@ -154,16 +159,17 @@ def train(
     record = Recorder(callbacks, History())
     checkpoints = interval(checkpoint_seconds, checkpoint_epochs)
     start = training.begin(model)
+    shown = watched(record, progress, *plan(training.epochs, training.flossing))
     if folder is None:
         state = start
-        with one_blas_thread():  # once, not in every epoch
+        with one_blas_thread(), shown:  # once, not in every epoch
             for reached in training.go(start, record):
                 state = reached
         return state.model, record.history
     checkpoint.check_storable(training, start)
     run = RunFolder(folder)
     run.make(force=force)
-    with run.alone(), one_blas_thread():
+    with run.alone(), one_blas_thread(), shown:
         run.create(training, start.model, about or {}, force=force)
         return _go(run, training, start, record, *checkpoints)
 
@@ -179,6 +185,7 @@ def resume(
     callbacks: Callbacks = (),
     checkpoint_seconds: float = 10.0,
     checkpoint_epochs: int | None = None,
+    progress: bool = False,
 ) -> tuple[Any, History]:
     """Go on with the run of a folder from its last checkpoint, to the bits that it would have had without a stop.
 
@@ -192,7 +199,7 @@ def resume(
         `lyapflow.penalties`. They must be of the class or function that they were of.
     cell : class, optional
         That of the run's cell, needed where it is none of lyapflow's.
-    callbacks, checkpoint_seconds, checkpoint_epochs
+    callbacks, checkpoint_seconds, checkpoint_epochs, progress
         As in `train`; the records of before are not told again.
 
     Returns
@@ -246,7 +253,8 @@ def resume(
                 RuntimeWarning,
                 2,
             )
-        return _go(run, training, state, record, *checkpoints)
+        with watched(record, progress, *plan(training.epochs, training.flossing)):
+            return _go(run, training, state, record, *checkpoints)
 
 
 def interval(seconds: float, epochs: int | None) -> tuple[float, int | None]:
