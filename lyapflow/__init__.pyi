@@ -10,6 +10,7 @@ from .cells.rate import RateRNN
 from .cells.relu import ReluRNN
 from .cells.tanh import TanhRNN
 from .certificate import Audit, audit
+from .citation import citation
 from .ensemble import stack
 from .errors import Diverged, LyapflowError, LyapflowWarning
 from .interop.gates import from_gates
@@ -72,6 +73,7 @@ __all__ = [
     "TanhRNN",
     "audit",
     "bptt_value_and_grad",
+    "citation",
     "closed_loop",
     "collect",
     "condition_number",

@@ -3,6 +3,8 @@
 Each check holds the exponents, or what they are made of, against something else that has to be the same:
 differences, determinants, another starting block, other intervals, half of the data, more digits."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Flossing of a recurrent layer of Keras before its training."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 

@@ -77,9 +77,14 @@ def test_errors_that_cancel():
     assert kaplan_yorke(np.array([0.5, -1.0]), one, 2) == pytest.approx(
         (1.5, np.hypot(0.01, 0.5 * 0.02))
     )
+    # a sum near zero moves the dimension by no step: it is not taken for zero
     assert kaplan_yorke(np.array([0.5, -0.505]), one, 2) == pytest.approx(
-        (2, np.hypot(0.01, 0.02) / 0.505)
+        (1 + 0.5 / 0.505, np.hypot(0.01 / 0.505, 0.02 * 0.5 / 0.505**2))
     )
+    three = np.diag([0.01, 0.02, 0.02])
+    for last in (-0.495, -0.505):  # two percent, and not at 2 twice
+        found, _ = kaplan_yorke(np.array([0.5, last, -1.0]), three, 3)
+        assert found == pytest.approx(2.005 if last > -0.5 else 1 + 0.5 / 0.505)
     spectrum = lf.lyapunov_spectrum(
         MatrixProduct(np.ones(2)), determinant_one(np.random.default_rng(0), 500).reshape(500, 4)
     )

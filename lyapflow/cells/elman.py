@@ -1,5 +1,7 @@
 """The networks of other libraries, with a leak: ``a' = (1 - α) a + α φ(W a + V x' + b)``, φ = tanh or ReLU."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +57,7 @@ class ElmanRNN(NamedTuple):
         leak: ArrayLike = 1.0,
         weights: str = "gaussian",
         dtype: Any = np.float64,
-    ) -> "ElmanRNN":
+    ) -> ElmanRNN:
         r"""A random network: V_ij ~ N(0, 1), b = 0, and W by ``weights``.
 
         Parameters
@@ -120,7 +122,7 @@ class ElmanReluRNN(NamedTuple):
         mean: float = -0.1,
         leak: ArrayLike = 1.0,
         dtype: Any = np.float64,
-    ) -> "ElmanReluRNN":
+    ) -> ElmanReluRNN:
         r"""A random network: ``W_ij ~ N(mean/n, g²/n)``, V_ij ~ N(0, 1), b = 0.
 
         Parameters

@@ -14,6 +14,8 @@ v = φ(h), z = W v + V x' + b, y = ψ(z), s = φ'(h) and r = ψ'(z), in rows:
 Where the input moves by X_j, ``p_j += V X_j``, so ``X̄_j = V^T p̄_j`` and ``V̄ += Σ_j p̄_j X_j^T``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The Jacobian of one step, as a matrix."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

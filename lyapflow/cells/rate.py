@@ -1,5 +1,7 @@
 """The leaky rate network ``h' = (1 - α) h + α (W tanh(h) + V x' + b)``."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +51,7 @@ class RateRNN(NamedTuple):
         leak: ArrayLike = 0.1,
         weights: str = "gaussian",
         dtype: Any = np.float64,
-    ) -> "RateRNN":
+    ) -> RateRNN:
         r"""A random network: V_ij ~ N(0, 1), b = 0, and W by ``weights``.
 
         Parameters

@@ -1,5 +1,7 @@
 """Recurrent weights as other libraries write them, a block for each gate in some order, as cells, and back."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

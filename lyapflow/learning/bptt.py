@@ -1,5 +1,7 @@
 """Task losses and their gradient by backpropagation through time."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Flossing epochs: descent of cells on a loss."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """Gradient flossing: descent on the flossing loss, alone or as a schedule within training."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """What a Model says."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Whether flossing has left units that a readout can learn from."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """QR and its pullback of one matrix or of a stack, in parallel: what the package offers of its matrices to others."""
 
+from __future__ import annotations
+
 import os
 import threading
 

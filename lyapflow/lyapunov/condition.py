@@ -1,5 +1,7 @@
 """Condition number of the long-term Jacobian, as the Lyapunov exponents predict it (paper, Eq. 10)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

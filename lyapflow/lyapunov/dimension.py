@@ -10,7 +10,10 @@ import numpy as np
 def kaplan_yorke(
     exponents: np.ndarray, deviations: np.ndarray, n_state: int
 ) -> tuple[float, float]:
-    """Dimension and standard error; sums of exponents within 2 standard errors, and rounding, of zero are zero."""
+    """Dimension and standard error.
+
+    Exponents within 2 standard errors, and rounding, of zero are zero, and so are sums of these: the
+    dimension would jump there. Elsewhere it goes through a sum of zero without a step."""
     order = np.argsort(-exponents)
     ordered, errors = exponents[order].astype(float), deviations[:, order].astype(float)
     if np.isnan(ordered).any():
@@ -21,7 +24,9 @@ def kaplan_yorke(
         * np.finfo(exponents.dtype).eps
         * max(1.0, np.abs(ordered[np.isfinite(ordered)]).max(initial=0.0))
     )
-    sums[np.abs(sums) <= 2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding] = 0.0
+    of_sums = 2 * np.linalg.norm(np.cumsum(errors, axis=1), axis=0) + rounding
+    of_each = 2 * np.linalg.norm(errors, axis=0) + rounding
+    sums[(np.abs(sums) <= of_sums) & (np.abs(ordered) <= of_each)] = 0.0
     if sums[0] < 0:
         return 0.0, 0.0
     # a wide bar later on makes no sum zero again

@@ -1,5 +1,7 @@
 """Local exponents: growth rates over windows of a run, and how they are distributed."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 

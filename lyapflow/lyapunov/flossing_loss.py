@@ -1,5 +1,7 @@
 """The flossing loss on Lyapunov exponents, and its gradient."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -162,7 +162,8 @@ class Spectrum(Result):
         r"""``j + Σ_{i<=j} λ_i / |λ_{j+1}|`` for the largest j whose sum of exponents is not negative.
 
         0 if λ_1 < 0; n_state if even the sum of all is not negative; NaN where more exponents than
-        k are needed. Sums within 2 standard errors of zero are taken for zero. Kaplan and Yorke
+        k are needed. Exponents within 2 standard errors of zero, and sums of these, are taken for
+        zero. Kaplan and Yorke
         (1979)."""
         return self._of_each_member(kaplan_yorke)[0]
 

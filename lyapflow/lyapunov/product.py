@@ -4,6 +4,8 @@ Jacobians are the inputs of a cell whose state stays zero (`lyapflow.cells.given
 is done as for a network. Where they are too large to be written down, a function moves the tangent
 vectors, and blocks are factorised by LAPACK."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any

@@ -5,6 +5,8 @@ times t, backwards, with a factor e^s of its own, so that it neither overflows n
 say how it grows in the long run; this says what it does over the lags that a task has, what of it a readout
 sees, and what the parameters add to it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Lyapunov spectra with error bars."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 

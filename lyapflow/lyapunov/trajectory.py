@@ -1,5 +1,7 @@
 """The states of a network in time, without tangents."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

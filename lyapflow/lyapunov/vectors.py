@@ -1,5 +1,7 @@
 """Covariant Lyapunov vectors: the directions that grow with each exponent, ahead and back in time."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -146,8 +148,8 @@ class CovariantVectors(Result):
 
     @staticmethod
     def over_members(
-        found: Sequence["CovariantVectors"], reasons: Sequence[str | None]
-    ) -> "CovariantVectors":
+        found: Sequence[CovariantVectors], reasons: Sequence[str | None]
+    ) -> CovariantVectors:
         """Those of an ensemble from those of its members."""
         names = ("vectors", "growth", "states", "convergence")
         arrays: Any = {name: np.stack([getattr(one, name) for one in found]) for name in names}

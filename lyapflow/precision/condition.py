@@ -4,6 +4,8 @@ The product ``T_t = D_{t-1} ... D_τ`` is rounded to the bits that are asked for
 found with enough more of them. Singular values that are 2^-bits of the largest one drown in that
 rounding; the proof notices."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The check of a cell: its kernels against differences of one another."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The flossing loss as a penalty."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The singular values of single one-step Jacobians as a penalty."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

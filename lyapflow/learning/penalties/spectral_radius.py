@@ -1,5 +1,7 @@
 """The spectral radius of the recurrent weights as a penalty."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
