@@ -82,6 +82,7 @@ def _commands():
 def _run(code, name):
     """What an example prints, and the pictures that it writes."""
     matplotlib.use("Agg")
+    matplotlib.rcParams["savefig.dpi"] = 160  # sharp on screens of many pixels
     printed, before = io.StringIO(), os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -94,7 +94,7 @@ def _plot_spectra(axes: Axes, runs: Mapping[str, Shown], before: np.ndarray) -> 
     index = np.arange(1, len(before) + 1)
     axes.plot(index, before, "--", color="black", linewidth=1.2, label=words, zorder=3)
     axes.axhline(0.0, color="grey", linewidth=0.8)
-    title = "How fast does it forget?  (0: it does not)"
+    title = "How fast do changes of the state fade?"
     axes.set(xlabel="exponent i", ylabel="λᵢ  (nats per step)", title=title)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], -6.0))
 

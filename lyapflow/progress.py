@@ -164,7 +164,7 @@ class Progress:
         # of an ensemble, means over its networks
         loss = float(np.mean(record.loss))
         if record.kind == "measurement":
-            row["λ₁"] = f"{np.mean(record.exponents[..., 0]):.3f}"
+            row["λ₁"] = f"{np.mean(record.exponents[..., 0]):z.3f}"
             return False
         if record.kind == "penalty":
             row["penalty"] = f"{loss:.3g}"

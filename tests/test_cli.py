@@ -272,7 +272,7 @@ def test_a_run_that_goes_on_has_the_digest_of_one_without_a_stop(command):
     code, out, _ = command("train", "whole", *SMALL)
     assert code == 0
     code, stopped, err = command("train", "run", *SMALL, "--time-limit", "0")
-    assert (code, err) == (0, "")
+    assert (code, err) == (75, "")
     assert "go on with it: lyapflow train --resume run" in stopped
     code, resumed, err = command("train", "--resume", "run")
     assert (code, err) == (0, "")
@@ -282,6 +282,17 @@ def test_a_run_that_goes_on_has_the_digest_of_one_without_a_stop(command):
         == printed_digest(out)
         == lf.digest(lf.load("run/model.safetensors"))
     )
+
+
+def test_a_run_goes_on_to_more_epochs(command):
+    whole = command("train", "whole", *SMALL[:-6], "--epochs", "8", *SMALL[-4:])
+    assert command("train", "run", *SMALL)[0] == whole[0] == 0
+    code, more, err = command("train", "--resume", "run", "--epochs", "8")
+    assert (code, err) == (0, "")
+    assert printed_digest(more) == printed_digest(whole[1])
+    assert "picture: run" in more
+    code, _, err = command("train", "--resume", "run", "--epochs", "5")
+    assert code == 2 and "--epochs must be at least the 8 of the run, got 5" in err
 
 
 def test_a_run_that_is_done_can_be_resumed(command):

@@ -268,9 +268,11 @@ def checked(cell: Any, *generics: Callable) -> Any:
     except (IndexError, ValueError) as error:
         if isinstance(error, LyapflowError):
             raise
+        shapes = ", ".join(f"{f} {a.shape}" for f, a in found.items())
+        gated = name.startswith(("LSTM", "GRU")) and next(iter(found.values())).ndim == 2
+        way_out = "; lyapflow.from_gates reads gates that lie below one another" if gated else ""
         raise LyapflowError(
-            f"the shapes of {name} do not make a cell (its docstring has them): "
-            f"{', '.join(f'{f} {a.shape}' for f, a in found.items())}"
+            f"the shapes of {name} do not make a cell (its docstring has them): {shapes}{way_out}"
         ) from None
     if size.state == 0:
         field, array = next(iter(found.items()))

@@ -102,8 +102,19 @@ def _misused(error: Any) -> int:
     return int(error.exit_code)
 
 
+# what the library says of itself, and what it is on the command line
+OPTIONS = {
+    "(lyapflow.resume)": "(--resume)",
+    "(force=True)": "(--force)",
+    "(grid=None)": "(--resume)",
+}
+
+
 def _complain(error: Exception, code: int) -> int:
-    _tell(error)
+    text = str(error)
+    for said, option in OPTIONS.items():
+        text = text.replace(said, option)
+    _tell(text)
     return code
 
 

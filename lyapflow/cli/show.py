@@ -54,25 +54,30 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
     """A table of training runs: of each its history and its last exponents; all began with `before`."""
     from lyapflow.plotting import WINDOW, smooth
 
+    graded = any(np.isfinite(history.training["accuracy"]).any() for history, _ in runs.values())
     table = table_of_networks(
-        "loss", "accuracy", "95 % at epoch", "λ₁ before", "λ₁ after", "‖dL/dh₀‖"
+        "loss",
+        *(("accuracy", "95 % at epoch") if graded else ()),
+        "λ₁ before",
+        "λ₁ after",
+        "‖dL/dh₀‖",
     )
     for label, (history, after) in runs.items():
         log = history.training
-        score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
-        reached = np.flatnonzero(score >= 0.95)
-        table.add_row(
-            Text(label),
-            f"{smooth(log['loss'])[-1]:.4f}" if len(log) else "",
-            "" if np.isnan(score[-1]) else f"{100 * score[-1]:.1f} %",
-            "" if np.isnan(score[-1]) else str(reached[0] + 1) if reached.size else "never",
-            f"{before[0]:.3f}",
-            "diverged" if np.isnan(after[0]) else f"{after[0]:.3f}",
-            f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "",
-        )
+        cells = [f"{smooth(log['loss'])[-1]:.4f}" if len(log) else ""]
+        if graded:
+            score = smooth(log["accuracy"]) if len(log) else np.array([np.nan])
+            reached = np.flatnonzero(score >= 0.95)
+            known = not np.isnan(score[-1])
+            cells.append(f"{100 * score[-1]:.1f} %" if known else "")
+            cells.append((str(reached[0] + 1) if reached.size else "never") if known else "")
+        cells.append(f"{before[0]:z.3f}")
+        cells.append("diverged" if np.isnan(after[0]) else f"{after[0]:z.3f}")
+        cells.append(f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "")
+        table.add_row(Text(label), *cells)
     console.print(table)
     console.print(
-        f"means of the last {WINDOW} epochs; λ in nats per step; ‖dL/dh₀‖: median of all epochs"
+        f"means of the last {WINDOW} epochs; λ in nats per step, of a fresh input; ‖dL/dh₀‖: median of all epochs"
     )
 
 

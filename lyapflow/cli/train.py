@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from lyapflow.progress import Plan, Progress
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
+
+OUT_OF_TIME = 75  # exit code, as of a sweep: the run is not done, and may go on
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def train(
     """Train a network on a task, with flossing, and keep the run in a folder, from which it can go on.
 
     A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same
-    bits."""
+    bits, and with --epochs to more. Exit codes: 0 done; 75 stopped by --time-limit; 128 and its number for
+    a signal; 1 where the network diverges; 2 for what cannot be done."""
     checkpoints: dict[str, Any] = {
         "checkpoint_seconds": checkpoint_seconds,
         "checkpoint_epochs": checkpoint_epochs,
@@ -115,7 +118,9 @@ def train(
         recipe = Recipe(**given)
     if resume:
         stops = ("stop_at", "stop_window", "stop_after", "time_limit")
-        _only_given(context, "run", "resume", *stops, *checkpoints)
+        _only_given(context, "run", "resume", "epochs", *stops, *checkpoints)
+        if options.is_given(context, "epochs"):
+            _extend(run, epochs)
         _train_and_show(_resumed(run, **checkpoints), recipe, time_limit)
         return
     with options.named():
@@ -133,6 +138,18 @@ def _only_given(context: typer.Context, *names: str) -> None:
             raise LyapflowError(
                 f"--resume goes on by the settings of the run; leave out --{name.replace('_', '-')}"
             )
+
+
+def _extend(path: Path, epochs: int) -> None:
+    """Let the run of a folder go on to more epochs."""
+    folder = RunFolder(path)
+    training = folder.training()
+    if epochs < training.epochs:
+        raise LyapflowError(
+            f"--epochs must be at least the {training.epochs} of the run, got {epochs}"
+        )
+    with folder.alone():
+        folder.extend(replace(training, epochs=epochs))
 
 
 def _resumed(path: Path, **checkpoints: Any) -> Run:
@@ -172,6 +189,8 @@ def _train_and_show(run: Run, recipe: Recipe, time_limit: float | None) -> None:
             if signals.first is not None:
                 raise typer.Exit(128 + signals.first)
         _show(run, trained, history, display.seconds())
+        if any(isinstance(rule, TimeLimit) and rule.reason == reason != "" for rule in rules):
+            raise typer.Exit(OUT_OF_TIME)
 
 
 @contextmanager
@@ -206,4 +225,6 @@ def _show(run: Run, trained: Model, history: History, seconds: float) -> None:
     write_figure(figure, run.folder / "picture.png")
     print_summary({run.label: (history, after)}, before)
     console.print(f"run folder: {run.folder}   ({seconds:.0f} s)", soft_wrap=True)
+    console.print(f"picture: {run.folder / 'picture.png'}", soft_wrap=True)
+    console.print("equal digests are equal weights, to the bit")
     console.print(f"digest of the weights: {lyapflow.digest(trained)}")

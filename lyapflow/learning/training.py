@@ -126,6 +126,12 @@ class Training:
                 like=first.h0,
             )
             self.flossing.descended.n_values(first.cell, x)
+        inputs = getattr(self.task, "n_inputs", size.inputs)
+        if isinstance(inputs, int) and inputs != size.inputs:
+            raise LyapflowError(
+                f"the model takes {size.inputs} inputs, the task {self.task!r:.60} has {inputs}; "
+                f"make a cell for {inputs}"
+            )
         if self.term is not None:
             self.term.check(first, size, seeds[0])
         T, batch = (_checks.integer(name, getattr(self, name), 1) for name in ("T", "batch"))

@@ -47,8 +47,10 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
     _checks.not_masked("exponents", exponents)
     found = np.asarray(exponents, dtype=float) if _checks.ndim(exponents) == 1 else np.empty(0)
     if found.size == 0 or np.isnan(found).any() or (found == np.inf).any():
+        got = type(exponents).__name__ if hasattr(exponents, "exponents") else f"{exponents!r:.60}"
+        way_out = "; give its exponents" if hasattr(exponents, "exponents") else ""
         raise LyapflowError(
-            f"exponents must be numbers (k,), at least one of them, got {exponents!r:.60}"
+            f"exponents must be numbers (k,), at least one of them, got {got}{way_out}"
         )
     m = (
         found.size

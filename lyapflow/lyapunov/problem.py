@@ -155,6 +155,11 @@ def inputs(
             len(h0) if _checks.ndim(h0) == 2 else None,
         )
         x = np.empty((steps, 0) if trajectories is None else (steps, trajectories, 0), like.dtype)
+    if isinstance(x, (int, np.integer)):
+        way_out = f"give steps={x}" if size.inputs == 0 else "draw them, or take a task's"
+        raise LyapflowError(
+            f"x must be the inputs themselves, (T, m) or (T, B, m), got {x}; {way_out}"
+        )
     batched = _checks.ndim(x) == 3
     x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
     if len(x) == 0 or (batched and x.shape[1] == 0):

@@ -159,7 +159,7 @@ class RunFolder:
         if names - self._left_by_a_run():
             raise LyapflowError(
                 f"the run folder must be new or empty, {self.path} is neither; "
-                f"choose another, go on with its run (--resume), or overwrite it (--force)"
+                f"choose another, go on with its run (lyapflow.resume), or overwrite it (force=True)"
             )
 
     def _left_by_a_run(self) -> set[str]:

@@ -163,7 +163,7 @@ class Master:
             self.permit.unlink(missing_ok=True)
             raise LyapflowError(
                 f"{status.reason.partition('; ')[0]}; what was done is kept, go on with the sweep "
-                f"when that is mended (--resume)"
+                f"when that is mended (grid=None)"
             )
         elif status.kind in ("done", "failed"):
             self._end(job.name, status, left)

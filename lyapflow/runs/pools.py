@@ -9,7 +9,7 @@ from typing import Any
 from lyapflow.errors import LyapflowError
 from lyapflow.runs.worker import begin_process
 
-GO_ON = "what was done is kept, go on with the sweep (--resume)"
+GO_ON = "what was done is kept, go on with the sweep (grid=None)"
 
 
 class Died(Exception):

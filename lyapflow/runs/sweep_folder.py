@@ -119,7 +119,7 @@ class SweepFolder:
         if there is not None and there.keys() != wanted.keys():
             raise LyapflowError(
                 f"{self.path} is the folder of another sweep, of {len(there)} runs, such as {next(iter(there))}; "
-                f"choose another, or go on with that one (--resume)"
+                f"choose another, or go on with that one (grid=None)"
             )
         for name, recipe in (there or {}).items():
             if wanted[name].epochs < recipe.epochs:
