@@ -225,6 +225,7 @@ def _further(asked: _Asked, of: Supply, reached: Reached, seen: Seen | None) -> 
     blocks = [len(course.begun.block) for course in run.courses]
     batch, t_ons = len(run.groups), run.courses[0].begun.plan.t_ons
     affordable_growth(min(-(-stop // t_ons), run.max_rows), sum(blocks), batch)
+    _checks.affordable(f"{stop} steps in one sweep, where it comes to that,", 5 * stop)
     piece = of.piece(batch, t_ons)
     while run.steps < stop:
         if seen is not None:
