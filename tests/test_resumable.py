@@ -140,9 +140,11 @@ def test_other_runs_are_refused(tmp_path):
 
 CODE = """
 import sys, numpy as np, lyapflow as lf
+from lyapflow.lyapunov import supply
 from lyapflow.runs import resumable
 from tests.exact_systems import LogisticMap
 resumable.EVERY = 0.0
+supply.PIECE = 2**18
 print("begun", flush=True)
 found = lf.resumable_spectrum(
     sys.argv[1], LogisticMap(np.array([3.9])), steps=int(sys.argv[2]), h0=np.array([0.3])
@@ -153,7 +155,7 @@ print(found.exponents[0].hex())
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is not for Windows")
 def test_a_process_that_is_killed(tmp_path):
-    path, steps = tmp_path / "exponents", 5 * 2**22
+    path, steps = tmp_path / "exponents", 40 * 2**18
     command = [sys.executable, "-c", CODE, str(path), str(steps)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while not path.exists() and process.poll() is None:
