@@ -55,13 +55,9 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
     from lyapflow.plotting import WINDOW, smooth
 
     graded = any(np.isfinite(history.training["accuracy"]).any() for history, _ in runs.values())
-    table = table_of_networks(
-        "loss",
-        *(("accuracy", "95 % at epoch") if graded else ()),
-        "λ₁ before",
-        "λ₁ after",
-        "‖dL/dh₀‖",
-    )
+    titles = ["loss", "λ₁ before", "λ₁ after", "‖dL/dh₀‖"]
+    titles[1:1] = ["accuracy", "95 % at epoch"] if graded else []
+    rows = {}
     for label, (history, after) in runs.items():
         log = history.training
         cells = [f"{smooth(log['loss'])[-1]:.4f}" if len(log) else ""]
@@ -74,7 +70,14 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
         cells.append(f"{before[0]:z.3f}")
         cells.append("diverged" if np.isnan(after[0]) else f"{after[0]:z.3f}")
         cells.append(f"{np.median(log['h0_gradient_norm']):.1e}" if len(log) else "")
+        rows[label] = cells
+    table = table_of_networks(*titles)
+    for label, cells in rows.items():
         table.add_row(Text(label), *cells)
+    if console.measure(table).maximum > console.width:  # a line for each number, and none is cut
+        table = table_of_numbers("", *rows)
+        for title, *cells in zip(titles, *rows.values()):
+            table.add_row(title, *cells)
     console.print(table)
     console.print(
         f"means of the last {WINDOW} epochs; λ in nats per step, of a fresh input; ‖dL/dh₀‖: median of all epochs"
