@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 import lyapflow as lf
+import lyapflow.cli.show
 from lyapflow.cells.registry import CELLS
+from lyapflow.cli.show import print_summary
 from lyapflow.learning.history import FlossingRecord, Measurement, TrainingRecord
 from lyapflow.learning.tasks import TASKS
 from lyapflow.plotting import Shown, smooth, training_figure
@@ -444,6 +446,18 @@ def test_the_live_table_fits_and_cuts_no_number(width):
         assert (number in lines[4]) == (width >= least), number
     # titles stand above their columns: nothing has moved since the first record
     assert lines[0] == lines[3]
+
+
+def test_a_summary_is_never_cut(command, monkeypatch):
+    _, wide, _ = command("train", "run", *SMALL)
+    monkeypatch.setattr("lyapflow.cli.show.console", Console(width=50, file=io.StringIO()))
+    history = RunFolder("run").history()
+    print_summary({"run": (history, np.array([-0.5]))}, np.array([-0.25]))
+    narrow = lyapflow.cli.show.console.file.getvalue()
+    assert "…" not in narrow and "95 % at epoch" in narrow
+    for number in (f"{history.training['loss'].mean():.4f}", "-0.250", "-0.500"):
+        assert number in narrow
+    assert "95 % at epoch  λ₁ before" in wide  # in a row where there is room
 
 
 def test_time_left_does_not_count_compilation(monkeypatch):

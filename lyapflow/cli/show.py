@@ -74,7 +74,9 @@ def print_summary(runs: Mapping[str, tuple[History, np.ndarray]], before: np.nda
     table = table_of_networks(*titles)
     for label, cells in rows.items():
         table.add_row(Text(label), *cells)
-    if console.measure(table).maximum > console.width:  # a line for each number, and none is cut
+    wide = console.options.update(max_width=10_000)
+    if console.measure(table, options=wide).maximum > console.width:
+        # a line for each number, and none is cut
         table = table_of_numbers("", *rows)
         for title, *cells in zip(titles, *rows.values()):
             table.add_row(title, *cells)
