@@ -191,8 +191,8 @@ class Members:
         first = results[0]
         if self.alone:
             return first
-        if hasattr(first, "over_members"):
-            return first.over_members(results, self.reasons)
+        if hasattr(first, "_over_members"):
+            return first._over_members(results, self.reasons)
         if is_tree(first):
             return Ensemble(results, self.reasons)
         if isinstance(first, tuple):

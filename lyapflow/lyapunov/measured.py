@@ -256,7 +256,7 @@ class Spectrum(Result):
         return np.array([numbers(*member, self.n_state) for member in zip(exponents, deviations)]).T
 
     @staticmethod
-    def over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
+    def _over_members(spectra: Sequence["Spectrum"], reasons: Sequence[str | None]) -> "Spectrum":
         """One Spectrum of an ensemble from those of its members."""
         names = (
             "exponents",
@@ -287,7 +287,7 @@ class Spectrum(Result):
         if len(set(counted)) > 1:
             arrays["steps_counted"] = np.array(counted)
         layers = zip(*(s.by_layer for s in spectra))
-        arrays["by_layer"] = tuple(Spectrum.over_members(layer, reasons) for layer in layers)
+        arrays["by_layer"] = tuple(Spectrum._over_members(layer, reasons) for layer in layers)
         return dataclasses.replace(spectra[0], **arrays, reasons=tuple(reasons), _origin=None)
 
     def _of_columns(self, columns: np.ndarray, **changes: Any) -> "Spectrum":

@@ -147,7 +147,7 @@ class CovariantVectors(Result):
         return angles
 
     @staticmethod
-    def over_members(
+    def _over_members(
         found: Sequence[CovariantVectors], reasons: Sequence[str | None]
     ) -> CovariantVectors:
         """Those of an ensemble from those of its members."""
