@@ -5,7 +5,7 @@
 In a copy of what is committed: with the address of the repository README's links are made absolute,
 since it is the package's page on an index, and the package names it. Then `build` and `twine check
 --strict` run in a fresh environment, and the wheel and the sdist are installed in one more each, where
-README's ten lines and `lyapflow --version` run. Exit code 1 where something fails. Ten minutes."""
+README's ten lines and `lyapflow --version` run. Exit code 1 where something fails. Four minutes."""
 
 import argparse
 import re
