@@ -10,6 +10,19 @@ from lyapflow.errors import LyapflowError
 Lines = list[tuple[str, str]]
 
 
+class Presented:
+    """Base of what says of itself, here and in notebooks, what one wants to know first."""
+
+    def _summary(self) -> Lines:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return text(self._summary())
+
+    def _repr_html_(self) -> str:
+        return table(self._summary())
+
+
 def text(lines: Lines) -> str:
     """Lines as `repr` shows them."""
     (name, said), *others = lines

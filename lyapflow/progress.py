@@ -31,7 +31,6 @@ COLUMNS = {
 }
 GAP = 2
 LEAST = ("flossing loss", "norm", "penalty", "λ₁", "accuracy", "loss")
-LABELS = {"norm": "‖dL/dh₀‖"}  # on lines, where they are not the same
 
 
 @dataclass
@@ -155,7 +154,7 @@ class Progress:
             if kind == "flossing"
             else ("epoch", "loss", "accuracy", "λ₁", "penalty", "norm")
         )
-        parts = [f"{LABELS.get(name, name)} {row[name]}" for name in names if row.get(name)]
+        parts = [f"{COLUMNS[name][0]} {row[name]}" for name in names if row.get(name)]
         print(f"{label}:", "  ".join(parts), f" {self.plans[label].left()} left", flush=True)
 
     def _update(self, label: str, record: Any) -> bool:

@@ -1,11 +1,13 @@
 """How spectra look to people and to other programs."""
 
+import doctest
 import sys
 
 import numpy as np
 import pytest
 
 import lyapflow as lf
+import lyapflow.learning.history
 
 CELL = lf.TanhRNN.random(6, 1, rng=np.random.default_rng(0), g=3.0)
 X = np.random.default_rng(1).standard_normal((300, 2, 1))
@@ -103,6 +105,11 @@ def test_a_history_says_how_it_went():
     assert table.loc[(2, 1), "exponents_4"] == both.measurement[1].exponents[1, 3]
     assert table.loc[(0, 0), "exponents_1"] == lambda_1[0]
     assert " to " in repr(both).splitlines()[1]
+
+
+def test_examples_of_histories():
+    found = doctest.testmod(lyapflow.learning.history)
+    assert found.attempted and not found.failed
 
 
 def test_a_run_folder_says_how_far_it_is(tmp_path):

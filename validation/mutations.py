@@ -198,7 +198,7 @@ MUTATIONS = [
     # sequences of different lengths
     ("lyapunov/padding.py", "batch[behind[: len(batch), : batch.shape[1]]] = 0", "pass"),
     ("lyapunov/problem.py", "x, plan = x[:steps], plan.of_length(steps)", "x, plan = x[:steps], self.plan"),
-    ("lyapunov/problem.py", "return self.lengths - (self.plan.steps - most)", "return np.full(len(self.h0), most)"),
+    ("lyapunov/problem.py", "if self.lengths is None else self.lengths\n        return steps", "if True else self.lengths\n        return steps"),
     ("lyapunov/flossing_loss.py", "else counted.sum()", "else counted.max() * batch"),
     ("lyapunov/measured.py", "bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))", "pass"),
     ("lyapunov/measured.py", "unknown.sum(axis=0)[None], rounding)", "unknown.sum(axis=0)[None], rounding).times(0.3)"),

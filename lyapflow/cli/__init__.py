@@ -14,6 +14,6 @@ def main() -> None:
         from lyapflow.cli.app import main as run
 
         run()
-    except KeyboardInterrupt:  # before a command has begun, or after it
+    except KeyboardInterrupt:
         print("lyapflow: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -80,8 +79,7 @@ def main() -> None:
     except Misused as error:
         sys.exit(_misused(error))
     except Interrupted:
-        _tell("interrupted")
-        sys.exit(128 + signal.SIGINT)
+        raise KeyboardInterrupt from None  # as one that comes before a command has begun
     except Diverged as error:
         sys.exit(_complain(error, 1))
     except LyapflowError as error:

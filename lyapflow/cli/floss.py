@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 
 from lyapflow.cells.interface import Cell
 from lyapflow.cli import options
@@ -17,6 +16,7 @@ from lyapflow.learning.flossing import floss as flossed
 from lyapflow.learning.recommended import recommended
 from lyapflow.learning.streams import stream
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
+from lyapflow.progress import counted
 from lyapflow.runs.random_network import RandomNetwork
 
 
@@ -52,8 +52,7 @@ def floss(
             f"--steps must be more than --floss-transient, {q_transient}, and at most the input's {len(x)}, got {steps}"
         )
     wanted = recommended(network.cell, floss=True)["flossing"].k if k is None else k
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("flossing", total=epochs)
+    with counted(console, "flossing") as show:
         after, _ = flossed(
             network.cell,
             lambda epoch: _pieces(x, steps, batch, seed, epoch),
@@ -63,7 +62,7 @@ def floss(
             target=target,
             h0=network.h0,
             q_transient=q_transient,
-            callbacks=lambda _: progress.advance(bar),
+            callbacks=lambda record: show(record.epoch + 1, epochs),
         )
     _print(network, after, x, wanted, q_transient)
     write_network(after, model, out, name)

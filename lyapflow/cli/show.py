@@ -20,6 +20,10 @@ from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
+OUT_OF_TIME = (
+    75  # exit code where --time-limit ended a run or sweep: EX_TEMPFAIL, to try again later
+)
+
 console = Console(highlight=False, markup=False)
 
 

@@ -16,13 +16,13 @@ from rich.text import Text
 import lyapflow
 from lyapflow import _checks
 from lyapflow.cli import options
-from lyapflow.cli.show import console
+from lyapflow.cli.show import OUT_OF_TIME, console
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.stopping import StopRule, TimeLimit
 from lyapflow.runs.master import Swept
 from lyapflow.runs.signals import EndOnSignal
 
-SOME_FAILED, TIME_LIMIT = 3, 75  # exit codes; 75 is EX_TEMPFAIL, to try again later
+SOME_FAILED = 3  # exit code
 SECONDS_PER_LINE, SECONDS_BEFORE_RUNS = 30.0, 3.0
 MOST_ROWS = 24
 
@@ -80,7 +80,7 @@ def sweep(
     if swept.stopped:
         words = f"stopped: {swept.stopped}; go on: lyapflow sweep {quoted} --resume"
         console.print(words, soft_wrap=True)
-        raise typer.Exit(TIME_LIMIT if signals.first is None else 128 + signals.first)
+        raise typer.Exit(OUT_OF_TIME if signals.first is None else 128 + signals.first)
     if swept.failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -16,7 +16,7 @@ from lyapflow import _checks
 from lyapflow.cells.interface import sizes
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli import options
-from lyapflow.cli.show import console, exponents, print_summary
+from lyapflow.cli.show import OUT_OF_TIME, console, exponents, print_summary
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError
 from lyapflow.learning.history import History
@@ -27,8 +27,6 @@ from lyapflow.progress import Plan, Progress
 from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
-
-OUT_OF_TIME = 75  # exit code, as of a sweep: the run is not done, and may go on
 
 
 @dataclass(frozen=True)
@@ -180,16 +178,17 @@ def _train_and_show(run: Run, recipe: Recipe, time_limit: float | None) -> None:
         display = Progress(console, {run.label: Plan(*whole, run.recorded)})
         with _advice_on_errors(run, signals), display:
             trained, history = run.go(callbacks=(display.callback(run.label), *stops))
-        reason = next((rule.reason for rule in stops if rule.reason), "")
-        if reason:
+        ended = next((rule for rule in stops if rule.reason), None)
+        if ended is not None:
             done = len(history.training)
             console.print(
-                f"stopped after {done} training epochs: {reason}; {run.advice}", soft_wrap=True
+                f"stopped after {done} training epochs: {ended.reason}; {run.advice}",
+                soft_wrap=True,
             )
             if signals.first is not None:
                 raise typer.Exit(128 + signals.first)
         _show(run, trained, history, display.seconds())
-        if any(isinstance(rule, TimeLimit) and rule.reason == reason != "" for rule in rules):
+        if isinstance(ended, TimeLimit):
             raise typer.Exit(OUT_OF_TIME)
 
 

@@ -79,7 +79,7 @@ class Log(list):
 
 
 @dataclass(repr=False)
-class History:
+class History(_presented.Presented):
     """The records of a training run, one `Log` a kind: `history.training["loss"]` is a column of one."""
 
     training: Log = field(default_factory=Log)
@@ -87,13 +87,7 @@ class History:
     measurement: Log = field(default_factory=Log)
     penalty: Log = field(default_factory=Log)
 
-    def __repr__(self) -> str:
-        return _presented.text(self.summary())
-
-    def _repr_html_(self) -> str:
-        return _presented.table(self.summary())
-
-    def summary(self) -> _presented.Lines:
+    def _summary(self) -> _presented.Lines:
         """What one wants to know first: loss, accuracy and exponents, from the first record to the last."""
         kinds = {
             "training": "training epochs",
@@ -135,7 +129,8 @@ class History:
         Examples
         --------
         >>> import numpy as np, lyapflow as lf
-        >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0)), 1)
+        >>> rng = np.random.default_rng(0)
+        >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=rng), 1, rng=rng)
         >>> task = lf.tasks.DelayedCopy(2)
         >>> _, history = lf.train(model, task, epochs=3, seed=0, T=20)
         >>> list(history.to_pandas().columns)

@@ -26,7 +26,7 @@ def _longest_harmless(given: Problem) -> int:
     intervals."""
     plan = given.plan
     counted = int(plan.ends[-1])
-    uncounted = plan.steps - counted
+    uncounted = plan.before
     length = min(LONGEST, max(1, counted // 8))
     short = schedule(uncounted + length, 1, plan.transient, uncounted - plan.transient)
     found = volume_growth(given._replace(x=given.x[: short.steps], plan=short))

@@ -27,7 +27,7 @@ from lyapflow.lyapunov.rows import side_by_side as rows_side_by_side
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Spectrum(Result):
+class Spectrum(_presented.Presented, Result):
     """Lyapunov exponents of one cell; of an ensemble, with a leading member axis on every array.
 
     Attributes
@@ -100,11 +100,8 @@ class Spectrum(Result):
     dt: float | None = None
     _origin: Any = field(default=None, compare=False)
 
-    def __repr__(self) -> str:
-        return _presented.text(presented.summary(self))
-
-    def _repr_html_(self) -> str:
-        return _presented.table(presented.summary(self))
+    def _summary(self) -> _presented.Lines:
+        return presented.summary(self)
 
     def to_pandas(self) -> Any:
         """Exponents, standard errors and the like as a `pandas.DataFrame`, a row for each exponent.

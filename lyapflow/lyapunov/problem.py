@@ -46,10 +46,8 @@ class Problem(NamedTuple):
     @property
     def counted(self) -> np.ndarray:
         """Counted steps (B,) of each trajectory."""
-        most = int(self.plan.ends[-1])
-        if self.lengths is None:
-            return np.full(len(self.h0), most)
-        return self.lengths - (self.plan.steps - most)
+        steps = np.full(len(self.h0), self.plan.steps) if self.lengths is None else self.lengths
+        return steps - self.plan.before
 
     def with_interval(self, t_ons: int) -> "Problem":
         """The same, with a QR after every t_ons steps."""
@@ -121,7 +119,7 @@ def affordable_growth(n_qr: int, k: int, trajectories: int) -> None:
 
 def _nothing_to_count(lengths: np.ndarray, plan: Schedule) -> None:
     """Refuse sequences that are no longer than the transients."""
-    before = plan.steps - int(plan.ends[-1])
+    before = plan.before
     short = int(np.argmin(lengths))
     if lengths[short] <= before:
         raise LyapflowError(

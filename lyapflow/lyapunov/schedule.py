@@ -39,6 +39,11 @@ class Schedule(NamedTuple):
     t_ons: int
 
     @property
+    def before(self) -> int:
+        """Steps before counting starts."""
+        return self.steps - int(self.ends[-1])
+
+    @property
     def n_qr(self) -> int:
         return self.uncounted + len(self.ends)
 
@@ -49,13 +54,11 @@ class Schedule(NamedTuple):
 
     def with_interval(self, t_ons: int) -> "Schedule":
         """The same, with a QR after every t_ons steps."""
-        counting = self.steps - int(self.ends[-1])
-        return schedule(self.steps, t_ons, self.transient, counting - self.transient)
+        return schedule(self.steps, t_ons, self.transient, self.before - self.transient)
 
     def of_length(self, steps: int) -> "Schedule":
         """The same for another number of steps."""
-        counting = self.steps - int(self.ends[-1])
-        return schedule(steps, self.t_ons, self.transient, counting - self.transient)
+        return schedule(steps, self.t_ons, self.transient, self.before - self.transient)
 
     def between(self, start: int, stop: int) -> "Schedule":
         """The steps from start to stop as a sweep of its own, whose `ends` count from before."""

@@ -59,12 +59,12 @@ def _checked(
     cell: Any,
     k: Any,
     x: Any,
-    steps: Any,
-    until_stderr: Any,
-    stderr_of: Any,
-    max_steps: Any,
-    continue_from: Any,
-    max_rows: Any,
+    steps: Any = None,
+    until_stderr: Any = None,
+    stderr_of: Any = None,
+    max_steps: Any = None,
+    continue_from: Any = None,
+    max_rows: Any = MOST,
     pieces: int = 0,  # how many to take at least, 0 for no more than memory asks for
     progress: Any = False,  # which says nothing of a spectrum
     **arguments: Any,
@@ -195,7 +195,7 @@ def _as_long_as_asked(
     if of is None:
         return assess(network, run)
     begun = asked.given[0].plan
-    before, t_ons = begun.steps - int(begun.ends[-1]), run.courses[0].begun.plan.t_ons
+    before, t_ons = begun.before, run.courses[0].begun.plan.t_ons
     stop, small_before = reached.stop, reached.small
     if aim is None:
         stop = of.stop
@@ -254,11 +254,8 @@ def spectrum_and_doubts(
     cell: Any, x: Any, k: Any, *, steps: Any, watch: Watch | None = None, **arguments: Any
 ) -> tuple[Spectrum, list[Doubt]]:
     """`lyapunov_spectrum` of one cell, with what it warns of; arguments may be left out."""
-    usual: dict[str, Any] = dict.fromkeys(
-        ("until_stderr", "stderr_of", "max_steps", "continue_from")
-    )
     pieces = 0 if watch is None else SHOWN
-    asked = _checked(cell, k, x, steps, pieces=pieces, **usual | SETTLED | arguments)
+    asked = _checked(cell, k, x, steps, pieces=pieces, **SETTLED | arguments)
     if watch is None or asked.supply is None:
         return _as_long_as_asked(asked)
     stop = asked.supply.stop
@@ -276,9 +273,7 @@ def interrupted_spectrum(
     """The same of a run that tells what it has reached, and goes on from what it had reached before, if anything.
 
     `before` is given the problems of the first piece, of which it may say that they are others."""
-    usual: dict[str, Any] = dict.fromkeys(("steps", "until_stderr", "stderr_of", "max_steps"))
-    given = usual | SETTLED | arguments | {"continue_from": None, "pieces": 1}
-    asked = _checked(cell, k, x, given.pop("steps"), **given)
+    asked = _checked(cell, k, x, pieces=1, **SETTLED | arguments)
     reached = before(asked.given)
     if reached is not None and asked.supply is not None and reached.run.steps > asked.supply.stop:
         raise LyapflowError(

@@ -29,7 +29,7 @@ MADE = ("model.safetensors", "history.npz", "picture.png", "spectrum.png", "cond
 MAX_SETTINGS_BYTES = 2**24  # bytes of settings
 
 
-class RunFolder:
+class RunFolder(_presented.Presented):
     """The files of one run.
 
     `settings`, `model` and `history` may be read at any time, while the run goes on too.
@@ -52,12 +52,6 @@ class RunFolder:
         except (OSError, TypeError, ValueError) as error:
             raise LyapflowError(f"cannot use {path!r:.200} as a run folder: {error}") from None
 
-    def __repr__(self) -> str:
-        return _presented.text(self._summary())
-
-    def _repr_html_(self) -> str:
-        return _presented.table(self._summary())
-
     def _summary(self) -> _presented.Lines:
         """What one wants to know first, or why there is nothing to be known."""
         name = ("RunFolder", str(self.path))
@@ -66,7 +60,7 @@ class RunFolder:
             task = said["task"]
             about = " ".join(f"{key}={value}" for key, value in task.items() if key != "name")
             done = f"{len(history.training)} of {said['epochs']} epochs"
-            (_, counts), *others = history.summary()
+            (_, counts), *others = history._summary()
             return [
                 name,
                 ("task", f"{task['name']} {about}"),

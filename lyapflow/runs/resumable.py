@@ -1,5 +1,6 @@
 """Spectra of long runs, which write what they have found to a file, and go on from it after an interruption."""
 
+import dataclasses
 import json
 import math
 import os
@@ -77,7 +78,7 @@ def resumable_spectrum(
     spectrum, doubts = interrupted_spectrum(
         cell, x, k, before=lambda given: file.read(cell, given), seen=file.seen, **arguments
     )
-    file.write()
+    file.write(spectrum)
     for why in doubts:
         warn(why.text)
     return spectrum
@@ -94,16 +95,15 @@ class _File:
     def seen(self, network: Network, reached: Reached) -> None:
         self.latest = network, reached
         if time.monotonic() > self.written + EVERY:
-            self.write()
+            self.write(assess(network, reached.run)[0])
 
-    def write(self) -> None:
-        """Write what was reached."""
+    def write(self, spectrum: Spectrum) -> None:
+        """Write what was reached, of which this is the spectrum."""
         if self.latest is None:
             return
         network, reached = self.latest
         run = reached.run.without_inputs(most=math.inf)
-        spectrum, _ = assess(network, reached.run)
-        object.__setattr__(spectrum, "_origin", (network, run))
+        spectrum = dataclasses.replace(spectrum, _origin=(network, run))
         past = {"stop": reached.stop, "small": reached.small}
         weights.write(self.path, spectrum, reached=json.dumps(past))
         self.written = time.monotonic()
@@ -146,18 +146,16 @@ def _difference(cell: Any, given: list[Problem], of: Any, courses: list[Course])
             return "q0"
         if not _same(problem.h0, begun.h0):
             return "h0"
-        if problem.plan.transient != begun.plan.transient or _before(problem) != _before(begun):
+        if (
+            problem.plan.transient != begun.plan.transient
+            or problem.plan.before != begun.plan.before
+        ):
             return "transient or q_transient"
         if not problem.automatic and problem.plan.t_ons != begun.plan.t_ons:
             return "t_ons"
     first, x = courses[0].begun.x, given[0].x
     shared = min(len(first), len(x))
     return None if _same(first[:shared], x[:shared]) else "x"
-
-
-def _before(of: Problem) -> int:
-    """Steps before counting starts."""
-    return of.plan.steps - int(of.plan.ends[-1])
 
 
 def _same(a: Any, b: Any) -> bool:
