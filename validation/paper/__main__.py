@@ -17,7 +17,8 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from lyapflow.cli.sweep import TIME_LIMIT, Progress, chosen_executor
+from lyapflow.cli.show import OUT_OF_TIME
+from lyapflow.cli.sweep import Progress, chosen_executor
 from lyapflow.learning.stopping import StopRule, TimeLimit
 from lyapflow.runs.signals import EndOnSignal
 from validation.paper.figures import TITLES, figure
@@ -65,7 +66,7 @@ def main() -> int:
     for name in figures.keys() - complete.keys():
         print(f"{TITLES[name]}: runs are missing")
     held += [False] * (len(figures) - len(complete))
-    return TIME_LIMIT if not finished else int(not all(held))
+    return OUT_OF_TIME if not finished else int(not all(held))
 
 
 def show(name: str, of: ModuleType, tables: Tables, size: Size, size_name: str) -> bool:
