@@ -1,4 +1,4 @@
-"""BLAS held at one thread while the package computes."""
+"""SciPy's BLAS and LAPACK: their addresses for kernels, and one thread while the package computes."""
 
 import functools
 import os
@@ -7,17 +7,36 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import llvmlite.binding
+from numba.extending import get_cython_function_address
 from threadpoolctl import ThreadpoolController
 
 from lyapflow._engine.forks import in_a_child
 
+_ROUTINES = {
+    "scipy.linalg.cython_blas": ("gemm",),
+    "scipy.linalg.cython_lapack": ("geqrf", "orgqr", "potrf"),
+}
 _lock = threading.Lock()
 _callers = 0
 _before: list[int | None] = []
 
 
 @functools.cache
+def register_routines() -> None:
+    """Make SciPy's routines known to LLVM as lyapflow_dgemm and so on, before a kernel is compiled or loaded.
+
+    Not earlier: importing scipy.linalg takes a fifth of a second, which every command would wait for."""
+    for module, names in _ROUTINES.items():
+        for name in names:
+            for prefix in "sd":
+                address = get_cython_function_address(module, prefix + name)
+                llvmlite.binding.add_symbol(f"lyapflow_{prefix}{name}", address)
+
+
+@functools.cache
 def _blas() -> list[Any]:
+    register_routines()  # so that SciPy's BLAS is among those found
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 

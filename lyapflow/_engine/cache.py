@@ -31,6 +31,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import NumbaPickler
 
+from lyapflow._engine.blas import register_routines
 from lyapflow._engine.forks import in_a_child
 from lyapflow._engine.outside import PACKAGE, place, source_stamp
 
@@ -174,6 +175,10 @@ class PackageCache(FunctionCache):
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
         self._cache_file = _Files(self._cache_path, self._impl.filename_base)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        register_routines()
+        return super().load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError):  # a full disk: the next process compiles, too

@@ -6,23 +6,13 @@ strided (a slice of a wider array) but whose last axis is contiguous. The routin
 column-major: they see the transposed matrices, which is why factors and sides are swapped in the
 calls. Nothing is allocated."""
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import get_cython_function_address, intrinsic
+from numba.extending import intrinsic
 
+from lyapflow._engine.blas import register_routines
 from lyapflow._engine.jit import jit
-
-_ROUTINES = {
-    "scipy.linalg.cython_blas": ("gemm",),
-    "scipy.linalg.cython_lapack": ("geqrf", "orgqr", "potrf"),
-}
-for _module, _names in _ROUTINES.items():
-    for _name in _names:
-        for _prefix in "sd":
-            _address = get_cython_function_address(_module, _prefix + _name)
-            llvmlite.binding.add_symbol(f"lyapflow_{_prefix}{_name}", _address)
 
 _PLAIN, _TRANSPOSED, _UPPER = map(ord, "NTU")
 _PREFIX = {types.float32: "s", types.float64: "d"}
@@ -38,6 +28,7 @@ def _fortran(typingctx, name, *arguments):
     symbol = f"lyapflow_{_PREFIX[arrays[0].dtype]}{name.literal_value}"
 
     def codegen(context, builder, signature, values):
+        register_routines()
         packed = values[1]
         pointers = []
         for index, kind in enumerate(arguments):

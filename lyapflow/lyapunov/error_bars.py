@@ -21,7 +21,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import fdtrc, ndtr, stdtrit
+import scipy
 
 from lyapflow._engine.jit import jit
 
@@ -180,7 +180,9 @@ def _shapes(m: int, freedom: float) -> _Shapes:
     decay = np.vstack([np.ones(m), 1 + (np.arange(1, m + 1) / corners[:, None]) ** 2])
     prior = np.append(0.97, np.full(len(corners), 0.03 / len(corners)))
     evidence = np.log(prior) + freedom / m * np.log(decay).sum(axis=1) / 2
-    return _Shapes(decay, evidence[:, None], (stdtrit(freedom, ndtr(2.0)) / 2) ** 2)
+    return _Shapes(
+        decay, evidence[:, None], (scipy.special.stdtrit(freedom, scipy.special.ndtr(2.0)) / 2) ** 2
+    )
 
 
 def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndarray:
@@ -189,7 +191,7 @@ def _between(means: np.ndarray, freedom: float, variance: np.ndarray) -> np.ndar
     if n == 1:
         return variance
     scatter = means.var(axis=0, ddof=1) / n
-    significance = fdtrc(n - 1, freedom, scatter / np.maximum(variance, TINY))
+    significance = scipy.special.fdtrc(n - 1, freedom, scatter / np.maximum(variance, TINY))
     return np.where(significance < 1e-3, scatter, variance)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import qr
+import scipy
 
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
@@ -76,7 +76,7 @@ def _moved(move: Move, t: int, Q: np.ndarray) -> np.ndarray:
 def _factors(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Q, in the place of the block, and the diagonal of R, not negative."""
     with one_blas_thread():
-        Q, R = qr(block, overwrite_a=True, mode="economic", check_finite=False)
+        Q, R = scipy.linalg.qr(block, overwrite_a=True, mode="economic", check_finite=False)
     diagonal = np.diagonal(R)
     Q *= np.where(diagonal < 0, -1.0, 1.0)
     return Q, np.abs(diagonal)

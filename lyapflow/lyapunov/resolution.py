@@ -16,7 +16,7 @@ networks none was off by more than twice the largest difference in a log R, rela
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import solve_triangular
+import scipy
 
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import transposed
@@ -67,7 +67,9 @@ def _independent(B: np.ndarray, noise: float) -> list[int]:
             direction -= again @ Q[:r]
             along += again
         c = (
-            solve_triangular(L[:r, :r], along, lower=True, trans="T", check_finite=False)
+            scipy.linalg.solve_triangular(
+                L[:r, :r], along, lower=True, trans="T", check_finite=False
+            )
             if r
             else along
         )

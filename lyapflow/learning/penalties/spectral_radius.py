@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.linalg import schur
 
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
@@ -138,6 +138,6 @@ def _radius_and_gradient(W: np.ndarray, name: str) -> tuple[float, np.ndarray]:
 
 def _eigenvalues(W: np.ndarray) -> np.ndarray:
     """From the real Schur form, whose pairs are blocks with equal numbers on the diagonal."""
-    T = schur(W)[0]
+    T = scipy.linalg.schur(W)[0]
     turning = np.sqrt(np.abs(np.diagonal(T, -1))) * np.sqrt(np.abs(np.diagonal(T, 1)))
     return np.diagonal(T) + 1j * (np.append(turning, 0.0) - np.append(0.0, turning))
