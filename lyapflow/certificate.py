@@ -180,7 +180,7 @@ def audit(
     q_transient: int = 0,
     t_ons: int | str = 1,
 ) -> Audit:
-    """A certificate of the spectrum that `lyapunov_spectrum` gives for the same arguments.
+    """Independent checks of the spectrum that `lyapunov_spectrum` gives for the same arguments: a certificate.
 
     Parameters
     ----------
@@ -201,12 +201,12 @@ def audit(
 
     Notes
     -----
-    Checked are kernels against differences of `step` (`lyapflow.testing.check_cell`), the flossing
-    gradient against a difference of its loss, the sum of all exponents against determinants, the
-    exponents against those of another starting block, of other intervals, and of more digits, both
-    halves of the run against each other, and the first steps against arbitrary precision, with
-    digits that are proved where python-flint is installed. Warnings of the spectrum are checks that
-    differ. What cannot be checked says why.
+    It compares the kernels with differences of `step` (`lyapflow.testing.check_cell`), the flossing
+    gradient with a difference of its loss, the sum of all exponents with determinants, the
+    exponents with those of another starting block, of other intervals and of more digits, the two
+    halves of the run with each other, and the first steps with arbitrary precision, whose digits
+    are proved if python-flint is installed. A warning of the spectrum counts as a failed check. A
+    check that cannot be made says why.
 
     Examples
     --------

@@ -58,10 +58,10 @@ class Ensemble(tuple):
 def stack(members: Iterable[Any]) -> Ensemble:
     """Make one ensemble of cells, or of Models, of one class, size and dtype.
 
-    An ensemble goes wherever a cell or a Model goes. Its members run in parallel, one thread each
-    (as many at a time as NUMBA_NUM_THREADS), and each gets the bits that it gets alone. Every array
-    that goes with an ensemble (x, y, h0, q0) and every result leads with the member axis; nothing
-    broadcasts.
+    An ensemble is accepted wherever a cell or a Model is. Its members run in parallel, one thread
+    each (as many at a time as NUMBA_NUM_THREADS), and each result is bit for bit what the member
+    gives alone. In every array that goes with an ensemble (x, y, h0, q0), and in every result, the
+    first axis counts the members; nothing broadcasts.
 
     Parameters
     ----------

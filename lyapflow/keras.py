@@ -30,7 +30,7 @@ class Preflossing(keras.callbacks.Callback):
     k : int
     epochs : int
     name : str, optional
-        Of the layer, where there are several.
+        Name of the layer, if there are several.
     **settings
         As in `lyapflow.floss`.
 

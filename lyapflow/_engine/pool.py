@@ -32,15 +32,15 @@ def threads() -> int:
 
 
 def set_threads(count: int | None) -> None:
-    """Use at most so many threads from here on, in the whole process.
+    """Use at most so many threads from now on, in the whole process.
 
     No result depends on it, to the bit.
 
     Parameters
     ----------
     count : int or None
-        At least 1; None for what the environment variable NUMBA_NUM_THREADS says, or all processors
-        that this process may use.
+        At least 1; None for the value of the environment variable NUMBA_NUM_THREADS or, without it,
+        all processors that this process may use.
 
     Raises
     ------

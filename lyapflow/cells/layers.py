@@ -37,7 +37,7 @@ class Layers(NamedTuple):
 
 
 def layers(*cells: Cell) -> Layers:
-    r"""A network of several layers, which goes wherever a cell goes.
+    r"""A network of several layers, accepted wherever a cell is.
 
     .. math:: h^1_{t+1} = f_1(h^1_t, x_{t+1}), \qquad h^l_{t+1} = f_l(h^l_t, u^{l-1}_{t+1})
 
@@ -48,7 +48,7 @@ def layers(*cells: Cell) -> Layers:
     Parameters
     ----------
     *cells : cells
-        Bottom first, of any classes; a network of layers among them stands for its own layers.
+        Bottom first, of any classes; a network of layers among them contributes its own layers.
 
     Returns
     -------
@@ -57,7 +57,8 @@ def layers(*cells: Cell) -> Layers:
     Raises
     ------
     LyapflowError
-        If a cell is not sound, the sizes of two layers do not meet, or dtypes differ.
+        If a cell is not sound, if the units of a layer are not as many as the inputs of the next,
+        or if dtypes differ.
 
     Examples
     --------

@@ -115,7 +115,7 @@ Input = Annotated[
         show_default="the run's task; gaussian for a file's network; binary-xor for a random one",
     ),
 ]
-Transient = Annotated[int, _input(min=0, help="First steps, which move the state alone.")]
+Transient = Annotated[int, _input(min=0, help="First steps, which only move the state.")]
 TOns = Annotated[int, typer.Option(min=1, help="Steps between reorthonormalisations.")]
 
 # spectrum

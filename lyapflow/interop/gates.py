@@ -63,7 +63,7 @@ def from_gates(
     forget_bias: float = 0.0,
     check: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Cell:
-    r"""A cell of anybody's arrays, with a block of rows, or of columns, for each gate.
+    r"""A cell made of plain arrays, with a block of rows, or of columns, for each gate.
 
     Parameters
     ----------
@@ -76,20 +76,21 @@ def from_gates(
     inputs : array (G n, m)
         Those of the input.
     bias : array (G n,), or two of them, optional
-        The bias, or the one of the inputs and the one of the state, as PyTorch has them. Of a GRU
-        one array stands outside of the reset gate.
+        The bias, or the biases of inputs and of state, as PyTorch has them. For a GRU a single bias
+        stands outside the reset gate.
     order : str, optional
-        In which order the gates stand, a letter for each: "ifgo" of an LSTM (PyTorch, Keras),
-        "rzn" of a GRU (PyTorch), if nothing is said. ONNX has "iofc" and "zrh", Keras's GRU "zrh",
-        DyNet "ifog", TensorFlow 1 "icfo".
+        Order of the gates, a letter for each; by default "ifgo" for an LSTM (PyTorch, Keras), "rzn"
+        for a GRU (PyTorch). ONNX has "iofc" and "zrh", Keras's GRU "zrh", DyNet "ifog", TensorFlow
+        1 "icfo".
     columns : bool
         Gates stand side by side and a row vector is multiplied from the left, as in Keras:
         recurrent (n, G n), inputs (m, G n).
     forget_bias : float
-        What the program adds to the forget gate of an LSTM: 1 in DyNet and TensorFlow 1.
+        What the original program adds to the bias of an LSTM's forget gate: 1 in DyNet and
+        TensorFlow 1.
     check : pair of arrays, optional
-        An input (T, m) and the units (T, n) that the original program reaches on it from a state of
-        zeros. Give it: weights in the wrong order make a network that looks sound.
+        An input (T, m) and the units (T, n) that the original program computes from it, starting
+        from zeros. Do pass it: weights in the wrong order still make a network that looks sound.
 
     Returns
     -------
@@ -98,8 +99,8 @@ def from_gates(
     Raises
     ------
     LyapflowError
-        If arrays do not fit each other, or the cell's units are not those of the original; the
-        error says at which step and unit, and which known mistake it looks like.
+        If arrays do not fit each other, or the cell's units differ from those of the original; the
+        error tells at which step and unit, and which known mistake it looks like.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def from_keras(
     activation: str | None = None,
     recurrent_activation: str | None = None,
 ) -> Cell:
-    """The cell that a recurrent layer of Keras is.
+    """A cell with the weights of a recurrent layer of Keras.
 
     Parameters
     ----------
@@ -42,13 +42,14 @@ def from_keras(
         ``.weights.h5``, or older HDF5, also with weights of `CuDNNLSTM` and `CuDNNGRU`. Files are
         read by h5py, without Keras.
     name : str, optional
-        Of the layer, where there are several.
+        Name of the layer, if there are several.
     dtype : float64 or float32, optional
-        As the layer's by default.
+        The layer's by default.
     check : bool
-        Compare states with those of the layer, step by step; files have none to compare.
+        Whether to compare the states with the layer's, step by step; for files there is nothing to
+        compare.
     activation, recurrent_activation : str, optional
-        Of a file that has weights only.
+        Needed for a file that has only weights.
 
     Returns
     -------
@@ -57,12 +58,12 @@ def from_keras(
     Raises
     ------
     LyapflowError
-        If it is no such layer, has other activations, or its states are not the cell's.
+        If it is no such layer, has other activations, or its states differ from the cell's.
 
     Notes
     -----
     ``x`` of a cell is (time, batch, inputs). A layer with ``go_backwards``, and the backward layer
-    of `Bidirectional`, read theirs from the end: give them ``x[::-1]``.
+    of `Bidirectional`, read their input from the end: pass ``x[::-1]``.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def to_keras(cell: Cell, layer: Any, *, name: str | None = None) -> None:
     layer : keras layer or model
         As in `from_keras`.
     name : str, optional
-        Of the layer, where there are several.
+        Name of the layer, if there are several.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def from_onnx(
     dtype: Any = None,
     check: bool = True,
 ) -> Cell:
-    """The cell that a recurrent node of an ONNX model is.
+    """A cell with the weights of a recurrent node of an ONNX model.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def from_onnx(
     node : str or int, optional
         Name or number of the LSTM, GRU or RNN node, where there are several.
     reverse : bool
-        The other direction of a bidirectional node, which reads its input from the end: give it
-        ``x[::-1]``. A node of direction "reverse" has this one alone.
+        The backward direction of a bidirectional node, which reads its input from the end: pass
+        ``x[::-1]``. A node of direction "reverse" has only this one.
     dtype : float64 or float32, optional
-        As the weights' by default.
+        That of the weights by default.
     check : bool
-        Compare states with those of ONNX's reference evaluator.
+        Whether to compare the states with those of ONNX's reference evaluator.
 
     Returns
     -------

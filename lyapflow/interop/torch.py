@@ -47,7 +47,7 @@ def from_torch(
     name: str | None = None,
     nonlinearity: str | None = None,
 ) -> Any:
-    """The cell, or network of layers, that a recurrent module of PyTorch is.
+    """A cell, or network of layers, with the weights of a recurrent module of PyTorch.
 
     Parameters
     ----------
@@ -59,16 +59,17 @@ def from_torch(
     layer : int, optional
         One layer of several; by default all, as `layers`.
     reverse : bool
-        The other direction of a bidirectional module, which reads its input from the end: give it
+        The backward direction of a bidirectional module, which reads its input from the end: pass
         ``x[::-1]``.
     dtype : float64 or float32, optional
-        As the module's by default.
+        The module's by default.
     check : bool
-        Compare states with those of the module, step by step; weights alone have none to compare.
+        Whether to compare the states with the module's, step by step; for weights alone there is
+        nothing to compare.
     name : str, optional
-        Of the module within a larger one, where there are several.
+        Name of the module within a larger one, if there are several.
     nonlinearity : {"tanh", "relu"}, optional
-        Of an `nn.RNN` of which there are weights only.
+        Needed for an `nn.RNN` of which there are only weights.
 
     Returns
     -------
@@ -77,13 +78,13 @@ def from_torch(
     Raises
     ------
     LyapflowError
-        If it is no such module, or its states are not the cell's.
+        If it is no such module, or its states differ from the cell's.
 
     Notes
     -----
     ``x`` of a cell is (time, batch, inputs), whatever ``batch_first`` is. With ``proj_size`` the
-    cell is the plain LSTM that does the same, ``W = weight_hh weight_hr``: its units are those
-    before the projection, which has to be applied to them.
+    cell is an equivalent plain LSTM, ``W = weight_hh weight_hr``: its units are those before the
+    projection, which you have to apply to them.
 
     Examples
     --------
@@ -138,7 +139,7 @@ def to_torch(
     reverse : bool
         Into the other direction of a bidirectional module.
     name : str, optional
-        Of the module within a larger one, where there are several.
+        Name of the module within a larger one, if there are several.
 
     Raises
     ------

@@ -64,11 +64,11 @@ class Adam:
     eps : float
         ε.
     clip_norm : float, optional
-        Bound on the Euclidean norm of each array's gradient; a longer one is scaled to it. None: no
-        bound.
+        Bound on the Euclidean norm of each array's gradient; longer gradients are scaled down to
+        it. None: no bound.
     hold : sequence of str
-        Names of arrays that keep their values, such as ``b``; the leak of leaky networks by default.
-        ``hold=()`` trains everything.
+        Names of arrays that keep their values, such as ``b``; by default the leak of leaky
+        networks. ``hold=()`` trains everything.
 
     Raises
     ------

@@ -145,10 +145,10 @@ def bptt_value_and_grad(
         First scored step, 0-based; ``y[:first]`` does not count.
     loss : {"cross_entropy", "mse"}
     input_gradient : bool
-        Whether the gradient in the inputs is wanted, too: for what stands before the network.
+        Whether to return the gradient in the inputs, too, for whatever precedes the network.
     lengths : int array (B,), optional
-        How long each sequence is, where x and y are padded at the ends: the mean is over their
-        scored steps alone.
+        Length of each sequence, if x and y are padded at the ends; the mean is over the scored
+        steps within these lengths.
 
     Returns
     -------

@@ -20,7 +20,7 @@ LINEAR_IN_UNITS = (LinearRNN, ElmanRNN, ElmanReluRNN, LSTM)
 
 
 def closed_loop(model: Model | Ensemble, *, external: int = 0) -> Any:
-    r"""The cell that is fed what a Model says: its output is its next input.
+    r"""A cell whose next input is a Model's output.
 
     .. math:: h_{t+1} = f(h_t, [W_{out} h_t + b_{out},\, e_{t+1}])
 
@@ -30,8 +30,8 @@ def closed_loop(model: Model | Ensemble, *, external: int = 0) -> Any:
     Parameters
     ----------
     model : Model, or ensemble of Models
-        With as many outputs as its cell has inputs, but for the external ones. Its ``h0`` is not
-        part of the cell: give the state from which to go on as ``h0=``.
+        With as many outputs as its cell has inputs, not counting external ones. Its ``h0`` is not
+        part of the resulting cell: pass the state to start from as ``h0=``.
     external : int
         How many of the cell's inputs still come from outside: the last ones.
 

@@ -51,22 +51,22 @@ def floss(
 ) -> tuple[Any, Log]:
     """Push the first k Lyapunov exponents of a cell towards their targets.
 
-    Each epoch is one update down the gradient of the flossing loss, Σ w_i (λ_i - target_i)², of that
-    epoch's input. Of several trajectories it is the loss of their averaged exponents or, with
-    ``average="loss"``, their averaged loss.
+    Each epoch is one update down the gradient of the flossing loss, Σ w_i (λ_i - target_i)², under
+    that epoch's input. With several trajectories it is the loss of their averaged exponents or,
+    with ``average="loss"``, the average of their losses.
 
     Parameters
     ----------
     cell : cell
-        It stays as it is; the flossed cell is returned.
+        It is not changed; the flossed cell is returned.
     inputs : callable
-        Epoch (from 0) -> x (T, m) or (T, B, m), the input of that epoch; of an ensemble, one for
-        each member.
+        A function of the epoch, counted from 0, that returns its input x (T, m) or (T, B, m); for
+        an ensemble with a leading member axis.
     steps : int, optional
         Instead of inputs, for a cell without any, as in `lyapunov_spectrum`.
     k : int, tuple of int, or None
-        Number of exponents; of a network of layers that of each, or of all alike. None for all of
-        them.
+        Number of exponents, None for all; in a network of layers a tuple with the number for each,
+        or one number for all.
     epochs : int
         Number of updates.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
@@ -76,10 +76,10 @@ def floss(
     h0, q0, t_ons, transient, q_transient, average, weights, one_sided
         As in `flossing_value_and_grad`.
     callbacks : iterable of callables, or one
-        Each receives every `FlossingRecord`; one that returns True ends the flossing after that
+        Each is called with every `FlossingRecord`; one that returns True ends flossing after that
         epoch's update.
     progress : bool
-        Show how far it is: live in a terminal or notebook, else a line now and then.
+        Show progress: live in a terminal or notebook, otherwise a line from time to time.
 
     Returns
     -------
@@ -91,16 +91,16 @@ def floss(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state or the gradient stops being finite or the tangent block loses rank; it has epoch,
-        step and history. A member of an ensemble is left behind instead, as the last good epoch
-        made it: its records are NaN from there on, and ``reasons`` of the flossed ensemble says
-        why.
+        If a state or the gradient stops being finite or the tangent block loses rank; the error has
+        epoch, step and history. In an ensemble the member is frozen instead, with the parameters of
+        its last good epoch: its records are NaN from there on, and ``reasons`` of the flossed
+        ensemble says why.
 
     Warns
     -----
     LyapflowWarning
-        If the input of the first epoch has fewer steps than trajectories, or if the exponents are
-        at their targets but nearly all units keep still, saturated: flossing has gone too far.
+        If the input of the first epoch has fewer steps than trajectories, or if the exponents reach
+        their targets because nearly all units are saturated: then flossing has gone too far.
 
     Notes
     -----
@@ -181,9 +181,9 @@ OF_EXPONENTS = ("k", "target", "average", "t_ons", "transient", "q_transient")
 class Flossing:
     """A schedule of flossing episodes within training.
 
-    An episode starts from the Model's h0 and from fresh moments: stale ones can throw a later
-    episode off. It descends the flossing loss, ``penalties.Exponents(k, target, ...)`` of the
-    settings here, or another penalty, which has these settings itself.
+    Each episode starts from the Model's h0 and with fresh moments, since old ones can derail a
+    later episode. It descends the flossing loss, ``penalties.Exponents(k, target, ...)`` with the
+    settings given here, or another penalty, which has such settings itself.
 
     Parameters
     ----------
@@ -196,8 +196,9 @@ class Flossing:
     transient, q_transient, t_ons : int
         As in `lyapunov_spectrum`.
     at : sequence of int
-        Training epochs before which an episode runs: ``(0,)`` is preflossing, ``range(0, epochs,
-        100)`` flosses throughout. Those beyond the end of a run do not come up.
+        Training epochs before which an episode runs: ``(0,)`` flosses before training only
+        (preflossing), ``range(0, epochs, 100)`` throughout. Epochs beyond the end of a run are
+        ignored.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     target : float or array (k,)
         Wanted exponents, nats per step.
@@ -206,8 +207,8 @@ class Flossing:
     average : "exponents" or "loss"
         What is averaged over them, as in `flossing_value_and_grad`.
     penalty : one of `lyapflow.penalties`, or any `lyapflow.penalties.Penalty`, optional
-        What an episode descends instead. Leave out k, target, average, transient, q_transient and
-        t_ons then; they are None.
+        A penalty to descend instead of the flossing loss. Leave out k, target, average, transient,
+        q_transient and t_ons then; they are None.
 
     Raises
     ------

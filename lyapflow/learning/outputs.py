@@ -45,7 +45,7 @@ def outputs(
     steps: int | None = None,
     lengths: ArrayLike | None = None,
 ) -> np.ndarray:
-    r"""What a Model says after each input: :math:`y_t = W_{out} h_t + b_{out}` of its units.
+    r"""Outputs of a Model after each input, :math:`y_t = W_{out} h_t + b_{out}`.
 
     For tasks with the cross-entropy these are logits, positive for a 1.
 
@@ -59,7 +59,7 @@ def outputs(
     steps : int, optional
         Number of steps of a cell without inputs; h0 (B, n_state) makes B sequences.
     lengths : int array (B,), optional
-        How long each sequence is, where x (T, B, m) is padded at the ends.
+        Length of each sequence, if x (T, B, m) is padded at the ends.
 
     Returns
     -------

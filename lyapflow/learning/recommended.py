@@ -24,9 +24,9 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     """Settings of `train` to begin with, for a network of a cell's class and size.
 
     For tanh and linear networks, with a leak or without, they are the paper's: 75 exponents, or as
-    many as units; Adam at 1e-3, clipped at 0.03. So many ruin other networks: gates that let nothing
-    go hold every exponent of an LSTM at 0, but its state grows until the units are saturated, and of
-    a ReLU network few exponents exist.
+    many as units; Adam at 1e-3, clipped at 0.03. So many exponents ruin other networks: an LSTM
+    holds all of them at 0 by gates that keep everything, and its state grows until the units are
+    saturated; a ReLU network has few finite exponents.
 
     - ReLU: a twentieth of the units.
     - Layers: the exponents of each as of its kind, the rest as of a gated one, where there is any.
@@ -39,7 +39,7 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     ----------
     cell : cell
     floss : bool, optional
-        With flossing, or without it; by default as is best for most tasks.
+        Whether to floss; by default what is best for most tasks.
 
     Returns
     -------

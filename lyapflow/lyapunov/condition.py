@@ -16,8 +16,8 @@ def predicted_condition(exponents: ArrayLike, steps: Any, m: int | None = None) 
 
     .. math:: \log \kappa_2(T_t(h_\tau) Q) \approx (\lambda_1 - \lambda_m)(t - \tau)
 
-    for an orthonormal Q with m columns (paper, Eq. 10). It is asymptotic: at finite times the
-    fluctuations of the exponents come on top.
+    for an orthonormal Q with m columns (paper, Eq. 10). This is asymptotic: at finite times the
+    fluctuations of the exponents add to it.
 
     Parameters
     ----------

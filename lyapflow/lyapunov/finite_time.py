@@ -15,12 +15,12 @@ from lyapflow.errors import LyapflowError
 
 @dataclass(frozen=True, eq=False)
 class FiniteTime(Result):
-    """Exponents over windows of a run that follow one another, of each trajectory.
+    """Exponents over successive windows of a run, for each trajectory.
 
     Attributes
     ----------
     exponents : array (B, windows, k)
-        In the units of the Spectrum, nats per step. NaN behind the end of a sequence.
+        In the units of the Spectrum, nats per step. NaN beyond the end of a sequence.
     window : int
         Steps of a window.
     """

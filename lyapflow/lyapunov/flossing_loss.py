@@ -125,10 +125,10 @@ def flossing_value_and_grad(
         \qquad\text{or}\qquad
         L = \frac{1}{B} \sum_{b \le B} \sum_{i \le k} w_i (\lambda_{bi} - \lambda_i^{target})^2
 
-    of the exponents averaged over the B trajectories (over all their counted steps, where they
-    differ in length), or averaged over the losses of each. The
-    second is larger by the variance of the exponents over the trajectories, which it lowers as
-    well; for one trajectory they are the same.
+    The first is the loss of the exponents averaged over the B trajectories (over all their counted
+    steps, if they differ in length), the second the average of each trajectory's loss. The second
+    is larger by the variance of the exponents over the trajectories, which it therefore also
+    reduces; for one trajectory both are the same.
 
     The exponents are a function of (parameters, x, h0, q0); the gradient is the exact derivative of
     that function, through the trajectory and the QR, transients included, with h0 and q0 held
@@ -140,9 +140,9 @@ def flossing_value_and_grad(
     x : array (T, m) or (T, B, m)
         Input of one trajectory, or of B.
     k : int, optional
-        Number of exponents in the loss, all n_state by default. Of a network of layers how many of
-        each, or a tuple of them; exponents, target and weights then follow one another, the bottom
-        layer's first.
+        Number of exponents in the loss, all n_state by default. In a network of layers the number
+        for every layer, or a tuple with one for each; exponents, target and weights are then
+        joined, those of the bottom layer first.
     steps : int, optional
         Instead of x, for a cell without inputs, as in `lyapunov_spectrum`.
     target : float or array (k,)
@@ -150,26 +150,27 @@ def flossing_value_and_grad(
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
-        Initial orthonormal block, shared by the trajectories; of a network of layers one for each.
+        Initial orthonormal block, shared by the trajectories; in a network of layers a sequence
+        with one block for each.
     t_ons, transient, q_transient
         As in `lyapunov_spectrum`.
     average : "exponents" or "loss"
-        What is averaged over the trajectories: the exponents, before the loss (the first formula),
-        or the losses of each (the second), as the scripts of the paper's author do.
+        What is averaged over the trajectories: the exponents (the first formula), or the losses
+        (the second), as in the scripts of the paper's author.
     weights : array (k,), optional
         Weights w of the exponents, at least 0; all 1 by default.
     one_sided : bool
-        Whether only exponents below their targets count: gradients are kept from vanishing, and
-        directions that expand are left alone.
+        Whether only exponents below their targets count, which keeps gradients from vanishing and
+        leaves expanding directions alone.
     memory : float
         Bytes that the tapes of the forward sweeps may take, about ``8 T k (n_state + k)`` for each
-        trajectory in float64. Where those of all trajectories are more, sweeps keep checkpoints and
-        are done again piece by piece, one trajectory a thread at a time, which costs half as much
-        time more and gives the same bits. Where nothing fits, as little is taken as is possible.
+        trajectory in float64. If all tapes together are larger, sweeps keep checkpoints and are
+        recomputed piece by piece, one trajectory per thread at a time, which takes half as long
+        again and gives the same bits. If not even that fits, the least possible memory is used.
     input_gradient : bool
-        Whether the gradient in the input is wanted, too: for what stands before the network.
+        Whether to return the gradient in the input, too, for whatever precedes the network.
     lengths : int array (B,), optional
-        How long each trajectory is, where x (T, B, m) is padded at the ends.
+        Length of each trajectory, if x (T, B, m) is padded at the ends.
 
     Returns
     -------
@@ -186,9 +187,10 @@ def flossing_value_and_grad(
     LyapflowError
         If arguments do not fit.
     Diverged
-        If a state or the gradient stops being finite, or the block loses rank: then fewer than k
-        exponents exist, and it names the step and, as ``rank``, how many are left. An ensemble goes
-        on: loss, gradient and exponents of that member are NaN, and ``gradient.reasons`` says why.
+        If a state or the gradient stops being finite, or if the block loses rank, so that fewer
+        than k exponents exist; the error names the step and, as ``rank``, the number that is left.
+        An ensemble goes on: loss, gradient and exponents of that member are NaN, and
+        ``gradient.reasons`` says why.
 
     Warns
     -----

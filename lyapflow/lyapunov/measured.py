@@ -34,7 +34,7 @@ class Spectrum(_presented.Presented, Result):
     ----------
     exponents : array (k,)
         In nats per step and in QR order, which is descending up to noise, averaged over the
-        trajectories; -inf for directions that are lost exactly, which come last.
+        trajectories; -inf for lost directions, which come last.
     stderr : array (k,)
         Standard error of each exponent, such that ± 2 of them are a 95 % interval; NaN below four
         reorthonormalisations and where an exponent is -inf.
@@ -48,37 +48,37 @@ class Spectrum(_presented.Presented, Result):
     t_ons : int
         Steps between reorthonormalisations.
     factorisations : int array (4,)
-        How reorthonormalisations were done, over all trajectories: by Cholesky's method; so with a
-        panel taken twice; by Householder's method; and how many left a direction in doubt and were
-        done again, step by step or from the Jacobian itself.
+        How many reorthonormalisations of all trajectories used Cholesky's method; used it with a
+        panel taken twice; used Householder's method; and left a direction in doubt, so that they
+        were repeated step by step or from the Jacobian itself.
     below_rounding : int array (k,)
-        Counted steps, of all trajectories, that left a direction below the rounding of products in
-        float64. Its growth was found from the Jacobian itself; what remains unknown of it is in
-        stderr.
+        Number of counted steps, over all trajectories, in which a direction fell below the rounding
+        of products in float64. Its growth was then computed from the Jacobian itself; what remains
+        uncertain is included in stderr.
     reasons : tuple of (str or None)
-        For an ensemble: why a member came back as NaN, None where it did not.
+        For an ensemble: why the results of a member are NaN; None if they are not.
     log_growth : array (B, n_qr, k)
-        log R of each counted reorthonormalisation, in nats: what each trajectory's block grew by
-        since the one before. Of runs with more than `max_rows` of them, a row is the sum over 2, 4,
-        8, ... that follow one another. NaN behind the end of a sequence; members of an ensemble
-        with fewer rows have NaN at the start.
+        log R of each counted reorthonormalisation, in nats: the growth of each trajectory's block
+        since the one before. In runs with more than `max_rows` of them a row is the sum of 2, 4, 8,
+        ... neighbours. NaN beyond the end of a sequence; members of an ensemble with fewer rows
+        have NaN at the start.
     intervals : array (n_qr,)
-        How many steps each row is about; (B, n_qr) where lengths were given. 0 where log_growth is
+        Number of steps that each row covers; (B, n_qr) if lengths were given. 0 where log_growth is
         NaN.
     state : array (B, n_state)
-        The states after the last step; in float64 where float32 was not enough for the sweep.
+        The states after the last step, in float64 if float32 was not enough for the sweep.
     block : array (B, n_state, k)
-        The tangent blocks after the last step; NaN for directions that are lost. Of a network of
-        layers, see those of `by_layer`.
+        The tangent blocks after the last step; NaN for lost directions. For a network of layers see
+        `by_layer`.
     deviations : array (rows, k), optional
         Independent deviations, whose squares add up to those of stderr: a combination ``Σ w_i λ_i``
         has the standard error ``|deviations @ w|``.
     layer : int array (k,), optional
-        Of a network of layers: which layer an exponent belongs to, the bottom one being 0.
+        In a network of layers: the layer of each exponent, counted from 0 at the bottom.
     by_layer : tuple of Spectrum
-        Of a network of layers: the exponents of each, in QR order.
+        In a network of layers: the Spectrum of each layer, in QR order.
     dt : float, optional
-        The time that a step takes, where exponents are in nats per unit of time (`per`).
+        Duration of a step, if exponents are in nats per unit of time (`per`).
     """
 
     exponents: np.ndarray
@@ -104,7 +104,7 @@ class Spectrum(_presented.Presented, Result):
         return presented.summary(self)
 
     def to_pandas(self) -> Any:
-        """Exponents, standard errors and the like as a `pandas.DataFrame`, a row for each exponent.
+        """Exponents, standard errors and so on as a `pandas.DataFrame`, a row for each exponent.
 
         Its index is the number of the exponent, from 1; of an ensemble, that of the network and of
         the exponent.
@@ -187,8 +187,8 @@ class Spectrum(_presented.Presented, Result):
         Parameters
         ----------
         window : int
-            Steps of a window, a multiple of those of a row of log_growth, which is t_ons unless
-            rows were added up; what is left over at the end of the run is left out.
+            Steps of a window: a multiple of the steps of a row of log_growth, which is t_ons unless
+            rows were added up. An incomplete window at the end of the run is left out.
 
         Returns
         -------
@@ -201,8 +201,9 @@ class Spectrum(_presented.Presented, Result):
 
         Notes
         -----
-        Their mean is the exponent, their scatter says how uneven growth is in time: over windows
-        beyond the correlation time its variance falls as 1/w (Grassberger, Badii and Politi, 1988).
+        Their mean is the exponent; their scatter tells how uneven growth is in time. For windows
+        longer than the correlation time their variance falls as 1/w (Grassberger, Badii and Politi,
+        1988).
 
         Examples
         --------

@@ -45,22 +45,22 @@ def product_spectrum(
     jacobians : array (T, n, n), iterator, or function
         The Jacobian of each step, ``D_ij = ∂h_next_i / ∂h_j``; an iterator of them; or a function
         of the number t of the step, counted from 0, that returns it. With `n`, a function of t and
-        of tangent vectors V (n, k) that returns ``D_t V``: nothing of the size n² is needed then.
+        of tangent vectors V (n, k) that returns ``D_t V``, so that no n × n matrix is needed.
     k : int, optional
         Number of exponents, all n by default.
     steps : int, optional
-        Number of steps of a function.
+        Number of steps, if `jacobians` is a function.
     n : int, optional
-        Length of the state, where a function moves tangent vectors.
+        Length of the state, if a function multiplies tangent vectors.
     q0, t_ons, q_transient, until_stderr, stderr_of, max_steps, continue_from
-        As of `lyapunov_spectrum`. A function that moves tangent vectors takes q0 and q_transient
-        alone, and has a QR after every step.
+        As in `lyapunov_spectrum`. With a function that multiplies tangent vectors only q0 and
+        q_transient, and a QR after every step.
 
     Returns
     -------
     Spectrum
-        Exponents in nats per step, with standard errors, as of `lyapunov_spectrum`; `state` is
-        without meaning.
+        Exponents in nats per step, with standard errors, as from `lyapunov_spectrum`; its `state`
+        has no meaning.
 
     Raises
     ------
@@ -72,8 +72,8 @@ def product_spectrum(
     Warns
     -----
     LyapflowWarning
-        As `lyapunov_spectrum`; where tangent vectors are moved by a function, also where directions
-        fall below rounding, which only the Jacobian itself could tell.
+        As from `lyapunov_spectrum`; if a function multiplies tangent vectors, also if directions
+        fall below rounding, which only the Jacobian itself could resolve.
 
     Notes
     -----

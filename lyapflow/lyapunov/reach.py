@@ -53,9 +53,9 @@ class Reach(Result):
     log_singular_values : array (A, L, n_state)
         Natural logarithms, in descending order; NaN below the rounding of the product.
     effective_rank : array (A, L)
-        ``(Σ σ²)² / Σ σ⁴``: how many directions arrive.
+        ``(Σ σ²)² / Σ σ⁴``: in how many directions a change of the past arrives.
     log_readout : array (A, L), optional
-        Of a Model: logarithm of the norm of ``W_out ∂h_t / ∂h_{t-l}``, which is what a loss sees.
+        For a Model: logarithm of the norm of ``W_out ∂h_t / ∂h_{t-l}``, which is what a loss sees.
     log_parameters : array (A, L), optional
         Logarithm of the Frobenius norm of ``∂h_t / ∂θ`` through the parameters θ of one step, l
         steps back, from random vectors; of a cell that has gradients and no layers.
@@ -64,7 +64,7 @@ class Reach(Result):
         central differences, relative to the former; NaN where so little is left of the disturbance
         that rounding errors would decide.
     change : float
-        Length of the disturbance of these differences, relative to that of the state.
+        Size of the disturbance of these differences, relative to the state.
     """
 
     lags: np.ndarray
@@ -105,7 +105,7 @@ class Reach(Result):
         return np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="inverted_cdf")
 
     def lag(self, level: float = 0.01, of: str = "norms") -> float:
-        """The first lag from which on the median norm stays below a level; infinite where the last one does not.
+        """The first lag from which on the median norm stays below a level; infinite if the last one does not.
 
         Parameters
         ----------
@@ -132,9 +132,9 @@ class Reach(Result):
     def horizon(self, disagreement: float = DISAGREEMENT) -> float:
         """Steps over which Jacobians predict what a small change does, to within `disagreement` in the median.
 
-        In a chaotic network a gradient over more steps is exact and means nothing: it is the slope of a
-        loss at one point, and the loss bends within less than the change. Infinite where the longest
-        lag is not too long.
+        In a chaotic network a gradient over more steps is exact, but useless: it is the slope of
+        the loss at one point, and the loss curves within less than the change. Infinite if even the
+        longest lag is not too long.
         """
         disagreement = _checks.number("disagreement", disagreement, 0.0, open_low=True)
         told = np.where(np.isnan(self.disagreement), 0.0, self.disagreement)
@@ -240,22 +240,22 @@ def gradient_reach(
     Parameters
     ----------
     network : cell or Model
-        Of a Model, the readout's share is measured as well, and h0 is its own.
+        For a Model the readout is measured as well, and h0 is the Model's.
     x : array (T, m) or (T, B, m)
         Inputs of one trajectory or of B; for a cell without inputs give `steps` instead.
     lags : int array, optional
-        Ascending; some up to 256, or to half of the counted steps, by default.
+        Ascending; by default about a dozen up to 256, or up to half of the counted steps.
     steps : int, optional
         Number of steps of a cell without inputs.
     h0 : array (n_state,) or (B, n_state), optional
         Initial state, zeros by default.
     transient : int
-        First steps, from which no lag begins.
+        First steps, which are left out.
     times : int
-        How many times t to measure at, evenly over the run and its trajectories.
+        Number of times t at which to measure, spread evenly over the run and its trajectories.
     change : float
-        Length of the disturbance, relative to that of the state, for which gradients are to hold
-        (`Reach.horizon`).
+        Size of the disturbance, relative to the state, for which `Reach.horizon` asks whether
+        gradients hold.
 
     Returns
     -------
@@ -271,9 +271,10 @@ def gradient_reach(
 
     Notes
     -----
-    With λ_1 the norm is about ``e^{λ_1 l}`` in the long run; over the lags of a task it may be far from
-    that. What the parameters give, ``∂h_t / ∂θ``, is a sum over lags of ``M_{l-1} ∂f / ∂θ``: with
-    λ_1 near 0 its terms do not fade, so it grows with the length of a sequence, which flossing does not tame.
+    With λ_1 the norm is about ``e^{λ_1 l}`` in the long run; over the lags of a task it may be far
+    from that. The gradient in the parameters, ``∂h_t / ∂θ``, is a sum over lags of ``M_{l-1} ∂f /
+    ∂θ``: with λ_1 near 0 its terms do not fade, so it grows with the length of a sequence, which
+    flossing does not tame.
 
     Examples
     --------

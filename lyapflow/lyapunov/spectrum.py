@@ -338,11 +338,11 @@ def lyapunov_spectrum(
     cell : cell
     x : array (T, m) or (T, B, m), or function
         Input of one trajectory, or of B whose exponents are averaged; for a cell without inputs
-        give `steps` instead. A function of two step numbers, start and stop, returns the inputs of
-        the steps between, the same whenever it is asked.
+        give `steps` instead. A function of two step numbers, start and stop, must return the inputs
+        of steps start to stop - 1, the same at every call.
     k : int, optional
-        Number of exponents, all n_state by default. Of a network of layers the first k of all; or a
-        tuple, how many of each.
+        Number of exponents, all n_state by default. In a network of layers the first k of the whole
+        network, or a tuple with the number for each layer.
     steps : int, optional
         Number of steps of a cell without inputs, or of a function, transients included; h0
         (B, n_state) makes B trajectories.
@@ -350,39 +350,41 @@ def lyapunov_spectrum(
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block, shared by the trajectories; the first k columns of a fixed matrix
-        by default. Of a network of layers one for each.
+        by default. In a network of layers a sequence with one block for each.
     t_ons : int or "auto"
-        Steps between reorthonormalisations. "auto" takes as many as a short sweep finds harmless;
-        an interval that proves ill-conditioned after all is done again step by step. Exponents
-        agree with those of t_ons = 1 to 1e-8 (float32: 1e-3).
+        Steps between reorthonormalisations. "auto" chooses the longest interval that a short test
+        sweep finds safe; an interval that turns out ill-conditioned is repeated step by step.
+        Exponents agree with those of t_ons = 1 to 1e-8 (float32: 1e-3).
     transient : int
-        First steps, which move the state alone.
+        First steps, which only move the state.
     q_transient : int
-        Next steps, which move state and block without being counted.
+        Next steps, which move state and tangent block but are not counted.
     lengths : int array (B,), optional
-        How long each trajectory is, where x (T, B, m) is padded at the ends: then exponents are
-        means over all counted steps, and the bars those of all trajectories one after the other.
+        Length of each trajectory, if x (T, B, m) is padded at the ends: exponents are then means
+        over all counted steps, and error bars are those of all trajectories joined to one series.
     until_stderr : float, optional
-        Go on until standard errors are not larger than this, in nats per step, and no warning of
-        them is due. They are looked at now and then, and have to be small twice, since a run that
-        stops at a small bar would too often stop at one that is too small by chance.
+        Stop once all standard errors are at most this, in nats per step, and no warning is pending.
+        They are checked from time to time and have to be small enough twice, since a run that stops
+        at the first small bar would too often stop at one that is too small by chance.
     stderr_of : int or "dimension", optional
-        Whose standard errors these are: of so many leading exponents, all by default, or of the
-        Kaplan-Yorke dimension.
+        Which standard errors `until_stderr` refers to: those of so many leading exponents, all by
+        default, or that of the Kaplan-Yorke dimension.
     max_steps : int, optional
-        With `until_stderr`, the most steps to take; needed where x is a function, or there are no
-        inputs.
+        With `until_stderr`, the largest number of steps; needed if x is a function or the cell has
+        no inputs.
     continue_from : Spectrum, optional
-        Of the same cell: go on where its run ended, with the inputs that follow. The result has the
-        bits of one run over all steps. h0, q0, k, t_ons, transients and max_rows are settled by it.
+        A Spectrum of the same cell: go on where its run ended, with the inputs that follow. The
+        result equals, to the bit, that of one run over all steps. h0, q0, k, t_ons, transients and
+        max_rows are taken from it.
     max_rows : int
-        Most rows of `log_growth` to keep. Where there are more counted reorthonormalisations, the
-        growth of neighbours is added up, by 2, 4, 8, ... of them: memory does not grow with the
-        length of a run. Exponents and error bars are the same, but for rounding.
+        Largest number of rows of `log_growth` to keep. If there are more counted
+        reorthonormalisations, the growth of 2, 4, 8, ... neighbours is added up, so that memory
+        does not grow with the length of a run. Exponents and error bars stay the same up to
+        rounding.
     progress : bool, or function
-        Show how many steps are done, in a terminal or notebook; or a function to be called with
-        that number, and how many there are to be, now and then. Of an ensemble a bar is that of
-        one of its networks. Not with `lengths`.
+        Show how many steps are done, in a terminal or notebook; or a function that is called from
+        time to time with the number of steps done and their total. With an ensemble the bar is that
+        of one of its networks. Not with `lengths`.
 
     Returns
     -------
@@ -392,29 +394,30 @@ def lyapunov_spectrum(
     Raises
     ------
     LyapflowError
-        If arguments do not fit; if `continue_from` cannot be gone on from, because only a run from
-        the start can tell what becomes of a direction that may be lost exactly, or of float32.
+        If arguments do not fit; if the run of `continue_from` cannot be continued, because only a
+        run from the start can decide whether a direction is lost exactly, or whether float32 is
+        enough.
     Diverged
         If a state stops being finite; it names the step, and the trajectory of a batch.
 
     Warns
     -----
     LyapflowWarning
-        If x has fewer steps than trajectories, the exponents or their bars cannot be trusted
-        (Notes), or bars are not as small as `until_stderr` when all steps are taken.
+        If x has fewer steps than trajectories, if exponents or their bars cannot be trusted
+        (Notes), or if the bars are still above `until_stderr` after the last step.
 
     Notes
     -----
-    Benettin et al. (1980); paper, Alg. 2 and App. I. Standard errors come from slow variations of
-    the growth rates, so correlations are accounted for; they are too large where growth rates
-    cancel over time. Trajectories that share their input count as one; where trajectories differ by
-    more than their own errors, the scatter between them holds. A `LyapflowWarning` says where a run
-    is too short for its bars, and where exponents are those of a repelling fixed point or of
-    rounding errors.
+    Benettin et al. (1980); paper, Alg. 2 and App. I. Standard errors are estimated from slow
+    variations of the growth rates, so that correlations are accounted for; they are too large where
+    growth rates cancel over time. Trajectories that share their input count as one; where
+    trajectories differ by more than their own errors explain, the scatter between them gives the
+    error. A `LyapflowWarning` says if a run is too short for its bars, or if exponents belong to a
+    repelling fixed point or to rounding errors.
 
     An exponent is -inf where the product of the Jacobians, as float64 numbers, has lost rank
-    exactly. A direction that a step leaves below rounding is found from the Jacobian itself; what
-    remains unknown of it is in stderr (``docs/conventions.md``).
+    exactly. The growth of a direction that a step shrinks below rounding is computed from the
+    Jacobian itself; what remains uncertain is included in stderr (``docs/conventions.md``).
 
     The exponents of a network of layers are those of each layer under the states of the one below,
     in descending order (``docs/conventions.md``).
@@ -426,7 +429,7 @@ def lyapunov_spectrum(
     >>> lf.lyapunov_spectrum(cell, steps=100).exponents.round(9)  # ln 0.5 at the fixed point 0
     array([-0.69314718])
 
-    As long as it takes, and a little longer:
+    Until the bars are small, and then for longer:
 
     >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0), g=2.0)
     >>> x = np.random.default_rng(1).standard_normal((20_000, 1))

@@ -65,12 +65,12 @@ def trajectory(
     steps : int, optional
         Number of steps of a cell without inputs; h0 (B, n_state) makes B trajectories.
     lengths : int array (B,), optional
-        How long each trajectory is, where x (T, B, m) is padded at the ends.
+        Length of each trajectory, if x (T, B, m) is padded at the ends.
 
     Returns
     -------
     array (T, n_state) or (T, B, n_state)
-        ``states[t]`` follows ``x[t]``; h0 is not among them. NaN behind the end of a trajectory.
+        ``states[t]`` follows ``x[t]``; h0 is not among them. NaN beyond the end of a trajectory.
 
     Raises
     ------

@@ -33,25 +33,25 @@ APART, NEARER, TELLING = 0.1, 0.01, 500
 class CovariantVectors(Result):
     """Covariant Lyapunov vectors of one trajectory; of an ensemble, with a leading member axis on every array.
 
-    T counted steps, of which every so manyth has its vectors: T' = T / every, rounded up.
+    There are T counted steps, and vectors of each ``every``-th: T' = T / every, rounded up.
 
     Attributes
     ----------
     vectors : array (T', n_state, k)
-        Columns of length 1: vector i before counted step ``t every`` is ``vectors[t, :, i]``. It
-        points to the side of the i-th vector of the forward sweep's orthonormal block, so that the
-        Jacobian takes it to its successor, times a positive number.
+        Columns of length 1: vector i before counted step ``t every`` is ``vectors[t, :, i]``. Its
+        component along the i-th vector of the forward sweep's orthonormal block is positive, so
+        that the Jacobian maps it to a positive multiple of its successor.
     growth : array (T, k)
         ``log |D v_i|`` of every counted step.
     states : array (T', n_state)
-        Where the vectors are: the state before their step.
+        The states at which the vectors are taken, before their step.
     convergence : array (k,)
-        How far each vector is from what it would be had the sweeps started otherwise (Notes of
+        Error of each vector that is left from the arbitrary start of the sweeps (Notes of
         `covariant_vectors`).
     every : int
         Steps between vectors.
     reasons : tuple of (str or None)
-        For an ensemble: why a member came back as NaN, None where it did not.
+        For an ensemble: why the results of a member are NaN; None if they are not.
     """
 
     vectors: np.ndarray = field(repr=False)
@@ -231,9 +231,9 @@ def covariant_vectors(
 
     .. math:: D_t v_i(t) = e^{\gamma_i(t)} v_i(t + 1), \qquad \lambda_i = \langle \gamma_i \rangle
 
-    Vector i grows with exponent i ahead in time and shrinks with it back in time, on its own: unlike
-    the vectors of a tangent block, which are kept orthogonal, it depends on no scalar product and
-    is carried along by the Jacobians alone.
+    Vector i grows at the rate of exponent i forward in time and shrinks at that rate backward in
+    time. Unlike the vectors of a tangent block, which are kept orthogonal, it does not depend on a
+    scalar product: the Jacobians alone carry it along.
 
     Parameters
     ----------
@@ -249,17 +249,17 @@ def covariant_vectors(
     end_transient : int
         Last steps, over which the backward sweep aligns and which are not counted.
     transient : int
-        First steps, which move the state alone.
+        First steps, which only move the state.
     h0 : array (n_state,), optional
         Initial state, zeros by default.
     q0 : array (n_state, k), optional
         Initial orthonormal block; the first k columns of a fixed matrix by default.
     every : int
-        Keep the vectors of every so manyth counted step. Growth is that of all of them.
+        Steps between the vectors that are kept. Growth is given for all steps.
     memory : float
-        Bytes that the tape of the forward sweep may take, beside the result, about
-        ``8 T k (n_state + k)`` in float64. Where it is more, the sweep keeps checkpoints and is
-        done again piece by piece, which gives the same bits.
+        Bytes that the tape of the forward sweep may take, beside the result, about ``8 T k (n_state
+        + k)`` in float64. If it is larger, the sweep keeps checkpoints and is recomputed piece by
+        piece, with the same bits.
 
     Returns
     -------
@@ -271,8 +271,8 @@ def covariant_vectors(
         If arguments do not fit.
     Diverged
         If a state stops being finite; if the block loses rank, as in `flossing_value_and_grad`; or
-        if two exponents are equal as far as the run tells, so that vectors are not unique. The last
-        two name the number of vectors that there are, as ``rank``.
+        if two exponents cannot be told apart in this run, so that vectors are not unique. The last
+        two give the number of vectors that exist, as ``rank``.
 
     Warns
     -----
@@ -285,14 +285,14 @@ def covariant_vectors(
     (2007). A forward sweep with a QR after every step leaves :math:`Q_t` and :math:`R_t`; back in
     time, :math:`C_t = R_t^{-1} C_{t+1}` with columns of length 1 gives :math:`V_t = Q_t C_t`.
 
-    The forward sweep comes to the span of the first i vectors as :math:`e^{-(\lambda_i -
+    The forward sweep approaches the span of the first i vectors as :math:`e^{-(\lambda_i -
     \lambda_{i+1}) t}`, the backward sweep to vector i within it as :math:`e^{-(\lambda_{i-1} -
-    \lambda_i) t}`. `convergence` is the largest of what is left by these rates, with the gaps of the
-    mean growth; of the angle between the spans that two initial blocks have come to at the first
-    counted step (root of the sum of the squared sines of their principal angles); and of the
-    distance of the vectors that two initial coefficients have come to after the last. The rates
-    are needed where Jacobians are far from normal: there two starts agree with each other long
-    before they have arrived. Of the last vector the gap to the exponents beyond is not known.
+    \lambda_i) t}`. `convergence` is the largest of what is left by these rates, with the gaps of
+    the mean growth; of the angle between the spans that two initial blocks have come to at the
+    first counted step (root of the sum of the squared sines of their principal angles); and of the
+    distance of the vectors that two initial coefficients have come to after the last. The rates are
+    needed where Jacobians are far from normal: there two starts agree with each other long before
+    they have arrived. Of the last vector the gap to the exponents beyond is not known.
 
     Examples
     --------

@@ -39,9 +39,9 @@ class ConditionNumber(Result):
     Attributes
     ----------
     steps : int, or array (S,)
-        t − τ. What follows has this axis only where several were asked for.
+        t − τ. The other attributes have the axis S only if several were asked for.
     log_kappa : float, or array (S,)
-        Infinite where the product has lost rank; NaN where the bits do not suffice.
+        Infinite if the product has lost rank; NaN if the bits do not suffice.
     log_singular_values : array (m,) or (S, m)
         Descending.
     error : float, or array (S,)
@@ -49,16 +49,16 @@ class ConditionNumber(Result):
     predicted : float, or array (S,)
         ``(λ₁ − λ_m)(t − τ)`` (paper, Eq. 10).
     exponents : array (m,)
-        What that is from: the exponents of the whole input in the cell's arithmetic, NaN where it
+        The exponents behind the prediction, of the whole input in the cell's arithmetic; NaN if it
         diverges.
     rank : int, or array (S,)
-        Where it is below m the condition number is infinite. A bound from above where the bits do
-        not suffice.
+        If it is below m the condition number is infinite. An upper bound if the bits do not
+        suffice.
     bits : int
-        Of the products.
+        Precision of the products.
     proved : bool
-        Whether `error` is proved, by ball arithmetic, or estimated by repetition. That no more than
-        `rank` singular values are not zero holds but for a chance below 10^-9.
+        Whether `error` is proved, by ball arithmetic, or estimated by repetition. That at most
+        `rank` singular values are not zero is certain except for a probability below 10^-9.
     reason : str or None
         From which step on the bits do not suffice.
     exact_jacobians : bool
@@ -113,36 +113,36 @@ def condition_number(
 
     .. math:: \kappa_2(T_t Q) = \sigma_1 / \sigma_m, \qquad T_t = D_{t-1} \cdots D_\tau
 
-    The network, its input and Q are taken as the exact numbers that they are; states and Jacobians
-    follow from the equations, in ball arithmetic where python-flint is installed, else in mpmath
-    (paper, Fig. 2 and Eq. 10). Of a cell whose equations are not registered with
-    `lyapflow.precision.cells.move`, the Jacobians are those of float64 arithmetic
-    (`lyapflow.jacobian`), taken as exact numbers: `exact_jacobians` says so.
+    The numbers of network, input and Q are taken as exact; states and Jacobians follow from the
+    equations, in ball arithmetic where python-flint is installed, else in mpmath (paper, Fig. 2 and
+    Eq. 10). Of a cell whose equations are not registered with `lyapflow.precision.cells.move`, the
+    Jacobians are those of float64 arithmetic (`lyapflow.jacobian`), taken as exact numbers:
+    `exact_jacobians` says so.
 
     Parameters
     ----------
     cell : cell
     x : array (T, m)
-        Input from step τ on; what lies beyond max(steps) counts for the prediction alone.
+        Input from step τ on; the part beyond max(steps) is used only for the prediction.
     steps : int or sequence of int
         t − τ.
     h0 : array (n_state,), optional
         State h_τ before the first input; zeros by default.
     bits : int, optional
         Precision of the products. None raises it until every singular value is proved, up to five
-        times what the prediction takes, and 5120 bits more where that is not finite. With 256, as
-        in the paper, condition numbers beyond 10^77 are out of sight: they are NaN, and `reason`
+        times the bits that the prediction suggests, plus 5120 if that is not finite. 256 bits, as
+        in the paper, cannot resolve condition numbers beyond 10^77: these are NaN, and `reason`
         says from which step on.
     m : int, optional
         Columns of Q, the block that `lyapunov_spectrum` starts from; by default Q is the identity.
     float64_states : bool
-        Take the Jacobians at the states that float64 arithmetic finds, to tell the two errors
-        apart.
+        Take the Jacobians at the states that float64 arithmetic finds, which separates errors of
+        the states from errors of the product.
     backend : {"flint", "mpmath"}, optional
         By default flint where it is installed.
     progress : callable
         Called with t − τ and the bits after each step, and with fractions of a step while singular
-        values are sought; it starts again where the bits did not suffice.
+        values are computed; starts again if the bits did not suffice.
 
     Returns
     -------

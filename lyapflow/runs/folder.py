@@ -39,7 +39,7 @@ class RunFolder(_presented.Presented):
     path : path
         A folder that holds a run, or is to hold one.
     cell : class, optional
-        That of the run's cell, needed where it is none of lyapflow's.
+        The class of the run's cell, needed if it is your own.
     """
 
     def __init__(self, path: str | os.PathLike, *, cell: type | None = None) -> None:

@@ -32,29 +32,29 @@ def resumable_spectrum(
     Parameters
     ----------
     path : path
-        A file in which the spectrum is kept as far as it has come, written every ten seconds or
-        after each piece of some million numbers, whichever is longer, and at the end. It is a
-        Spectrum as `save` writes it: `load` reads it at any time.
+        A file that keeps the spectrum of the steps done so far. It is written every ten seconds, or
+        after each piece of a few million numbers if that takes longer, and at the end. `load` reads
+        it at any time, as a Spectrum.
     cell, x, k, **arguments
         As for `lyapunov_spectrum`, but for `continue_from` and `lengths`; no ensembles.
 
     Returns
     -------
     Spectrum
-        To the bits of a run that was never interrupted. Where the file holds all that is asked for
-        it comes from there, at once.
+        Equal, to the bit, to that of an uninterrupted run. If the file holds all that is asked for,
+        it is returned at once.
 
     Raises
     ------
     LyapflowError
-        As for `lyapunov_spectrum`; if the file is damaged, or holds the spectrum of another run:
-        of another cell, other first inputs, initial states, k, transients or intervals. More steps
-        and another `until_stderr` may be asked for.
+        As for `lyapunov_spectrum`; if the file is damaged, or holds another run (another cell,
+        other first inputs, initial states, k, transients or intervals). The number of steps and
+        `until_stderr` may differ.
 
     Notes
     -----
-    Inputs are not in the file but for a few: the same are to be given again. Of those that were
-    used already only the first few are compared.
+    The file does not hold the inputs, so pass the same ones again. Only the first few of them are
+    compared with those used before.
 
     Examples
     --------

@@ -47,62 +47,62 @@ def train(
     checkpoint_epochs: int | None = None,
     progress: bool = False,
 ) -> tuple[Any, History]:
-    """Train a Model on a task, flossing its cell by a schedule.
+    """Train a Model on a task, with episodes of flossing in between.
 
-    All arrays of the Model are trained on the task; an episode of flossing changes the cell's
-    alone. Every epoch draws fresh inputs, from a random stream of its own that seed and epoch
-    determine.
+    Training on the task changes all arrays of the Model; an episode of flossing changes only those
+    of its cell. Every epoch draws fresh inputs from a random stream of its own, which seed and
+    epoch determine.
 
     Parameters
     ----------
     model : Model
-        It stays as it is; the trained Model is returned.
+        It is not changed; the trained Model is returned.
     task : Task
         One of `lyapflow.tasks`, or any object with their methods; an ensemble calls them from
         several threads.
     epochs : int
         Training epochs, one update each.
     seed : int
-        For an ensemble one per member, whose run is then that of the member alone, to the bit.
+        For an ensemble a sequence with one seed for each member, whose run then equals, to the bit,
+        that of the member alone.
     flossing : Flossing, optional
         The schedule; none by default.
     T, batch : int
         Steps and sequences of a training epoch.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
     measure_every : int, optional
-        Epochs between `Measurement` records, which cost about as much as ten training epochs; none
-        by default.
+        Epochs between measurements (`Measurement` records), each of which takes about as long as
+        ten training epochs; none by default.
     measure_vectors : int, optional
-        Covariant vectors with which each of them compares the direction of the gradient in the
-        state before a sequence, ``measurement["overlaps"]`` (`lyapflow.learning.overlaps`); takes
-        about as long again.
+        Number of covariant vectors with which each measurement compares the gradient in the state
+        before a sequence (``measurement["overlaps"]``, `lyapflow.learning.overlaps`); doubles the
+        time that it takes.
     penalty : one of `lyapflow.penalties`, or any `lyapflow.penalties.Penalty`, optional
-        A loss on the cell, of which ``weight`` times the gradient is added to the task's before the
-        update. Its input is one sequence of 55 steps from a stream of its own; it starts from the
-        Model's h0, held constant. The optimiser's ``clip_norm`` bounds the sum: a penalty
-        whose weighted gradient is much longer than the task's leaves nothing of it.
+        A loss on the cell; ``weight`` times its gradient is added to the task's gradient before the
+        update. Its input is one sequence of 55 steps from a random stream of its own; it starts
+        from the Model's h0, held constant. The optimiser's ``clip_norm`` bounds the sum, so that a
+        penalty with a much longer weighted gradient leaves little of the task's.
     weight : float
         Needed with a penalty; above 0.
     every : int
-        Training epochs from one with the penalty to the next, the first of which is 0.
+        The penalty is added in the training epochs 0, ``every``, 2 ``every``, ...
     callbacks : iterable of callables, or one
-        Each receives every record as it comes; one that returns True ends the run after that epoch,
-        as the rules of `lyapflow.learning.stopping` do.
+        Each is called with every record as it comes; one that returns True ends the run after that
+        epoch, as the rules of `lyapflow.learning.stopping` do.
     folder : path, optional
-        Where to keep the run, for `resume`: a new or empty folder. Whatever ends the run, its last
-        whole epoch is kept.
+        A new or empty folder that keeps the run, for `resume`. Whatever ends the run, its last
+        complete epoch is kept.
     force : bool
         Overwrite what the folder holds.
     about : mapping, optional
-        Words and numbers of your own to keep with the settings.
+        Words and numbers of your own to store with the settings.
     checkpoint_seconds : float
-        Time between checkpoints, at least; it is stretched where they would take more than 1 % of
-        the run.
+        Least time between checkpoints; it is extended if they would take more than 1 % of the run.
     checkpoint_epochs : int, optional
-        Write one after every so many flossing or training epochs instead.
+        Write a checkpoint after every so many flossing or training epochs instead.
     progress : bool
-        Show how far the run is: live in a terminal or notebook, else a line now and then. Of an
-        ensemble, means over its networks.
+        Show progress: live in a terminal or notebook, otherwise a line from time to time. For an
+        ensemble the numbers are means over its networks.
 
     Returns
     -------
@@ -114,17 +114,18 @@ def train(
     LyapflowError
         If arguments do not fit, or the folder cannot be written, holds something, or is in use.
     Diverged
-        If a state or gradient stops being finite or a tangent block loses rank; it has epoch, step
-        and history. A member of an ensemble is left behind instead, as the last good epoch made it:
-        its records are NaN from there on, and ``reasons`` of the trained ensemble says why.
+        If a state or gradient stops being finite or a tangent block loses rank; the error has
+        epoch, step and history. In an ensemble the member is frozen instead, with the parameters of
+        its last good epoch: its records are NaN from there on, and ``reasons`` of the trained
+        ensemble says why.
 
     Warns
     -----
     RuntimeWarning
-        If a checkpoint cannot be written; the run goes on, and the next one may be.
+        If a checkpoint cannot be written; the run goes on and tries again at the next one.
     LyapflowWarning
-        If an episode of flossing leaves nearly all units saturated, so that the readout does not
-        see what it does.
+        If an episode of flossing leaves nearly all units saturated, so that the readout sees
+        nothing of its effect.
 
     Examples
     --------
@@ -187,20 +188,20 @@ def resume(
     checkpoint_epochs: int | None = None,
     progress: bool = False,
 ) -> tuple[Any, History]:
-    """Go on with the run of a folder from its last checkpoint, to the bits that it would have had without a stop.
+    """Go on with the run of a folder from its last checkpoint; it ends with the bits of an uninterrupted run.
 
     Parameters
     ----------
     folder : path
         Where `train` keeps the run.
     task, optimizer, flossing, penalty : optional
-        Those of the run, needed where they are your own: a task that is none of `lyapflow.tasks`,
-        an optimiser that is no `Adam`, or one whose rate is a function, a penalty that is none of
-        `lyapflow.penalties`. They must be of the class or function that they were of.
+        Those of the run, needed if they are your own: a task, or penalty, that is not lyapflow's,
+        an optimiser other than `Adam`, or an `Adam` whose rate is a function. They must be of the
+        same class, or the same function, as before.
     cell : class, optional
-        That of the run's cell, needed where it is none of lyapflow's.
+        The class of the run's cell, needed if it is your own.
     callbacks, checkpoint_seconds, checkpoint_epochs, progress
-        As in `train`; the records of before are not told again.
+        As in `train`; callbacks are not called with earlier records again.
 
     Returns
     -------
@@ -218,8 +219,8 @@ def resume(
     Warns
     -----
     RuntimeWarning
-        If the run began with other versions, or on another kind of processor: its bits may differ
-        then.
+        If the run began with other versions or on another kind of processor, so that its bits may
+        differ.
     """
     run = RunFolder(folder, cell=cell)
     training = run.training(task, optimizer, flossing, penalty)

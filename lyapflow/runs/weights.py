@@ -35,13 +35,12 @@ def save(path: str | os.PathLike, obj: Any) -> None:
     ----------
     path : path
     obj : cell, Model, ensemble of either, or Spectrum
-        A Spectrum of one cell takes its run along: it may be gone on from where it is read.
+        The Spectrum of a single cell is stored with what it takes to continue its run.
 
     Raises
     ------
     LyapflowError
-        If obj is neither a sound cell nor a Model of one nor a stack of such nor a Spectrum, or the
-        file cannot be written.
+        If obj is none of these, its arrays are not sound, or the file cannot be written.
 
     Examples
     --------
@@ -73,8 +72,8 @@ def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
     ----------
     path : path
     cell : class, or sequence of classes, optional
-        That of the cell, or of several layers, needed where it is none of lyapflow's: a file holds
-        arrays and names, and no code.
+        The class of the cell, or of each layer, needed if it is your own: a file holds arrays and
+        names, but no code.
 
     Returns
     -------
@@ -83,7 +82,8 @@ def load(path: str | os.PathLike, *, cell: Any = None) -> Any:
     Raises
     ------
     LyapflowError
-        If the file is missing, damaged, of a newer format, of another class, or something else.
+        If the file is missing, damaged, in a newer format, of another class, or no such file at
+        all.
 
     Examples
     --------

@@ -42,7 +42,7 @@ ROUNDING = 100 * float(np.finfo(np.float32).eps)
 def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None) -> Report:
     """Compare the kernels of a cell with each other, at its parameters.
 
-    `step` is taken to be right. `tangent`, `driven_tangent`, `jacobian` and `step_pullback` are
+    `step` is assumed to be right. `tangent`, `driven_tangent`, `jacobian` and `step_pullback` are
     compared with its differences, the pullbacks of tangents, `accumulate`, `accumulate_driven` and
     `input_pullback` with differences of `step` and of the tangents, in float64, in every parameter
     and in the inputs. A float32 cell is checked as float64 numbers, and in float32 against these.
@@ -52,7 +52,7 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
     Parameters
     ----------
     cell : cell
-        Kernels that its class does not have are skipped.
+        Kernels that its class lacks are skipped.
     h : array (n_state,) or (S, n_state), optional
         States to check it at, away from kinks; by default three of standard normal numbers.
     x : array (m,) or (S, m), optional
@@ -65,7 +65,8 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
     Raises
     ------
     CellError
-        If they do not fit together; it names kernels, entries and errors, the worst first.
+        If kernels contradict each other; the error names kernels, entries and deviations, the worst
+        first.
     LyapflowError
         If it is no cell, or h and x do not fit it.
 

@@ -9,14 +9,14 @@ TOLERANCE = 1e-9  # relative, in float64
 
 
 class Report(NamedTuple):
-    """What `check_cell` found of a sound cell.
+    """What `check_cell` found for a cell without errors.
 
     Attributes
     ----------
     checks : mapping
         The largest relative error of each check, by kernel and what was compared.
     skipped : tuple of str
-        Kernels that the class of the cell does not have.
+        Kernels that the class of the cell lacks.
     """
 
     checks: Mapping[str, float]

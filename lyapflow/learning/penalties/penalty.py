@@ -12,11 +12,11 @@ from lyapflow.errors import Diverged, LyapflowError
 
 @runtime_checkable
 class Penalty(Protocol):
-    """A loss on a cell; any object with these methods will do, and best it is a frozen dataclass.
+    """A loss on a cell: any object with these methods, preferably a frozen dataclass.
 
-    It is a function of its settings and its arguments alone: what it draws at random, or keeps from
-    call to call, makes a run that is resumed another one. Members of an ensemble come one by one,
-    from several threads.
+    Its values must depend only on its settings and arguments: random numbers, or anything kept from
+    call to call, would make a resumed run differ from an uninterrupted one. Members of an ensemble
+    come one by one, from several threads.
 
     Examples
     --------

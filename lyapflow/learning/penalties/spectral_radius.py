@@ -28,8 +28,9 @@ class SpectralRadius:
 
     .. math:: L = \sum_g (\rho(W_g) - target)^2
 
-    over the recurrent matrices of all gates of an LSTM or GRU, and of all layers; other networks have one. A matrix of
-    zeros, as a new LSTM has for its forget gate, takes no part. Input and states do not matter.
+    over the recurrent matrices of all gates of an LSTM or GRU, and of all layers; other networks
+    have one. A matrix of zeros, such as that of the forget gate of a random LSTM, does not count.
+    Input and states do not matter.
 
     Parameters
     ----------
