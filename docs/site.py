@@ -89,7 +89,7 @@ def _run(code, name):
         try:
             with contextlib.redirect_stdout(printed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                exec(compile(code, name, "exec"), {"__name__": "example"})
+                exec(compile(code, name, "exec"), {"__name__": "__main__"})
         except Exception as error:
             raise PluginError(f"example {name} failed: {error!r}") from error
         finally:

@@ -49,6 +49,19 @@ def array(
     return np.require(result, requirements=["C", "W", "A"])
 
 
+def data(name: str, value: Any, shape: Sequence[int | str], like: np.ndarray) -> np.ndarray:
+    """As `array`; integers and booleans become floating-point numbers like a network's, if none is rounded."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "bui":
+        return array(name, value, shape, like=like)
+    not_masked(name, value)
+    found = value.astype(like.dtype)
+    if (rounded := found.astype(value.dtype) != value).any():
+        raise LyapflowError(
+            f"{name} has integers that {like.dtype} cannot represent, such as {value[rounded][0]}; scale them"
+        )
+    return array(name, found, shape, like=like)
+
+
 def not_masked(name: str, value: Any) -> None:
     """Refuse an array, or a sequence of arrays, of which anything is masked: nothing that follows knows masks."""
     if any(map(np.ma.is_masked, value if isinstance(value, (list, tuple)) else [value])):

@@ -19,6 +19,7 @@ from lyapflow.precision.condition import ConditionNumber
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
 DECADE = float(np.log(10.0))
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 PREDICTED = "predicted: (λ₁ - λₘ)(t - τ) / ln 10"
 
 
@@ -28,6 +29,10 @@ def _axes(ax: Axes | None) -> Axes:
     from matplotlib import pyplot  # here: it looks for a screen
 
     return pyplot.subplots(layout="constrained")[1]
+
+
+def _lambda(i: int) -> str:
+    return "λ" + str(i).translate(SUBSCRIPTS)
 
 
 def _one(spectrum: Spectrum) -> Spectrum:
@@ -96,7 +101,7 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
         if not np.isfinite(history[-1, i - 1]):
             continue
         off = np.abs(history[:-1, i - 1] - history[-1, i - 1])
-        ax.loglog(steps[:-1], off, color=colour, linewidth=0.8, label=f"λ{i}")
+        ax.loglog(steps[:-1], off, color=colour, linewidth=0.8, label=_lambda(i))
         expected = 2 * found.stderr[i - 1] * np.sqrt(steps[-1] / steps[:-1] - 1)
         ax.loglog(steps[:-1], expected, "--", color=colour, linewidth=0.8)
     ax.set(xlabel="steps counted", ylabel="|running mean - final|  (nats per step)")
@@ -136,7 +141,7 @@ def finite_time(
         values = values[~np.isnan(values)]
         if not np.isfinite(values).all():
             raise LyapflowError(f"exponent {i} is -inf in some windows; ask for fewer exponents")
-        usual: dict[str, Any] = {"bins": "auto", "alpha": 0.6, "color": colour, "label": f"λ{i}"}
+        usual: dict[str, Any] = {"bins": "auto", "alpha": 0.6, "color": colour, "label": _lambda(i)}
         ax.hist(values, **usual | style)
     ax.set(xlabel=f"exponent over {found.window} steps  (nats per step)", ylabel="windows")
     ax.legend(fontsize=8)
@@ -156,14 +161,18 @@ def reach(found: Reach, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
     """
     ax = _axes(ax)
-    measured = {"norms": "state", "readout": "readout", "parameters": "parameters of one step"}
+    measured = {
+        "norms": "state, ∂h(t)/∂h(t - l)",
+        "readout": "readout, ∂y(t)/∂h(t - l)",
+        "parameters": "parameters of a step, ∂h(t)/∂θ(t - l)",
+    }
     for colour, (of, label) in zip(COLOURS, measured.items()):
         if of != "norms" and getattr(found, f"log_{of}") is None:
             continue
         low, median, high = found.quartiles(of) / np.log(10.0)
         ax.plot(found.lags, median, ".-", color=colour, label=label)
         ax.fill_between(found.lags, low, high, color=colour, alpha=0.2, linewidth=0)
-    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of the norm of ∂h(t)/∂h(t - l)")
+    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of the norm")
     ax.legend(fontsize=8)
     return ax
 
@@ -196,7 +205,7 @@ def singular_values(found: Reach, ax: Axes | None = None, most: int = 8) -> Axes
         ax.plot(
             found.lags, median[:, i], ".-", color=COLOURS[0], alpha=shade, label=f"number {i + 1}"
         )
-    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of singular values of ∂h(t)/∂h(t - l)")
+    ax.set(xlabel="lag l  (steps)", ylabel="log₁₀ of singular values")
     ax.legend(fontsize=8)
     return ax
 

@@ -64,7 +64,11 @@ SPECTRUM_ERRORS = [
     ({"x": XB[None]}, r"x must have shape \(T, 2\), got \(1, 20, 3, 2\)"),
     ({"x": bad(X, np.nan)}, "x must be finite"),
     ({"x": X.astype(np.float32)}, "one dtype, got x in float32 beside float64"),
-    ({"x": X.astype(int)}, "x must be of dtype"),
+    ({"x": X.astype(np.float16)}, "x must be of dtype float64 or float32, got float16"),
+    (
+        {"x": np.full((20, 2), 2**53 + 1)},
+        "x has integers that float64 cannot represent, such as 9007199254740993",
+    ),
     ({"x": X[:0]}, "x must have at least one step"),
     ({"x": XB[:, :0]}, "at least one step and one trajectory"),
     ({"x": XB, "h0": np.zeros((2, 6))}, r"h0 must have shape \(3, 6\), got \(2, 6\)"),
@@ -409,7 +413,7 @@ def test_the_array_to_convert_is_the_one_that_differs():
             "got W of TanhRNN in float32 beside float64; convert it with .*float64",
         ),
         (single, X, "got x in float64 beside float32; convert it with .*float32"),
-        (single, np.ones((20, 2), int), "x must be .* got int64; convert it with .*float32"),
+        (single, X.astype(np.float16), "x must be .* got float16; convert it with .*float32"),
         (single._replace(V=CELL.V.tolist()), X, "got V of TanhRNN in float64 beside float32"),
     ]:
         with pytest.raises(lf.LyapflowError, match=message):
@@ -578,3 +582,13 @@ def test_nothing_of_the_users_is_changed():
     lf.lyapunov_spectrum(CELL, X, 3, h0=MODEL.h0)
     for a, b in zip((*CELL, X, XB, YB, MODEL.h0), kept):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [int, np.uint8, bool])
+def test_integers_and_booleans_are_inputs(dtype):
+    bits = np.random.default_rng(0).integers(2, size=(20, 2))
+    found = lf.lyapunov_spectrum(CELL, bits.astype(dtype), h0=np.zeros(6, int))
+    assert found == lf.lyapunov_spectrum(CELL, bits.astype(float))
+    y = bits[:, :1].astype(dtype)
+    loss, _ = lf.bptt_value_and_grad(MODEL, bits.astype(dtype)[:, None], y[:, None])
+    assert loss == lf.bptt_value_and_grad(MODEL, bits[:, None] * 1.0, y[:, None] * 1.0)[0]

@@ -320,6 +320,19 @@ def test_resume_takes_no_other_settings(command):
     assert {name: Path("run", name).read_bytes() for name in os.listdir("run")} == before
 
 
+def test_one_line_begins_a_run_and_goes_on_with_it(command):
+    whole = command("train", "whole", *SMALL)
+    line = ("train", "run", *SMALL, "--resume")
+    assert command(*line, "--time-limit", "0")[0] == 75
+    assert len(lf.RunFolder("run").history().training) < 6
+    code, out, err = command(*line)
+    assert (code, err) == (0, "") and printed_digest(out) == printed_digest(whole[1])
+    assert printed_digest(command(*line)[1]) == printed_digest(out)
+    code, _, err = command(*line, "--seed", "9")
+    assert code == 2 and "--resume goes on by the settings of the run; leave out --" in err
+    assert command("train", "--resume", "nosuch")[0] == 2
+
+
 def test_options_that_do_not_go_together(command):
     for words, message in [
         (

@@ -26,12 +26,12 @@ EXAMPLES = [pytest.param(code, id=name) for code, name in CODE.items()]
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_example(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "example", "exec"), {"__name__": "example"})
+    exec(compile(code, "example", "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 46
+    assert len(EXAMPLES) == 49
 
 
 # their methods have docstrings of their own

@@ -17,7 +17,7 @@ def test_a_few_lines_say_what_matters():
     spectrum = lf.lyapunov_spectrum(CELL, X, t_ons=3, transient=30)
     first, *others = repr(spectrum).splitlines()
     assert first == "Spectrum, 6 of 6 exponents: 2 trajectories, 270 steps, t_ons=3"
-    assert [line.split()[0] for line in others] == ["largest", "smallest", "dimension"]
+    assert [line.split()[0] for line in others] == ["first", "last", "dimension"]
     value, error = spectrum.exponents[0], 2 * spectrum.stderr[0]
     assert f"{value:.3f} ± {error:.3f} nats per step" in others[0]
     assert "nats per unit of time" in repr(spectrum.per(0.1))
@@ -30,13 +30,25 @@ def test_a_few_lines_say_what_matters():
 def test_lost_directions_and_lost_networks_are_counted():
     lost = lf.LinearRNN(np.diag([0.5, 0.0]), np.zeros((2, 1)), np.zeros(2))
     said = repr(lf.lyapunov_spectrum(lost, X))
-    assert "-inf      1" in said and "smallest  -0.697" in said
+    assert "-inf      1" in said and "last      -0.697" in said
     wild = lf.LinearRNN(np.diag([1e9, 1.0]), np.ones((2, 1)), np.zeros(2))
     both = lf.lyapunov_spectrum(lf.stack([lost, wild]), np.stack([X, X]))
     said = repr(both).splitlines()
     assert said[0] == "2 spectra, 2 of 2 exponents: 2 trajectories, 300 steps, t_ons=1"
-    assert said[1] == "  largest from -0.6967 to -0.6967 nats per step"
-    assert said[2] == "  lost    1 networks, see reasons"
+    assert said[1] == "  first from -0.6967 to -0.6967 nats per step"
+    assert said[2] == "  lost  1 networks, see reasons"
+
+
+@pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")
+def test_an_exponent_that_is_zero_within_its_bar_is_not_called_positive():
+    leaky = lf.RateRNN.random(40, 0, rng=np.random.default_rng(6), g=2.5, leak=0.1)
+    h0 = np.random.default_rng(2).standard_normal(40)
+    cycle = lf.lyapunov_spectrum(leaky, steps=6000, h0=h0, transient=4000, q_transient=500)
+    assert abs(cycle.exponents[0]) <= 2 * cycle.stderr[0]
+    assert repr(cycle).endswith("exponents: 0 positive, 1 zero within bars")
+    growing = lf.LinearRNN(np.diag([1.5, 1.2]), np.empty((2, 0)), np.zeros(2))
+    few = lf.lyapunov_spectrum(growing, steps=20, k=1, h0=np.ones(2))
+    assert repr(few).endswith("needs a larger k; exponents: 1 positive")
 
 
 def test_pandas_has_a_row_for_each_exponent():

@@ -373,7 +373,7 @@ def test_ctrl_c_ends_the_runs_after_their_epochs(sweep, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("grid", "options", "message"),
     [
-        (None, {}, "is no folder of a sweep: cannot read sweep.json"),
+        (None, {}, "there is no sweep in "),
         (
             {**GRID, "seed": [0]},
             {},

@@ -62,8 +62,10 @@ class ElmanRNN(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
             Gain.
@@ -127,8 +129,10 @@ class ElmanReluRNN(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
             Gain.

@@ -48,8 +48,10 @@ class LinearRNN(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
             Gain; states of a network with g > 1 grow without bound.

@@ -32,8 +32,8 @@ def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
             with of_layer(number, 2):
                 interface.checked(layer, interface.driven_tangent)
     size = interface.sizes(cell)
-    h = _checks.array("h", h, (size.state,), like=interface.first_array(cell))
-    return cell, h, _checks.array("x", x, (size.inputs,), like=interface.first_array(cell))
+    h = _checks.data("h", h, (size.state,), like=interface.first_array(cell))
+    return cell, h, _checks.data("x", x, (size.inputs,), like=interface.first_array(cell))
 
 
 @jit

@@ -86,8 +86,10 @@ class LSTM(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
             Largest gain of the recurrent weights.

@@ -56,11 +56,14 @@ class RateRNN(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
-            Gain; without input, large networks are chaotic above 1.
+            Gain. Without input very large networks are chaotic above 1; of those with 100 units
+            many still settle on a fixed point or a cycle at 2 or 3.
         leak : float or array (n,)
             dt/τ.
         weights : {"gaussian", "orthogonal"}

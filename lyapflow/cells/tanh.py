@@ -47,8 +47,10 @@ class TanhRNN(NamedTuple):
 
         Parameters
         ----------
-        n, m : int
-            Units and inputs.
+        n : int
+            Number of units.
+        m : int
+            Number of inputs.
         rng : numpy.random.Generator
         g : float
             Gain.

@@ -105,6 +105,9 @@ OPTIONS = {
     "(lyapflow.resume)": "(--resume)",
     "(force=True)": "(--force)",
     "(grid=None)": "(--resume)",
+    "nonlinearity='tanh' or 'relu'": "--nonlinearity tanh or relu",
+    "node=": "--name",
+    "name=": "--name",
 }
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from lyapflow.cli import options
 from lyapflow.cli.show import check_writable, console, table_of_numbers
 from lyapflow.runs.collect import EXPONENTS, check_table, collect, write_table
+from lyapflow.runs.recipe import Recipe
 
 
 def compare(
@@ -53,7 +54,9 @@ def _print(table: Any, level: float) -> None:
     ):
         console.print(f"{name} failed: {reason}", soft_wrap=True)
     console.print(
-        f"done: epochs; loss and accuracy: means of the last; {reached}: first epoch; λ in nats per step",
+        "done: epochs; loss and accuracy: means of the last epochs (stop_window of them, by default "
+        f"{Recipe.stop_window}); "
+        f"{reached}: first epoch; λ in nats per step",
         soft_wrap=True,
     )
 

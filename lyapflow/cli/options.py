@@ -214,7 +214,8 @@ Resume = Annotated[
     bool,
     _run(
         "--resume",
-        help="Go on with the run of the folder from its last checkpoint, by its own settings.",
+        help="Go on with the run of the folder from its last checkpoint, by its own settings; with these as options, "
+        "begin it if it has not begun.",
     ),
 ]
 CheckpointSeconds = Annotated[

@@ -28,6 +28,19 @@ from lyapflow.runs.folder import RunFolder
 from lyapflow.runs.recipe import Recipe
 from lyapflow.runs.signals import EndOnSignal
 
+# options that --resume takes whatever the run's settings are
+RESUMABLE = {
+    "run",
+    "resume",
+    "epochs",
+    "stop_at",
+    "stop_window",
+    "stop_after",
+    "time_limit",
+    "checkpoint_seconds",
+    "checkpoint_epochs",
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -105,7 +118,10 @@ def train(
     """Train a network on a task, with flossing, and keep the run in a folder, from which it can go on.
 
     A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same
-    bits, and with --epochs to more. Exit codes: 0 done; 75 stopped by --time-limit; 128 and its number for
+    bits, and with --epochs to more. Given together with the options of the run, --resume
+    begins it if it has not begun, so that a job that is submitted repeatedly needs a single line.
+
+    Exit codes: 0 done; 75 stopped by --time-limit; 128 and its number for
     a signal; 1 where the network diverges; 2 for what cannot be done."""
     checkpoints: dict[str, Any] = {
         "checkpoint_seconds": checkpoint_seconds,
@@ -114,9 +130,9 @@ def train(
     given = {field.name: context.params[field.name] for field in fields(Recipe)}
     with options.named():
         recipe = Recipe(**given)
-    if resume:
-        stops = ("stop_at", "stop_window", "stop_after", "time_limit")
-        _only_given(context, "run", "resume", "epochs", *stops, *checkpoints)
+    others = [name for name in context.params.keys() - RESUMABLE if options.is_given(context, name)]
+    if resume and (RunFolder(run).begun or not others):
+        _refuse_other_settings(run, recipe, others)
         if options.is_given(context, "epochs"):
             _extend(run, epochs)
         _train_and_show(_resumed(run, **checkpoints), recipe, time_limit)
@@ -129,13 +145,22 @@ def train(
     _train_and_show(Run(run, training, start, History(), go), recipe, time_limit)
 
 
-def _only_given(context: typer.Context, *names: str) -> None:
-    """Refuse options on the command line but those of these names."""
-    for name in context.params.keys() - set(names):
-        if options.is_given(context, name):
-            raise LyapflowError(
-                f"--resume goes on by the settings of the run; leave out --{name.replace('_', '-')}"
-            )
+def _refuse_other_settings(path: Path, recipe: Recipe, others: list[str]) -> None:
+    """Refuse options that --resume would ignore: all but those that the run began with."""
+    if not others or ("force" not in others and _began_with(path, recipe)):
+        return
+    raise LyapflowError(
+        f"--resume goes on by the settings of the run; leave out --{min(others).replace('_', '-')}"
+    )
+
+
+def _began_with(path: Path, recipe: Recipe) -> bool:
+    """Whether a run has the settings and the start of a recipe, whatever the number of epochs."""
+    folder = RunFolder(path)
+    with options.named():
+        start = recipe.start()
+        wanted = replace(recipe.training(start), epochs=folder.training().epochs)
+    return lyapflow.digest(start) == lyapflow.digest(folder.start()) and folder.has(wanted)
 
 
 def _extend(path: Path, epochs: int) -> None:

@@ -186,12 +186,12 @@ def checked_data(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Inputs and targets that fit the Model and each other."""
     _checks.one_of("loss", loss, LOSSES)
-    x = _checks.array("x", x, ("T", "B", size.inputs), like=model.h0)
+    x = _checks.data("x", x, ("T", "B", size.inputs), like=model.h0)
     if x.shape[0] == 0 or x.shape[1] == 0:
         raise LyapflowError(
             f"x must have at least one step and one trajectory, got shape {x.shape}"
         )
-    y = _checks.array("y", y, (*x.shape[:2], len(model.b_out)), like=model.h0)
+    y = _checks.data("y", y, (*x.shape[:2], len(model.b_out)), like=model.h0)
     first = _checks.integer("first", first, 0, len(x) - 1)
     if loss == "cross_entropy" and not ((y[first:] >= 0) & (y[first:] <= 1)).all():
         raise LyapflowError(

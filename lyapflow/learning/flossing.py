@@ -193,8 +193,12 @@ class Flossing:
         Flossing epochs of an episode.
     steps : int
         Length of the input of a flossing epoch, transients included.
-    transient, q_transient, t_ons : int
-        As in `lyapunov_spectrum`.
+    transient : int
+        First steps of these, which only move the state.
+    q_transient : int
+        Next steps, which also align the tangent block and are not counted.
+    t_ons : int
+        Steps between reorthonormalisations.
     at : sequence of int
         Training epochs before which an episode runs: ``(0,)`` flosses before training only
         (preflossing), ``range(0, epochs, 100)`` throughout. Epochs beyond the end of a run are

@@ -42,8 +42,8 @@ def doubt(given: Problem, largest: float, errors: np.ndarray, short: bool) -> Do
     if short:
         return Doubt(
             "growth rates stay above or below their mean for a large part of the run (slow input, switching between "
-            "states, laminar phases, or a block that still aligns): error bars may be too small; use more steps, or a "
-            "longer q_transient",
+            "states, laminar phases, a fixed point or cycle that is still approached, or a block that still aligns): "
+            "error bars may be too small; use more steps, or a longer q_transient (and transient)",
             "length",
             may_pass=True,
         )

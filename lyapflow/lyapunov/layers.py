@@ -73,7 +73,7 @@ def _initial_states(cell: Any, h0: Any) -> Sequence[Any]:
     if h0 is None or len(layers) == 1:
         return [h0] * len(layers)
     shape = (sizes(cell).state,) if _checks.ndim(h0) == 1 else ("B", sizes(cell).state)
-    return split_states(cell, _checks.array("h0", h0, shape, like=first_array(cell)))
+    return split_states(cell, _checks.data("h0", h0, shape, like=first_array(cell)))
 
 
 def driven(given: list[Problem]) -> list[Problem]:

@@ -30,6 +30,15 @@ def _from_to(values: Any) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
+def _signs(exponents: np.ndarray, stderr: np.ndarray) -> str:
+    """How many exponents are positive, and how many cannot be told from zero."""
+    bars = 2 * np.nan_to_num(stderr)
+    zero = int((np.abs(exponents) <= bars).sum())
+    return f"{int((exponents > bars).sum())} positive" + (
+        f", {zero} zero within bars" if zero else ""
+    )
+
+
 def summary(spectrum: "Spectrum") -> Lines:
     """What one wants to know first; ± are two standard errors."""
     exponents, batch = spectrum.exponents, spectrum.trajectories.shape[-2]
@@ -43,19 +52,21 @@ def summary(spectrum: "Spectrum") -> Lines:
             low, high = np.nanmin(exponents[:, 0]), np.nanmax(exponents[:, 0])
         return [
             (f"{len(exponents)} spectra", size),
-            ("largest", f"from {low:.4g} to {high:.4g} {units}"),
+            ("first", f"from {low:.4g} to {high:.4g} {units}"),
             *([("lost", f"{lost} networks, see reasons")] if lost else []),
         ]
     stderr, lowest = spectrum.stderr, int(np.isfinite(exponents).sum()) - 1
     found = [
         ("Spectrum", size),
-        ("largest", f"{_number(exponents[0], stderr[0])} {units}"),
-        ("smallest", _number(exponents[lowest], stderr[lowest])),
+        ("first", f"{_number(exponents[0], stderr[0])} {units}"),
+        ("last", _number(exponents[lowest], stderr[lowest])),
     ]
     if np.isneginf(exponents).any():
         found.append(("-inf", f"{int(np.isneginf(exponents).sum())}"))
     dimension = _number(spectrum.kaplan_yorke_dimension, spectrum.kaplan_yorke_stderr)
-    return [*found, ("dimension", f"{dimension}, {int((exponents > 0).sum())} positive")]
+    if np.isnan(spectrum.kaplan_yorke_dimension):
+        dimension = "needs a larger k"
+    return [*found, ("dimension", f"{dimension}; exponents: {_signs(exponents, stderr)}")]
 
 
 def to_pandas(spectrum: "Spectrum") -> Any:

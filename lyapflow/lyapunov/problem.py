@@ -159,7 +159,7 @@ def inputs(
             f"x must be the inputs themselves, (T, m) or (T, B, m), got {x}; {way_out}"
         )
     batched = _checks.ndim(x) == 3
-    x = _checks.array("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
+    x = _checks.data("x", x, ("T", "B", size.inputs) if batched else ("T", size.inputs), like=like)
     if len(x) == 0 or (batched and x.shape[1] == 0):
         raise LyapflowError(
             f"x must have at least one step and one trajectory, got shape {x.shape}"
@@ -182,7 +182,7 @@ def initial_state(h0: Any, size: Sizes, batch: int, like: np.ndarray) -> np.ndar
     if h0 is None:
         return np.zeros((batch, size.state), like.dtype)
     shape = (size.state,) if _checks.ndim(h0) == 1 else (batch, size.state)
-    return np.array(np.broadcast_to(_checks.array("h0", h0, shape, like=like), (batch, size.state)))
+    return np.array(np.broadcast_to(_checks.data("h0", h0, shape, like=like), (batch, size.state)))
 
 
 def initial_block(q0: Any, n_state: int, k: int, like: np.ndarray) -> np.ndarray:

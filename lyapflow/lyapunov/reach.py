@@ -105,12 +105,13 @@ class Reach(Result):
         return np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="inverted_cdf")
 
     def lag(self, level: float = 0.01, of: str = "norms") -> float:
-        """The first lag from which on the median norm stays below a level; infinite if the last one does not.
+        """The first measured lag from which on the median norm stays below a level; infinite if the last does not.
 
         Parameters
         ----------
         level : float
-            Relative to 1 for the state, to the first lag for readout and parameters.
+            Absolute for the norm of the state's Jacobian, which is 1 at lag 0; relative to the first
+            lag for readout and parameters.
         of : {"norms", "readout", "parameters"}
 
         Returns
@@ -244,7 +245,8 @@ def gradient_reach(
     x : array (T, m) or (T, B, m)
         Inputs of one trajectory or of B; for a cell without inputs give `steps` instead.
     lags : int array, optional
-        Ascending; by default about a dozen up to 256, or up to half of the counted steps.
+        Ascending; by default 25 or fewer from 1 to 256 (or to half of the counted steps), evenly
+        spaced in their logarithms.
     steps : int, optional
         Number of steps of a cell without inputs.
     h0 : array (n_state,) or (B, n_state), optional

@@ -139,6 +139,15 @@ class RunFolder(_presented.Presented):
         except OSError as error:
             raise self._unwritten(error) from None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / SETTINGS).exists()
+
+    def has(self, training: Training) -> bool:
+        """Whether these are the settings of the run."""
+        return bool(self.settings()["training"] == written(training))
+
     def make(self, *, force: bool) -> None:
         """Make the folder, if it is not there; raises LyapflowError if it cannot be made or used."""
         try:

@@ -12,6 +12,7 @@ from llvmlite import binding
 from numba import config
 from threadpoolctl import threadpool_info
 
+from lyapflow._engine.blas import register_routines
 from lyapflow._version import __version__
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.adam import Adam
@@ -186,6 +187,7 @@ def versions() -> dict[str, str]:
         "C library": " ".join(platform.libc_ver()),
     }
     found |= {name: version(name) for name in ("numpy", "numba", "scipy")}
+    register_routines()  # so that SciPy's BLAS is among those that are loaded
     for library in sorted(
         threadpool_info(), key=lambda library: Path(library["filepath"]).parts[-2:]
     ):

@@ -88,6 +88,10 @@ class SweepFolder:
             if names(list(runs.values())) != list(runs):
                 raise LyapflowError("its names are not those of its settings")
             return runs
+        except FileNotFoundError:
+            raise LyapflowError(
+                f"there is no sweep in {self.path}; begin one with a grid of settings"
+            ) from None
         except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise LyapflowError(
                 f"{self.path} is no folder of a sweep: cannot read {SWEEP} ({error})"

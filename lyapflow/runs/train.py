@@ -67,9 +67,12 @@ def train(
         that of the member alone.
     flossing : Flossing, optional
         The schedule; none by default.
-    T, batch : int
-        Steps and sequences of a training epoch.
+    T : int
+        Length of the sequences of a training epoch, in steps.
+    batch : int
+        Number of sequences of a training epoch.
     optimizer : Adam, or any `lyapflow.learning.optimizer.Optimizer`
+        The default clips gradients.
     measure_every : int, optional
         Epochs between measurements (`Measurement` records), each of which takes about as long as
         ten training epochs; none by default.

@@ -22,6 +22,12 @@ class Report(NamedTuple):
     checks: Mapping[str, float]
     skipped: tuple[str, ...]
 
+    def __str__(self) -> str:
+        lines = [f"  {check}: {error:.0e}" for check, error in self.checks.items()]
+        if self.skipped:
+            lines.append(f"  not there, and not checked: {', '.join(self.skipped)}")
+        return "\n".join([f"{len(self.checks)} checks passed; largest relative errors:", *lines])
+
 
 class CellError(AssertionError):
     """Kernels of a cell that contradict its `step`: a line for each check that failed, the worst first."""
