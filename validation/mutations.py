@@ -416,7 +416,7 @@ MUTATIONS = [
     ("runs/checkpoint.py", "or any(getattr(one, field.name).size for one in getattr(history, kind))", "or False"),
     ("runs/settings.py", "if f.name in LATER.get(name, ())}", "if False}"),
     # error bars
-    ("lyapunov/error_bars.py", "(stdtrit(freedom, ndtr(2.0)) / 2) ** 2", "1.0"),
+    ("lyapunov/error_bars.py", "(scipy.special.stdtrit(freedom, scipy.special.ndtr(2.0)) / 2) ** 2", "1.0"),
     ("lyapunov/error_bars.py", "min(WAVES, max(2, (n_qr - 1) // 3))", "max(2, n_qr // 2)"),
     ("lyapunov/error_bars.py", "np.append(0.97,", "np.append(1e-300,"),
     ("lyapunov/error_bars.py", "np.append(0.97, np.full(len(corners), 0.03", "np.append(1.0, np.full(len(corners), 1e-300"),

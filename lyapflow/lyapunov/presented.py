@@ -59,8 +59,9 @@ def summary(spectrum: "Spectrum") -> Lines:
     found = [
         ("Spectrum", size),
         ("first", f"{_number(exponents[0], stderr[0])} {units}"),
-        ("last", _number(exponents[lowest], stderr[lowest])),
     ]
+    if lowest > 0:
+        found.append(("last", _number(exponents[lowest], stderr[lowest])))
     if np.isneginf(exponents).any():
         found.append(("-inf", f"{int(np.isneginf(exponents).sum())}"))
     dimension = _number(spectrum.kaplan_yorke_dimension, spectrum.kaplan_yorke_stderr)
