@@ -1,4 +1,4 @@
-"""Results for people and for other programs: a few lines, a table in a notebook, and other libraries' tables."""
+"""How results show themselves: a few lines of text, a table in a notebook, tables of other libraries."""
 
 import html
 import importlib

@@ -1,4 +1,4 @@
-"""What public functions return: equal where all that it holds is equal."""
+"""Base of the results of public functions: two are equal if all their fields are."""
 
 from dataclasses import fields
 from typing import Any

@@ -1,3 +1,3 @@
-"""The version, apart from all that would have to be imported with it."""
+"""The version, in a file that imports nothing."""
 
 __version__ = "1.0.0rc1"

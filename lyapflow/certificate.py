@@ -1,4 +1,4 @@
-"""A certificate of a spectrum: what was checked, how well it agrees, and what does not.
+"""A certificate of a spectrum: what was checked, and how well it agrees.
 
 Each check holds the exponents, or what they are made of, against something else that has to be the same:
 differences, determinants, another starting block, other intervals, half of the data, more digits."""

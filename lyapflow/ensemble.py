@@ -1,4 +1,4 @@
-"""Ensembles: many cells, or Models, of one kind as one, each member worked on by a thread of its own."""
+"""Ensembles: many cells, or Models, of one kind joined into one; each member has a thread of its own."""
 
 import functools
 import inspect
@@ -22,7 +22,8 @@ class Ensemble(tuple):
     Attributes
     ----------
     reasons : tuple of (str or None)
-        For a result: why a member came back as NaN or was left behind, None where all went well.
+        For a result: why the results of a member are NaN, or why it was frozen; None where all went
+        well.
     """
 
     reasons: tuple[str | None, ...]
@@ -128,7 +129,7 @@ def stack(members: Iterable[Any]) -> Ensemble:
 class Members:
     """The members of an ensemble, or one network alone, on their way through a computation.
 
-    ``now`` holds what each member has become; ``reasons`` why one was left behind.
+    ``now`` holds what each member has become; ``reasons`` why one was frozen.
     """
 
     def __init__(self, network: Any, reasons: list[str | None] | None = None) -> None:
@@ -156,9 +157,9 @@ class Members:
     def run(
         self, piece: Callable[[int], Any], lost: Callable[[int], Any], where: str = ""
     ) -> list[Any]:
-        """piece(r) for each member in a thread; lost(r) for those left behind, now or before.
+        """piece(r) for each member in a thread; lost(r) for frozen ones.
 
-        A member alone is not left behind: it raises.
+        A single member is not frozen: its error is raised.
         """
         if self.alone:
             return [piece(0)]

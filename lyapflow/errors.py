@@ -1,4 +1,4 @@
-"""Errors and warnings of a user's making."""
+"""Errors and warnings about what users pass or ask for."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Progress of training runs, spectra and long products: live in a terminal or notebook, else a line now and then."""
+"""Progress of training runs, spectra and long products: live in a terminal or notebook, else line by line."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

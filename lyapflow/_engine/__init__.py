@@ -1,1 +1,1 @@
-"""How Python, Numba and processors are made to do it; knows no matrix and no network. README.md has the contracts."""
+"""The machine room: Numba, threads and processors. It knows no matrix and no network; README.md has the contracts."""

@@ -1,4 +1,4 @@
-"""What happens around the compilation of kernels: a word to whoever waits, and signals in good order."""
+"""While kernels compile: tell the user, and handle signals once it is safe."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""What a forked child does before anything else, on systems where processes fork."""
+"""What a forked child process has to do first, on systems where processes fork."""
 
 import os
 from collections.abc import Callable

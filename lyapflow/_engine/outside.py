@@ -1,4 +1,4 @@
-"""What a cell class from outside the package is made of: the code and values that its compiled kernels depend on."""
+"""The code and values that the compiled kernels of a cell class from outside the package depend on."""
 
 import hashlib
 import sys

@@ -1,4 +1,4 @@
-"""One thread per piece: independent pieces of a public call, side by side.
+"""A pool of threads for the independent pieces of a public call, one thread per piece.
 
 Kernels release the GIL, so plain threads do what a parallel loop inside a kernel would, without the
 ways in which Numba's threading layers end a process."""

@@ -1,4 +1,4 @@
-"""Arrays that kernels make without asking: windows of arrays, and scratch on the stack.
+"""Array views and scratch arrays on the stack, which kernels build without reference counts.
 
 Numba's slices count from the end, stop at the ends and step: a hundred instructions each, which are
 most of what a kernel of small products is compiled from."""

@@ -1,4 +1,4 @@
-r"""A cell that is fed its own output: ``h' = f(h, [W_out u + b_out, x'])``, where u are the units of h.
+r"""A cell whose next input is its own output: ``h' = f(h, [W_out u + b_out, x'])``, where u are the units of h.
 
 The cell within sees the input z = [W_out u + b_out, x'], of which x' comes from outside. With D and
 E, its Jacobians in state and input, and Z = [W_out q in the units, X] in rows:

@@ -1,4 +1,4 @@
-"""Jacobians that are given as inputs, in place of a network: the state stays zero, the tangents move."""
+"""Given Jacobians in place of a network: they are its inputs, the state stays zero, only tangent vectors move."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The generic functions that make something a cell.
+"""The generic functions that a cell class implements.
 
 A cell is a ``NamedTuple`` class of arrays; a gradient is the same class holding gradients. What
 differs between cells is said by the functions below, one implementation per class, in the package

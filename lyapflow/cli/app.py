@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    help="Lyapunov spectra of recurrent networks: measured, differentiated by hand, and controlled (flossing).",
+    help="Lyapunov spectra of recurrent networks: measured, differentiated exactly, and controlled (flossing).",
 )
 
 

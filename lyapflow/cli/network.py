@@ -1,4 +1,4 @@
-"""The network that a command is about, of a run folder, a file, or random, and its input."""
+"""The network of a command (from a run folder, from a file, or random) and its input."""
 
 import os
 from dataclasses import dataclass, fields

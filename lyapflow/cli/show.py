@@ -1,4 +1,4 @@
-"""What several commands show: tables, and how training runs ended."""
+"""Output that several commands share: tables, and summaries of training runs."""
 
 import os
 import stat

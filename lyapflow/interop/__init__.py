@@ -1,1 +1,1 @@
-"""Networks of other libraries as cells, and back: what is known here of their layouts."""
+"""Networks of other libraries as cells, and back: all knowledge of their layouts."""

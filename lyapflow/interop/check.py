@@ -1,4 +1,4 @@
-"""Whether a cell that was made of another program's weights does what that program does: its states, step by step."""
+"""Compare a cell made from another program's weights with that program: states, step by step."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Libraries that only some people have."""
+"""Optional libraries."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks and inputs in files of any kind that is known here: read, and written back."""
+"""Read networks and inputs from files of all known kinds, and write networks back."""
 
 from pathlib import Path
 from typing import Any

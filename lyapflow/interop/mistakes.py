@@ -1,4 +1,4 @@
-"""Known mistakes in taking over another program's weights, each tried in NumPy: which of them explains its states."""
+"""Find which known mistake in importing weights explains the original's states, by trying each in NumPy."""
 
 import itertools
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The gates of recurrent networks by letters, in whichever order and by whichever names a program has them."""
+"""Gates of recurrent networks as letters, in the order and under the names of each program."""
 
 # what a gate is called elsewhere, by the gates of a cell: an LSTM's candidate is c or j, a GRU's h, its update gate u
 ALIASES = {

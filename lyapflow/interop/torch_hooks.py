@@ -1,4 +1,4 @@
-"""What watches a recurrent module of PyTorch as it is trained: its flossing loss, and a monitor of its exponents."""
+"""Hooks on a recurrent module of PyTorch during training: its flossing loss, and a monitor of its exponents."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Networks that are fed what they say."""
+"""Networks whose next input is their own output."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run records; of an ensemble, numbers and arrays with a leading member axis."""
+"""Records of a run; for an ensemble, arrays have a leading member axis."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""What a Model says."""
+"""Outputs of a Model."""
 
 from __future__ import annotations
 

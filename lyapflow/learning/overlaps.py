@@ -1,4 +1,4 @@
-r"""Where the gradient in the state before a sequence points, beside the covariant vectors there (paper, App. D).
+r"""The direction of the gradient in the state before a sequence, compared with the covariant vectors there (App. D).
 
 Covariant vectors at a state need steps before it. So a held-back sequence is taken up from the
 state that inputs of their own have led to, from the Model's h0 on, and not from h0 itself, which is

@@ -1,4 +1,4 @@
-"""Settings to begin with, by the kind of network."""
+"""Recommended settings for each kind of network."""
 
 import dataclasses
 from typing import Any

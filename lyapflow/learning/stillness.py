@@ -1,4 +1,4 @@
-"""Whether flossing has left units that a readout can learn from."""
+"""Check that flossing has left units that a readout can learn from: not all saturated."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class StopRule(Protocol):
 class AccuracyReached:
     """Ends a run when the mean accuracy of its last epochs reaches a goal; a rule serves one run.
 
-    Of an ensemble, when all members have reached it; those that were left behind do not count.
-    Where the task has no accuracy, never.
+    Of an ensemble, when all members have reached it; frozen ones do not count. Where the task has
+    no accuracy, never.
 
     Parameters
     ----------

@@ -63,6 +63,6 @@ class Term(NamedTuple):
         return gradient._replace(cell=like(model.cell, both)), (loss, values)
 
     def nothing(self, model: Model, seed: int, epoch: int) -> tuple:
-        """Loss and values of a member that was left behind."""
+        """Loss and values of a frozen member."""
         n_values = self.penalty.n_values(model.cell, self.input(model, seed, epoch))
         return np.nan, np.full(n_values, np.nan, model.h0.dtype)

@@ -293,8 +293,8 @@ class Training:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """The samples of the training epochs from one on.
 
-        Small ones are drawn several at once: an epoch leaves nothing of what draws them in the
-        processor's caches."""
+        Small ones are drawn several epochs at once, while the code and data of the sampling are in
+        the processor's caches: an epoch of training leaves nothing of them there."""
         together = max(1, STEPS_DRAWN_AT_ONCE // (self.T * self.batch))
         for first in range(epoch, self.epochs, together):
             epochs = range(first, min(first + together, self.epochs))
@@ -326,7 +326,7 @@ def plan(epochs: int, flossing: Flossing | None) -> tuple[int, list[int], int]:
 
 
 def _members(tree: Any) -> Members:
-    """The members of what a state holds, those left behind with their reasons."""
+    """The members of what a state holds; frozen ones with their reasons."""
     return Members(tree, list(tree.reasons) if isinstance(tree, Ensemble) else None)
 
 

@@ -1,4 +1,4 @@
-"""Runs of the library that show how far they are."""
+"""Progress display of library calls that train or floss."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

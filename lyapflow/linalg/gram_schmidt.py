@@ -1,4 +1,4 @@
-"""QR of a small block, row by row: products of whole panels are worth their calls in larger ones alone.
+"""QR of a small block, row by row, where products of whole panels would not pay for their calls.
 
 A row is projected on those before it, and where that leaves less than half of its length once more,
 which is enough (Giraud, Langou and Rozložník, *The loss of orthogonality in the Gram-Schmidt

@@ -227,7 +227,7 @@ def gemm(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C):
 
 @intrinsic
 def gemm_part(typingctx, A, transpose_A, B, transpose_B, alpha, beta, C, part):
-    """The same, sparing what is nothing or is not asked for in triangles.
+    """The same; skips triangles that are zero or are not wanted.
 
     LOWER_RESULT leaves open what stands above the diagonal of C; LOWER_FACTOR and UPPER_FACTOR say
     that op(A) has zeros above or below its diagonal."""

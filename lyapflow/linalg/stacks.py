@@ -1,4 +1,4 @@
-"""QR and its pullback of one matrix or of a stack, in parallel: what the package offers of its matrices to others."""
+"""The public QR and its pullback, of one matrix or of a stack in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a matrix product does in registers, as LLVM instructions on vectors as wide as the processor's.
+"""The innermost tile of a matrix product, held in registers: LLVM instructions on vectors as wide as the processor's.
 
 Loops in Numba leave the choice of vectors and registers to LLVM, which finds a third of the speed.
 Addresses are integers, strides are in bytes, and nothing need be aligned. The width changes no bit

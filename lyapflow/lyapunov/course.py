@@ -1,4 +1,4 @@
-"""A sweep in pieces: each goes on where the one before ended, to the bits of one sweep.
+"""A sweep in pieces: each goes on where the one before ended, with the bits of one sweep.
 
 A sweep may stop after any reorthonormalisation: states, block and pace (`lyapflow.lyapunov.growth`)
 are all that its next steps need. Where the last interval is not complete, the steps of it are kept,

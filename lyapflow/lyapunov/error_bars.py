@@ -1,4 +1,4 @@
-r"""How well exponents are known: what the counted growth rates, log R per step, say about their own mean.
+r"""Standard errors of exponents, estimated from the growth rates, log R per step, themselves.
 
 Growth rates are correlated in time, so their scatter about the mean does not give the error of the
 mean. Slow cosines do (Müller 2007; Lazarus, Lewis, Stock and Watson 2018): with t in (0, 1) over

@@ -1,4 +1,4 @@
-"""log R of one trajectory: what all its steps do to a tangent block, however small or lost.
+"""log R of one trajectory: the growth of its tangent block, with directions however small, or lost.
 
 The sweep takes QRs of products that are formed in float64. A vector that such a QR leaves shorter
 than half of the digits, beside those that it is made from, is *in doubt*. Then

@@ -1,4 +1,4 @@
-"""Exponents of Jacobians too large to be written down: a function moves the tangent vectors.
+"""Exponents of Jacobians too large to form: a function multiplies the tangent vectors.
 
 Blocks are n x k with k small, and are factorised by LAPACK in the place of what the function returns,
 so that no more than two of them are there beside the one it is given. What a step leaves below the

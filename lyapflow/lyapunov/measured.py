@@ -1,4 +1,4 @@
-"""What growth rates say: exponents with standard errors, and why they cannot be trusted."""
+"""The Spectrum made from growth rates: exponents with standard errors, and reasons to doubt them."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

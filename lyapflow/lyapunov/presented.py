@@ -1,4 +1,4 @@
-"""Spectra for people and for other programs: what one wants to know first, pandas and xarray."""
+"""A Spectrum as a few lines of text, as a pandas table and as an xarray dataset."""
 
 from typing import TYPE_CHECKING, Any
 

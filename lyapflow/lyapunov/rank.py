@@ -1,4 +1,4 @@
-"""Which vectors of a tangent block are lost exactly: the sweep once more, modulo a prime."""
+"""Which vectors of a tangent block are lost exactly, decided by repeating the sweep modulo a prime."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Which exponents of a step have a gradient that floating-point numbers can carry.
+"""Which exponents of a step have a gradient that floating-point numbers can resolve.
 
 The pullback of QR divides by R, so rounding errors grow by ``|D| / R_jj``. Let a vector be known to
 within δ; then D q is to within ``δ |D|``, and taking away the vectors before it adds their errors,
@@ -162,7 +162,7 @@ def with_way_out(error: Diverged, given: Problem) -> Diverged:
 
 
 class Suspicious(Exception):
-    """Enough to do the sweep again, with a QR after every step."""
+    """Raised to repeat the sweep with a QR after every step."""
 
 
 def suspicious(t: int, tape: Tape) -> None:

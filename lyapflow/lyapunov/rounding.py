@@ -1,4 +1,4 @@
-"""What rounding errors make of exponents, measured: the last steps once more, with a block that is disturbed.
+"""The effect of rounding errors on exponents, measured by repeating the last steps with a disturbed block.
 
 Each rounding error is a fresh vector of length ε beside an aligned one. In a long delay line with
 strong contraction it outgrows that one by more than 1/ε: it lives on in old entries of the state

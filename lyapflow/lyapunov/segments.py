@@ -1,4 +1,4 @@
-"""How many steps are taken at a time: segments, after which Ctrl-C is heard, and chunks."""
+"""How many steps are computed at a time: segments, between which Ctrl-C is handled, and chunks."""
 
 from lyapflow.cells.interface import Sizes
 

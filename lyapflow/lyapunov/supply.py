@@ -1,4 +1,4 @@
-"""Inputs that are asked for piece by piece: parts of an array, or what a function returns."""
+"""Inputs piece by piece: parts of an array, or results of a function."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""When a run is long enough: once its standard errors are as small as they are wanted, and honest."""
+"""The rule by which a run is long enough: its standard errors are small, and can be trusted."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Spectra that show how far they are."""
+"""Progress display of library calls that measure spectra."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

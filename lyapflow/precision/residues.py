@@ -1,4 +1,4 @@
-"""Which numbers are zero, and which products lose rank: the same equations modulo a prime.
+"""Which numbers are zero and which products lose rank, decided by the same equations modulo a prime.
 
 A float64 number is an integer times a power of 2, so it has a residue, and so have sums, products
 and quotients. For exp(v) stands a random residue, one for each v, which keeps exp(0) = 1 and exp(v)

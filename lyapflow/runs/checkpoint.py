@@ -1,4 +1,4 @@
-"""Where a run stands, as one file: parameters, the optimiser's state and the history, none ahead of another."""
+"""A checkpoint, one file: parameters, the optimiser's state and the history, all of the same epoch."""
 
 import json
 import os

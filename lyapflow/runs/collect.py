@@ -1,4 +1,4 @@
-"""One table of many runs: their settings, and what came of them."""
+"""One table of many runs: their settings and results."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files: written so that a crash leaves the old or the new one, read so that no content of theirs does harm."""
+"""Files: written so that a crash leaves the old or the new one; read as data, never executed."""
 
 import hashlib
 import json

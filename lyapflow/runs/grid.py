@@ -1,4 +1,4 @@
-"""A grid of settings, and the recipes that it stands for."""
+"""A grid of settings, and the recipes that it expands to."""
 
 import difflib
 import itertools

@@ -1,4 +1,4 @@
-"""The master of a sweep: hands runs out, takes what becomes of them, and says how far they are."""
+"""The master of a sweep: hands out runs, collects their results, reports progress."""
 
 import functools
 import time

@@ -1,4 +1,4 @@
-"""Who works the runs of a sweep: an executor of the user's, or processes of our own."""
+"""The executor of a sweep: the user's, or processes of our own."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator

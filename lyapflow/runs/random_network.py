@@ -1,4 +1,4 @@
-"""A random network by the words and numbers that the command line and sweeps give."""
+"""A random network, described by the options of the command line and of sweeps."""
 
 import inspect
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The settings of one training run in words and numbers, as the command line and sweeps give them."""
+"""The settings of one training run, as options of the command line and of sweeps."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Spectra of long runs, which write what they have found to a file, and go on from it after an interruption."""
+"""Spectra of long runs that save their progress to a file and go on from it after an interruption."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Derivatives by differences, whose distance is sought where it is not known."""
+"""Derivatives by finite differences, with a step size that is searched for if it is not given."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the checks of a cell find: errors that are small enough, and faults, which are said together."""
+"""The findings of the checks of a cell: errors that are small enough, and faults, reported together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The kernels of a cell, run from Python: as they are, or between guards that show what they do beside their work."""
+"""The kernels of a cell, run from Python: plainly, or between guards that notice writes beyond their arrays."""
 
 import inspect
 from collections.abc import Callable, Iterator

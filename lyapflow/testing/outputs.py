@@ -1,4 +1,4 @@
-"""All that the kernels of a cell make of one set of arrays."""
+"""All results of the kernels of a cell for one set of arrays."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
