@@ -30,11 +30,11 @@ def audit_command(
     t_ons: options.TOns = 1,
     to: options.Json = None,
 ) -> None:
-    """A certificate of the spectrum of the network in a run folder or a file, or of a random one.
+    """Check the spectrum of the network in a run folder or a file, or of a random one: a certificate.
 
-    Kernels against differences, the sum of exponents against determinants, another starting block, other
-    intervals, both halves of the run, float32, and the first steps in arbitrary precision. Exit code 1
-    where something differs. The options are those of `lyapflow spectrum`."""
+    It compares kernels with differences, the sum of exponents with determinants, and the exponents with those
+    of another starting block, of other intervals, of both halves of the run, of float32, and of arbitrary
+    precision. The exit code is 1 if a check fails. Options are those of `lyapflow spectrum`."""
     network = chosen(context)
     if to is not None:
         check_writable(to, "certificate")

@@ -20,9 +20,9 @@ def compare(
     level: options.Level = 0.95,
     exponents: options.ShownExponents = EXPONENTS,
 ) -> None:
-    """One table of the runs of sweeps: the settings that differ, and what came of each.
+    """One table of the runs of sweeps: the settings that differ, and the results of each.
 
-    λ in nats per step, of the last measurement."""
+    Exponents λ are those of the last measurement, in nats per step."""
     for path in filter(None, (out, histories)):
         check_table(path)
         check_writable(path, "table")

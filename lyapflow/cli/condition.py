@@ -34,12 +34,11 @@ def condition(
     out: options.ConditionPicture = None,
     no_picture: options.NoPicture = False,
 ) -> None:
-    """Condition number of the long-term Jacobian, in arbitrary precision, beside what Lyapunov exponents predict.
+    """Condition number of the long-term Jacobian, in arbitrary precision, and the one that Lyapunov exponents predict.
 
-    Of the network in a run folder or a file, or of a random one; the options of a random network (--cell,
-    --units, --gain, --weights, --leak, --dtype) are not used with a run folder or a file, and --name and
-    --nonlinearity are for files. The exponents are those of at least 1000 steps, or of all of an input's
-    file."""
+    The network comes from a run folder or a file, or is random: --cell, --units, --gain, --weights, --leak and
+    --dtype are for random networks, --name and --nonlinearity for files. Exponents are measured over at least
+    1000 steps, or over the whole input file."""
     wanted = sorted(set(_checks.integers("--steps", steps, "numbers of steps")))
     if wanted[0] < 0:
         raise LyapflowError(f"--steps must be numbers of steps from 0 on, got {steps}")

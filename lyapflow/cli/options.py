@@ -55,7 +55,7 @@ Gain = Annotated[
     float,
     _network(
         min=0.0,
-        help="Gain g of the recurrent weights, whose variance is g²/units; LSTM and GRU draw a gain up to g per gate.",
+        help="Gain g of the recurrent weights, of variance g²/units; for LSTM and GRU the largest gain of a gate.",
     ),
 ]
 Weights = Annotated[
@@ -94,14 +94,14 @@ ModelFile = Annotated[
 Name = Annotated[
     str | None,
     _network(
-        help="Of the file's module, layer or node, or its number.", show_default="the only one"
+        help="Name or number of the module, layer or node of the file.", show_default="the only one"
     ),
 ]
 Nonlinearity = Annotated[
     str | None,
     _network(
         metavar="tanh|relu",
-        help="Of an nn.RNN, where a file has only its weights.",
+        help="Nonlinearity of an nn.RNN, if the file has only its weights.",
         show_default="as the file says",
     ),
 ]
@@ -135,25 +135,23 @@ QTransient = Annotated[int, _input(min=0, help="Next steps, which also align the
 UntilStderr = Annotated[
     float | None,
     typer.Option(
-        help="Go on until standard errors are not larger, for --steps at most (100000 if not given).",
+        help="Stop once all standard errors are at most this, after --steps at the latest (100000 if not given).",
         show_default=False,
     ),
 ]
 Csv = Annotated[Path | None, _output("--csv", help="File for the table.", show_default=False)]
-Json = Annotated[
-    Path | None, _output("--json", help="File for all that is said.", show_default=False)
-]
+Json = Annotated[Path | None, _output("--json", help="File for all results.", show_default=False)]
 Kept = Annotated[
     Path | None,
     _output(
         "--checkpoint",
-        help="File that keeps what is found, every ten seconds or so; the same command goes on from it.",
+        help="File that keeps the results so far, every ten seconds or so; the same command goes on from it.",
         show_default=False,
     ),
 ]
 All = Annotated[
     bool,
-    _output("--all", help="Show all exponents, not only the first, the last, and what is between."),
+    _output("--all", help="Show all exponents, not only the first ten and the last three."),
 ]
 NoPicture = Annotated[bool, _output("--no-picture", help="Draw no picture.")]
 SpectrumPicture = Annotated[Path | None, _picture("spectrum")]
@@ -169,15 +167,19 @@ FlossedModel = Annotated[
 FlossedK = Annotated[
     int | None,
     typer.Option(
-        "--k", min=1, help="Exponents to floss, of each layer.", show_default="as recommended"
+        "--k", min=1, help="Exponents to floss, in each layer.", show_default="as recommended"
     ),
 ]
 FlossingEpochs = Annotated[int, typer.Option("--epochs", min=1, help="Flossing epochs.")]
 FlossingSteps = Annotated[
-    int, typer.Option("--steps", min=1, help="Steps of an epoch, a random piece of the input.")
+    int,
+    typer.Option("--steps", min=1, help="Steps of a flossing epoch, a random piece of the input."),
 ]
 FlossingBatch = Annotated[
-    int, typer.Option("--batch", min=1, help="Pieces of an epoch, whose exponents are averaged.")
+    int,
+    typer.Option(
+        "--batch", min=1, help="Pieces of input in a flossing epoch; their exponents are averaged."
+    ),
 ]
 FlossingRate = Annotated[float, typer.Option("--lr", min=0.0, help="Learning rate of Adam.")]
 
@@ -188,7 +190,7 @@ Columns = Annotated[
     typer.Option(
         "--m",
         min=1,
-        help="Columns of a random orthonormal block to multiply.",
+        help="Columns of a random orthonormal block that the product is applied to.",
         show_default="all of T",
     ),
 ]
@@ -221,12 +223,15 @@ Resume = Annotated[
 CheckpointSeconds = Annotated[
     float,
     _run(
-        min=0.0, help="Time between checkpoints, at least; longer where they would take over 1 %."
+        min=0.0,
+        help="Least time between checkpoints; longer if they would take more than 1 % of the run.",
     ),
 ]
 CheckpointEpochs = Annotated[
     int | None,
-    _run(min=1, help="Write one after every so many epochs instead.", show_default="by time"),
+    _run(
+        min=1, help="Write a checkpoint after every so many epochs instead.", show_default="by time"
+    ),
 ]
 
 # train: the task
@@ -237,7 +242,7 @@ Delay = Annotated[
 ]
 Items = Annotated[
     int | None,
-    _task(min=1, help="Numbers that item-copy keeps at a time.", show_default="1"),
+    _task(min=1, help="Numbers that item-copy has to keep at a time.", show_default="1"),
 ]
 Epochs = Annotated[int, _training(min=1, help="Training epochs, one update each.")]
 Steps = Annotated[int, _training(min=1, help="Length of a training sequence, in steps.")]
@@ -269,7 +274,7 @@ MeasureVectors = Annotated[
     int | None,
     _training(
         min=1,
-        help="Measure the overlap of the gradient with so many covariant Lyapunov vectors, too.",
+        help="Also measure the overlap of the gradient with so many covariant Lyapunov vectors.",
     ),
 ]
 
@@ -308,7 +313,7 @@ FlossSteps = Annotated[int, _flossing(min=1, help="Steps of a flossing epoch, tr
 FlossTransient = Annotated[
     int,
     _flossing(
-        min=0, help="First steps of these, which move state and tangent vectors but do not count."
+        min=0, help="First of these steps, which align the tangent vectors and do not count."
     ),
 ]
 FlossLearningRate = Annotated[
@@ -317,15 +322,16 @@ FlossLearningRate = Annotated[
 Target = Annotated[
     float,
     _flossing(
-        help="Exponents to floss towards, in nats per step; of other penalties logarithms of singular values or of the "
-        "spectral radius."
+        help="Target of the exponents, in nats per step; for other penalties the target of the logarithms of singular "
+        "values, or of the spectral radius."
     ),
 ]
 FlossTOns = Annotated[int, _flossing(min=1, help="Steps between reorthonormalisations.")]
 FlossPenalty = Annotated[
     PenaltyName,
     _flossing(
-        help="What episodes descend: exponents; the spectral radius; singular values of one-step Jacobians."
+        help="Loss that episodes descend: of the exponents, the spectral radius, or the singular values of one-step "
+        "Jacobians."
     ),
 ]
 
@@ -342,7 +348,7 @@ PenaltyWeight = Annotated[
     _training(min=0.0, help="Weight of the penalty.", show_default="none; needed with one"),
 ]
 PenaltyEvery = Annotated[
-    int, _training(min=1, help="Training epochs from one with the penalty to the next.")
+    int, _training(min=1, help="Add the penalty in every so many-th training epoch.")
 ]
 
 # train: when to stop
@@ -351,16 +357,14 @@ StopAt = Annotated[
     _ending(
         min=0.0,
         max=1.0,
-        help="Stop when the mean accuracy of the last epochs reaches this, a share of 1.",
+        help="Stop when the mean accuracy of the last epochs reaches this, between 0 and 1.",
         show_default="never",
     ),
 ]
 StopWindow = Annotated[
-    int, _ending(min=1, help="Number of epochs whose mean accuracy --stop-at looks at.")
+    int, _ending(min=1, help="Number of epochs over which --stop-at takes the mean.")
 ]
-StopAfter = Annotated[
-    int, _ending(min=0, help="Epoch before which --stop-at does not end the run.")
-]
+StopAfter = Annotated[int, _ending(min=0, help="Epoch before which --stop-at does not apply.")]
 TimeLimit = Annotated[
     float | None,
     _ending(min=0.0, help="Stop after so many minutes.", show_default="never"),
@@ -382,16 +386,20 @@ SweepResume = Annotated[
 ]
 MoreEpochs = Annotated[
     int | None,
-    typer.Option(min=1, help="Extend all runs to so many epochs.", show_default="as in the grid"),
+    typer.Option(
+        min=1, help="Extend all runs to this number of epochs.", show_default="as in the grid"
+    ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes of this machine.", show_default="as many as processors"),
+    typer.Option(
+        min=1, help="Worker processes on this machine.", show_default="as many as processors"
+    ),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Threads of a worker.", show_default="processors are divided; 1 elsewhere"
+        min=1, help="Threads per worker.", show_default="processors are divided; 1 elsewhere"
     ),
 ]
 Dask = Annotated[
@@ -406,7 +414,7 @@ Mpi = Annotated[
         "--mpi", help="Use MPI instead: mpirun -n N python -m mpi4py.futures -m lyapflow sweep …"
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="More than 1000 runs are meant.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Allow more than 1000 runs.")]
 
 # compare
 SweepFolders = Annotated[list[Path], typer.Argument(help="Folders of sweeps.")]
@@ -421,7 +429,11 @@ HistoriesFile = Annotated[
 ]
 Level = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, help="Accuracy whose first epoch is shown, a share of 1."),
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Accuracy, between 0 and 1; the first epoch that reaches it is shown.",
+    ),
 ]
 ShownExponents = Annotated[int, typer.Option(min=0, help="Lyapunov exponents to show.")]
 

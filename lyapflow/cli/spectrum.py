@@ -50,8 +50,8 @@ def spectrum(
 ) -> None:
     """Lyapunov exponents of the network in a run folder or a file, or of a random one, as a table and a picture.
 
-    The options of a random network (--cell, --units, --gain, --weights, --leak, --dtype) are not used with
-    a run folder or a file; --name and --nonlinearity are for files."""
+    --cell, --units, --gain, --weights, --leak and --dtype are for random networks, --name and --nonlinearity
+    for files."""
     network = chosen(context)
     place = picture_of(context, "spectrum")
     for path in (csv_file, json_file, checkpoint):

@@ -43,9 +43,11 @@ def sweep(
 ) -> None:
     """Work the runs of a grid of settings side by side, and keep them in a folder, from which they can go on.
 
-    A first Ctrl-C, or SIGTERM, ends all runs after their epochs; --resume goes on with them, to the
-    same bits. Exit codes: 0 all done; 3 done, but some runs failed; 75 stopped by --time-limit; 128
-    and its number for a signal; 2 for what cannot be done."""
+    A first Ctrl-C, or SIGTERM, ends each run after its epoch; --resume goes on with them, and they end with
+    the bits of uninterrupted runs.
+
+    Exit codes: 0 all done; 3 done, but some runs failed; 75 stopped by --time-limit; 128 plus the number of
+    a signal; 2 for what cannot be done."""
     if (grid is None) != resume:
         raise LyapflowError(
             "a sweep needs a grid (a TOML file) or --resume, to go on with the grid of the folder; got "

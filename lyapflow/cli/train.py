@@ -117,12 +117,12 @@ def train(
 ) -> None:
     """Train a network on a task, with flossing, and keep the run in a folder, from which it can go on.
 
-    A first Ctrl-C, or SIGTERM, ends the run after its epoch; --resume goes on with it, to the same
-    bits, and with --epochs to more. Given together with the options of the run, --resume
-    begins it if it has not begun, so that a job that is submitted repeatedly needs a single line.
+    A first Ctrl-C, or SIGTERM, ends the run after its epoch. --resume goes on with it and ends with the bits
+    of an uninterrupted run; with --epochs it extends the run. Given together with the options of the run,
+    --resume begins it if it has not begun, so that a job that is submitted repeatedly needs a single line.
 
-    Exit codes: 0 done; 75 stopped by --time-limit; 128 and its number for
-    a signal; 1 where the network diverges; 2 for what cannot be done."""
+    Exit codes: 0 done; 75 stopped by --time-limit; 128 plus the number of a signal; 1 if the network
+    diverges; 2 for what cannot be done."""
     checkpoints: dict[str, Any] = {
         "checkpoint_seconds": checkpoint_seconds,
         "checkpoint_epochs": checkpoint_epochs,
