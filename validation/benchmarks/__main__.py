@@ -31,6 +31,7 @@ from rich.table import Table
 
 import lyapflow as lf
 from lyapflow._engine.registers import vector_bytes
+from lyapflow.plots import COLOURS
 from validation.benchmarks import jax_peer, ours, torch_peer
 from validation.benchmarks.measure import side_by_side
 
@@ -222,7 +223,8 @@ def draw(found, path):
             values = [
                 float(row[column]) / float(row[2]) if row[column] else np.nan for row in of_dtype
             ]
-            axis.barh(np.arange(len(of_dtype)) + 0.27 * (shift - 1), values, 0.25, label=side)
+            places = np.arange(len(of_dtype)) + 0.27 * (shift - 1)
+            axis.barh(places, values, 0.25, label=side, color=COLOURS[shift])
         axis.set_yticks(range(len(of_dtype)), [row[0] for row in of_dtype])
         axis.set(title=dtype, xlabel="time / time of lyapflow")
     axes[0].invert_yaxis()  # the axes share it

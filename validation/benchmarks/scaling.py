@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lyapflow as lf
+from lyapflow.plots import COLOURS
 from validation.benchmarks import jax_peer, ours, torch_peer
 from validation.benchmarks.measure import side_by_side
 
@@ -93,6 +94,7 @@ def main() -> int:
             np.array(values) / values[0],
             seconds / seconds[0],
             "o-",
+            color=COLOURS[len(axis.lines)],
             label=f"{name}: {found:.2f} ({paper:.0f})",
         )
         table.add_row(
@@ -129,10 +131,9 @@ def main() -> int:
             if ratio < 1:
                 failed.append(f"N = {n}, k = {k}: a peer is faster ({ratio:.2f})")
         for colour, side in enumerate(("lyapflow", "JAX", "PyTorch")):
-            label = f"{side}, k = {share:g} N"
-            axes[2].loglog(
-                SIZES, [1e3 * times[n][side] for n in SIZES], f"C{colour}o{style}", label=label
-            )
+            label = f"{side}, k = {'N/4' if share == 0.25 else '15 N/16'}"
+            ms = [1e3 * times[n][side] for n in SIZES]
+            axes[2].loglog(SIZES, ms, f"o{style}", color=COLOURS[colour], label=label)
         console.print(table)
     axes[2].set(title="flossing step beside peers", xlabel="N", ylabel="ms")
     axes[2].legend(frameon=False, fontsize=7)
