@@ -231,6 +231,13 @@ def test_a_class_without_source_is_never_stored(sandbox):
     assert sandbox.files() == before
 
 
+def test_a_class_of_a_notebook_is_never_stored(sandbox):
+    before = sandbox.files()
+    code = "import numpy as np\ndel __file__\n" + MAP.replace("SLOPE", "1.0") + USE
+    assert sandbox.run(code) == pytest.approx(np.log(2))
+    assert sandbox.files() == before
+
+
 def test_a_change_in_another_file_of_the_package_is_noticed(sandbox):
     package = sandbox.folder / "lib" / "lyapflow"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))

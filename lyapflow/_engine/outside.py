@@ -53,11 +53,12 @@ def source_stamp(cls: type) -> str | None:
     were read, and with them the globals, closures and defaults that they read, which are constants
     of compiled code. A class that is made within a function may be made again with others, and one
     that its name does not lead to has been."""
-    if not by_reference(cls):
+    file, _ = place(cls)
+    if not file or not by_reference(cls):  # notebooks and interactive sessions have no file
         return None
     digest, seen = hashlib.sha256(), dict[Any, bool]()
     try:
-        digest.update(Path(sys.modules[cls.__module__].__file__).read_bytes())  # type: ignore[arg-type]
+        digest.update(Path(file).read_bytes())
         for part in _of_value(cls, seen):
             digest.update(part)
         for function in _overloads():
