@@ -381,6 +381,18 @@ def test_the_number_of_threads_can_be_set(monkeypatch):
     assert pool.threads() == 4
 
 
+def test_a_slurm_task_has_its_own_number_of_processors(monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    lf.set_threads(None)
+    usual = pool.threads()
+    for said, count in [("1", 1), ("100000", usual), ("many", usual), ("", usual)]:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
+        assert pool.threads() == count
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(usual))
+    assert pool.threads() == usual
+
+
 def test_one_thread_for_stacks_too():
     A = np.random.default_rng(0).standard_normal((6, 5, 4))
     expected = lf.qr(A)

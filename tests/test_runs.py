@@ -28,6 +28,15 @@ def test_weights_come_back_to_the_bit(tmp_path, dtype):
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
+def test_a_file_of_another_kind_is_named(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(
+        lf.LyapflowError, match=r"picture.png as weights: it is no whole safetensors file"
+    ):
+        lf.load(path)
+
+
 def test_bad_weight_files(tmp_path):
     good, path = model(), tmp_path / "w.safetensors"
     lf.save(path, good)

@@ -28,7 +28,18 @@ class Stopped(BaseException):
 
 def threads() -> int:
     """How many threads `each` and `start_threads` may use, the caller's among them."""
-    return _wanted or numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return _wanted or _allowed()
+
+
+def _allowed() -> int:
+    """What NUMBA_NUM_THREADS says; without it the processors of this process, or of its Slurm task if these are fewer.
+
+    Not every cluster binds the processes of a task to its processors."""
+    count: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    task = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if "NUMBA_NUM_THREADS" in os.environ or not task.isdigit():
+        return count
+    return max(1, min(count, int(task)))
 
 
 def set_threads(count: int | None) -> None:
@@ -40,7 +51,7 @@ def set_threads(count: int | None) -> None:
     ----------
     count : int or None
         At least 1; None for the value of the environment variable NUMBA_NUM_THREADS or, without it,
-        all processors that this process may use.
+        all processors that this process may use (of a Slurm task SLURM_CPUS_PER_TASK at most).
 
     Raises
     ------

@@ -141,6 +141,10 @@ def read_arrays(
         raise LyapflowError(
             f"cannot read {path} as weights: NumPy has no numbers of type {error}; write them as float32"
         ) from None
+    except safetensors.SafetensorError as error:
+        raise LyapflowError(
+            f"cannot read {path} as weights: it is no whole safetensors file ({in_a_line(error)})"
+        ) from None
     except Exception as error:  # whatever a parser makes of a file that somebody else wrote
         raise LyapflowError(f"cannot read {path} as weights: {in_a_line(error)}") from None
     expected = metadata.pop("digest", None)
