@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import lyapflow as lf
+
 VALIDATION = Path(__file__).parent.parent / "validation"
 OURS = ("lyapflow", "validation")
 
@@ -17,7 +19,10 @@ def imported(name):
     except ModuleNotFoundError as error:
         if error.name.startswith(OURS):
             raise
-        return None
+    except lf.LyapflowError as error:
+        if "which is not installed" not in str(error):
+            raise
+    return None
 
 
 @pytest.mark.parametrize(
