@@ -103,6 +103,14 @@ def test_a_checkpoint_with_bytes_changed_or_cut_off(run):
         assert refused(folder.state) or bits(folder.state()) == expected
 
 
+def test_damage_of_the_digests_own_name_is_seen(run):
+    path = run / "checkpoint.safetensors"
+    good = path.read_bytes()
+    assert good.count(b'"digest"') == 1
+    path.write_bytes(good.replace(b'"digest"', b'"dagest"'))
+    assert refused(lf.RunFolder(run).state)
+
+
 def leaves(value, path=()):
     yield path
     if isinstance(value, (dict, list)):

@@ -91,7 +91,7 @@ def read(
 
     Raises LyapflowError if the file is missing, damaged, of a newer format, or something else.
     """
-    content, metadata = files.read_arrays(path, follow=False)
+    content, metadata = files.read_arrays(path, follow=False, sealed=True)
     if metadata.get("lyapflow") != "checkpoint":
         raise LyapflowError(f"{path} is no checkpoint of a run, its metadata is {metadata!s:.200}")
     model = restored(

@@ -125,9 +125,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
 
 
 def read_arrays(
-    path: str | os.PathLike, *, follow: bool = True
+    path: str | os.PathLike, *, follow: bool = True, sealed: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a safetensors file; if it has a digest, this is right.
+    """Arrays and metadata of a safetensors file; if it has a digest, this is right; `sealed` files must have one.
 
     Raises LyapflowError if not, or if the file is missing, too large, damaged, or something else.
     """
@@ -148,7 +148,7 @@ def read_arrays(
     except Exception as error:  # whatever a parser makes of a file that somebody else wrote
         raise LyapflowError(f"cannot read {path} as weights: {in_a_line(error)}") from None
     expected = metadata.pop("digest", None)
-    if expected is not None and expected != digest(arrays, _text(metadata)):
+    if (sealed or expected is not None) and expected != digest(arrays, _text(metadata)):
         raise LyapflowError(
             f"cannot read {path}: it is damaged, its digest does not fit what it holds"
         )
