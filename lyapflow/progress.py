@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,9 @@ class Plan:
 
 def is_live(console: Console) -> bool:
     """Whether a console can show the same place again."""
-    return console.is_terminal or console.is_jupyter
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None  # with which rich draws there
+    return console.is_terminal
 
 
 class Progress:

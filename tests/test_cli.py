@@ -15,6 +15,7 @@ from rich.console import Console
 
 import lyapflow as lf
 import lyapflow.cli.show
+import lyapflow.progress
 from lyapflow.cells.registry import CELLS
 from lyapflow.cli.show import print_summary
 from lyapflow.learning.history import FlossingRecord, Measurement, TrainingRecord
@@ -751,3 +752,11 @@ def test_workers_are_those_of_this_machine(command):
         code, _, err = command("sweep", "s", "grid.toml", "--workers", "2", *executor)
         assert (code, err.count("\n")) == (2, 1)
         assert "--workers counts processes of this machine" in err
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_notebook_is_live_with_ipywidgets_alone(monkeypatch, there):
+    found = object() if there else None
+    monkeypatch.setattr("lyapflow.progress.find_spec", lambda name: found)
+    console = Console(force_jupyter=True, file=io.StringIO())
+    assert lyapflow.progress.is_live(console) == there
