@@ -222,13 +222,18 @@ class Progress:
         return Group(table, bars)
 
 
+def _bar(console: Console) -> rich.progress.Progress:
+    """A bar with the time that is left and the numbers done and in all, where a console is live."""
+    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+    return rich.progress.Progress(
+        *columns, console=console, transient=True, disable=not is_live(console)
+    )
+
+
 @contextmanager
 def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of something that is counted, through the function that it gives, of how many are done and of all."""
-    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-    with rich.progress.Progress(
-        *columns, console=console, transient=True, disable=not is_live(console)
-    ) as bar:
+    with _bar(console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -236,18 +241,15 @@ def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
 @contextmanager
 def long_product(console: Console, steps: int) -> Iterator[Callable[[float, int], None]]:
     """Shows how far a product of Jacobians has come, through the callback that it gives: (step, bits)."""
-    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
     said = time.monotonic()
-    with rich.progress.Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with _bar(console) as bar:
         task = bar.add_task("", total=steps)
 
         def show(t: float, bits: int) -> None:
             nonlocal said
             bar.update(task, completed=t, description=f"product of {bits} bits")
             now = time.monotonic()
-            if not console.is_terminal and ((t and t % 100 == 0) or now - said > 30):
+            if not is_live(console) and ((t and t % 100 == 0) or now - said > 30):
                 said = now
                 print(f"step {t:.4g} of {steps}, {bits} bits", flush=True)
 

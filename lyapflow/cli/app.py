@@ -106,8 +106,8 @@ OPTIONS = {
     "(force=True)": "(--force)",
     "(grid=None)": "(--resume)",
     "nonlinearity='tanh' or 'relu'": "--nonlinearity tanh or relu",
-    "node=": "--name",
-    "name=": "--name",
+    "give one, node=:": "give one, --name:",
+    "give one, name=:": "give one, --name:",
 }
 
 

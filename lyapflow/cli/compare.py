@@ -55,8 +55,7 @@ def _print(table: Any, level: float) -> None:
         console.print(f"{name} failed: {reason}", soft_wrap=True)
     console.print(
         "done: epochs; loss and accuracy: means of the last epochs (stop_window of them, by default "
-        f"{Recipe.stop_window}); "
-        f"{reached}: first epoch; λ in nats per step",
+        f"{Recipe.stop_window}); {reached}: first epoch; λ in nats per step",
         soft_wrap=True,
     )
 

@@ -20,9 +20,8 @@ from lyapflow.learning.streams import stream
 from lyapflow.learning.tasks import Task
 from lyapflow.lyapunov.spectrum import lyapunov_spectrum
 
-OUT_OF_TIME = (
-    75  # exit code where --time-limit ended a run or sweep: EX_TEMPFAIL, to try again later
-)
+# exit code where --time-limit ended a run or sweep: EX_TEMPFAIL, to try again later
+OUT_OF_TIME = 75
 
 console = Console(highlight=False, markup=False)
 
