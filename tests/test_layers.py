@@ -8,8 +8,7 @@ import pytest
 import lyapflow as lf
 from lyapflow._trees import arrays, map_arrays
 from lyapflow.cells.interface import sizes
-from tests.gradcheck import next_state, norm, random_cell, relative_error
-from tests.test_cells import each_dtype
+from tests.gradcheck import DTYPES, next_state, norm, random_cell, relative_error
 
 KINDS = {
     "lstm, tanh": (lf.LSTM, lf.TanhRNN),
@@ -17,6 +16,16 @@ KINDS = {
     "tanh, lstm, elman": (lf.TanhRNN, lf.LSTM, lf.ElmanRNN),
 }
 each_network = pytest.mark.parametrize("kinds", KINDS.values(), ids=KINDS)
+IN_FLOAT32 = "lstm, tanh"  # alone: the source is the same, and takes long to compile
+each_network_and_dtype = pytest.mark.parametrize(
+    ("kinds", "dtype"),
+    [
+        pytest.param(kinds, dtype, id=f"{name}-{dtype.__name__}")
+        for name, kinds in KINDS.items()
+        for dtype in DTYPES
+        if name == IN_FLOAT32 or dtype == np.float64
+    ],
+)
 short_runs = pytest.mark.filterwarnings("ignore:.*growth rates stay")
 
 
@@ -34,8 +43,7 @@ def units(layer, states):
     return np.ascontiguousarray(states[..., : sizes(layer).units])
 
 
-@each_network
-@each_dtype
+@each_network_and_dtype
 def test_states_are_those_of_the_layers_one_by_one(kinds, dtype):
     net, rng = network(kinds, dtype=dtype), np.random.default_rng(1)
     x = rng.standard_normal((30, 3, 2)).astype(dtype)
@@ -159,8 +167,7 @@ def test_a_layer_that_runs_a_step_late_gives_the_same_union():
     assert (np.abs(found.exponents - np.sort(joint.exponents)[::-1]) < 3 * scatter).all()
 
 
-@each_dtype
-@each_network
+@each_network_and_dtype
 @pytest.mark.parametrize(
     "options",
     [
@@ -206,16 +213,7 @@ def test_flossing_is_the_sum_over_the_layers(kinds):
     assert not all(np.allclose(a, b, rtol=1e-2) for a, b in below)  # what comes down matters
 
 
-@pytest.mark.parametrize(
-    ("kinds", "dtype"),
-    [
-        pytest.param(kinds, dtype, id=f"{name}-{dtype.__name__}")
-        for name, kinds in KINDS.items()
-        for dtype in (np.float64, np.float32)
-        # float32 takes the same source, and long to compile
-        if dtype is np.float64 or len(kinds) == 3
-    ],
-)
+@each_network_and_dtype
 @pytest.mark.parametrize("batch", [1, 33])
 def test_task_gradients_against_finite_differences(kinds, dtype, batch):
     rng = np.random.default_rng(3)

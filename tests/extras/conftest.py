@@ -10,6 +10,7 @@ NEEDS = {
     "test_onnx.py": ["onnx"],
     "test_jax.py": ["jax"],
     "test_docs.py": ["torch", "keras", "jax"],
+    "test_notebooks.py": ["torch", "jupytext", "nbclient", "ipykernel"],
 }
 collect_ignore = [
     name for name, libraries in NEEDS.items() if not all(find_spec(of) for of in libraries)

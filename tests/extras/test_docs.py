@@ -30,7 +30,7 @@ def test_example(code, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 14
+    assert len(EXAMPLES) == 10
 
 
 @pytest.mark.filterwarnings("ignore::lyapflow.LyapflowWarning")

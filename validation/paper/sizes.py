@@ -63,7 +63,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(
-        units=16, k=12, T=40, seeds=2, many=2, epochs=40, short=30, throughout=30, floss_epochs=4,
+        units=16, k=12, T=40, seeds=1, many=2, epochs=40, short=30, throughout=30, floss_epochs=4,
         episodes=(0, 5, 10, 15, 20), again=20, copy_delays=(2, 4, 8), delays=(2, 4, 8), grid=(2, 4, 8),
         ks=(2, 12), larger=((24, 1),), items=((4, (1, 4)),),
     ),
