@@ -95,7 +95,7 @@ def mistaken(kind, taken, original):
 MISTAKES = {
     "order of ONNX": (
         ("lstm", {}, lambda W, V, b: units(lf.from_gates("lstm", W, V, b, order="iofc"))),
-        'in the order "iofg" (ONNX)',
+        'in the order "iofg" ("iofc" in ONNX)',
     ),
     "forget bias of TensorFlow 1": (
         (
@@ -119,7 +119,7 @@ MISTAKES = {
     ),
     "order of Keras's GRU": (
         ("gru", {}, lambda *a: units(lf.from_gates("gru", *a, order="zrh"))),
-        'in the order "zrn" (Keras, ONNX)',
+        'in the order "zrn" ("zrh" in Keras and ONNX)',
     ),
     "hard_sigmoid": (("lstm", {}, lambda *a: hard_lstm(*a, X)), "hard_sigmoid(a) = clip(0.2 a"),
     "relu": (

@@ -96,12 +96,12 @@ TASK, HOW = lf.tasks.DelayedCopy(2), {"T": 20, "epochs": 3, "measure_every": 2}
 
 def test_a_history_says_how_it_went():
     _, history = lf.train(MODELS[0], TASK, seed=0, **HOW)
-    first, loss, largest = repr(history).splitlines()
+    first, loss, exponent = repr(history).splitlines()
     assert first == "History, 3 training epochs, 0 flossing epochs, 3 measurements"
     losses = history.training["loss"]
     assert loss.split() == f"loss {losses[0]:.4g} at first, {losses[-1]:.4g} at last".split()
     lambda_1 = history.measurement["exponents"][:, 0]
-    assert f"{lambda_1[0]:.4g} at first, {lambda_1[-1]:.4g} at last" in largest
+    assert f"{lambda_1[0]:.4g} at first, {lambda_1[-1]:.4g} at last" in exponent
     assert history._repr_html_().count("<tr>") == 3
     assert repr(type(history)()) == "History, 0 training epochs, 0 flossing epochs, 0 measurements"
 
@@ -132,7 +132,7 @@ def test_a_run_folder_says_how_far_it_is(tmp_path):
     assert first == f"RunFolder, {tmp_path / 'run'}"
     assert task.split() == ["task", "DelayedCopy", "delay=2"]
     assert done.split()[:5] == "done 3 of 3 epochs;".split()
-    assert [line.split()[0] for line in others] == ["loss", "largest"]
+    assert [line.split()[0] for line in others] == ["loss", "λ₁"]
     assert folder._repr_html_().count("<tr>") == 5
 
 

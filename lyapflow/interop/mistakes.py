@@ -29,13 +29,14 @@ SIGMOIDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         lambda a: np.clip(a / 6.0 + 0.5, 0.0, 1.0)
     ),
 }
+# whose order it is, and how they spell it where they have another letter for a gate
 PROGRAMS = {
-    "ifgo": "PyTorch, Keras",
-    "iofg": "ONNX",
+    "ifgo": 'PyTorch; "ifco" in Keras',
+    "iofg": '"iofc" in ONNX',
     "ifog": "DyNet",
-    "igfo": "TensorFlow 1",
+    "igfo": '"icfo" in TensorFlow 1',
     "rzn": "PyTorch",
-    "zrn": "Keras, ONNX",
+    "zrn": '"zrh" in Keras and ONNX',
 }
 
 

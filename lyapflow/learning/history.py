@@ -105,7 +105,7 @@ class History(_presented.Presented):
         ]
         if measured:
             first, last = (_range(measured[i].exponents[..., 0]) for i in (0, -1))
-            found.append(("largest", f"{first} at first, {last} at last, nats per step"))
+            found.append(("λ₁", f"{first} at first, {last} at last, nats per step"))
         return found
 
     def to_pandas(self, kind: str = "training") -> Any:
