@@ -25,6 +25,7 @@ from lyapflow.cli.app import app
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "validation" / "paper" / "results" / "night"
 BLOCK = re.compile(r"```python(?: (\w+))?\n(.*?)```\n", re.DOTALL)
+HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
 RUN = os.environ.get("LYAPFLOW_SITE_EXAMPLES", "1") != "0"
 COMMANDS = "<!-- commands -->"
 COMMAND = typer.main.get_command(app)
@@ -53,11 +54,14 @@ def on_page_markdown(markdown, page, config, files):
         if not RUN:
             return shown
         if library is not None and find_spec(library) is None:
-            return f"{shown}\n*(Run where {library} is installed.)*\n"
+            return (
+                f"{shown}\n*(What it prints is missing: this site was built without {library}.)*\n"
+            )
         printed, pictures = _run(code, f"{stem}-{number}")
+        heading = [page.title, *HEADING.findall(found.string[: found.start()])][-1]
         for name, data in pictures.items():
             made[f"made/{stem}-{number}-{name}"] = data
-            shown += f"\n![{html.escape(name)}](made/{stem}-{number}-{name})\n"
+            shown += f"\n![Picture drawn by these lines: {heading}](made/{stem}-{number}-{name})\n"
         if printed.strip():
             shown += (
                 f'\n<div class="output" markdown>\n\n```text\n{printed.rstrip()}\n```\n\n</div>\n'
