@@ -108,6 +108,19 @@ def test_more_may_be_asked_for(small_pieces, tmp_path):
     assert (fine.stderr <= 0.02).all()
 
 
+def test_progress_is_told_and_changes_nothing(tmp_path):
+    told = []
+    x = X[:, 0]
+    lf.resumable_spectrum(tmp_path / "run", CELLS["tanh"], x[:1000], 2)
+    found = lf.resumable_spectrum(
+        tmp_path / "run", CELLS["tanh"], x, 2, progress=lambda done, all: told.append((done, all))
+    )
+    assert found == lf.lyapunov_spectrum(CELLS["tanh"], x, 2)
+    assert told[0] == (1000, 3000) and told[-1] == (3000, 3000) and len(told) > 20
+    with pytest.raises(lf.LyapflowError, match="progress must be True, False or a function"):
+        lf.resumable_spectrum(tmp_path / "run", CELLS["tanh"], x, 2, progress="bar")
+
+
 def test_other_runs_are_refused(tmp_path):
     cell, path = CELLS["tanh"], tmp_path / "exponents"
     lf.resumable_spectrum(path, cell, X[:500], 3, transient=5)

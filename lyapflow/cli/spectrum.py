@@ -59,9 +59,7 @@ def spectrum(
             check_writable(path, "checkpoint" if path is checkpoint else "table")
     with counted(console, "steps") as watch:
         measure = (
-            partial(lyapunov_spectrum, progress=watch)
-            if checkpoint is None
-            else partial(resumable_spectrum, checkpoint)
+            lyapunov_spectrum if checkpoint is None else partial(resumable_spectrum, checkpoint)
         )
         result = measure(
             network.cell,
@@ -72,6 +70,7 @@ def spectrum(
             until_stderr=until_stderr,
             transient=transient,
             q_transient=q_transient,
+            progress=watch,
         )
     title = f"Lyapunov spectrum: {network.title}"
     _print(result, title, every)

@@ -268,19 +268,27 @@ def interrupted_spectrum(
     k: Any,
     before: Callable[[list[Problem]], Reached | None],
     seen: Seen,
+    watch: Watch | None = None,
     **arguments: Any,
 ) -> tuple[Spectrum, list[Doubt]]:
     """The same of a run that tells what it has reached, and goes on from what it had reached before, if anything.
 
     `before` is given the problems of the first piece, of which it may say that they are others."""
-    asked = _checked(cell, k, x, pieces=1, **SETTLED | arguments)
+    pieces = 1 if watch is None else SHOWN
+    asked = _checked(cell, k, x, pieces=pieces, **SETTLED | arguments)
     reached = before(asked.given)
     if reached is not None and asked.supply is not None and reached.run.steps > asked.supply.stop:
         raise LyapflowError(
             f"{reached.run.steps} steps were taken before, got only {asked.supply.stop} now; "
             "give at least as many as before, or begin another run"
         )
-    return _as_long_as_asked(asked, reached, seen)
+
+    def tell(network: Network, reached: Reached) -> None:
+        seen(network, reached)
+        if watch is not None and asked.supply is not None:
+            watch(reached.run.steps, asked.supply.stop)
+
+    return _as_long_as_asked(asked, reached, tell)
 
 
 def spectrum_of_pieces(

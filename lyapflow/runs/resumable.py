@@ -19,6 +19,7 @@ from lyapflow.lyapunov.course import Course
 from lyapflow.lyapunov.measured import Network, Spectrum, assess
 from lyapflow.lyapunov.problem import Problem
 from lyapflow.lyapunov.spectrum import Reached, interrupted_spectrum
+from lyapflow.lyapunov.watching import watched
 from lyapflow.runs import weights
 
 EVERY = 10.0  # seconds between two writes
@@ -75,9 +76,16 @@ def resumable_spectrum(
             "resumable_spectrum takes one cell, got an ensemble; give each a file of its own"
         )
     file = _File(Path(path))
-    spectrum, doubts = interrupted_spectrum(
-        cell, x, k, before=lambda given: file.read(cell, given), seen=file.seen, **arguments
-    )
+    with watched(arguments.pop("progress", False)) as watch:
+        spectrum, doubts = interrupted_spectrum(
+            cell,
+            x,
+            k,
+            before=lambda given: file.read(cell, given),
+            seen=file.seen,
+            watch=watch,
+            **arguments,
+        )
     file.write(spectrum)
     for why in doubts:
         warn(why.text)
