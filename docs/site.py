@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "validation" / "paper" / "results" / "night"
 BLOCK = re.compile(r"```python(?: (\w+))?\n(.*?)```\n", re.DOTALL)
 HEADING = re.compile(r"^##+ (.+)$", re.MULTILINE)
-os.environ.setdefault("KERAS_BACKEND", "torch")  # that of the tests; Keras's own default is TensorFlow
+# that of the tests; Keras's own default is TensorFlow
+os.environ.setdefault("KERAS_BACKEND", "torch")
 RUN = os.environ.get("LYAPFLOW_SITE_EXAMPLES", "1") != "0"
 COMMANDS = "<!-- commands -->"
 COMMAND = typer.main.get_command(app)

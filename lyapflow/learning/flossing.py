@@ -272,43 +272,44 @@ class Flossing:
 
     @property
     def descended(self) -> Penalty:
-        """What an episode descends."""
+        """The penalty that an episode descends: `penalty`, or that on the first k exponents."""
         if self.penalty is not None:
             return self.penalty
         return Exponents(**{name: getattr(self, name) for name in OF_EXPONENTS})
 
-    def episode(
-        self,
-        cells: Members,
-        inputs: Callable[[int], Sequence[ArrayLike]],
-        h0: Sequence[np.ndarray],
-        training_epoch: int,
-        done: int,
-        moments: list[Any],
-        record: Recorder,
-        blind: set[int],
-    ) -> Iterator[int]:
-        """Floss the cells of an ensemble, or one, by these settings, from where `done` flossing epochs have left them.
 
-        Cells and moments change in place; the number of epochs that are done comes after each.
-        `blind` are the members that need no warning that their units keep still: those that had
-        one."""
-        penalty = self.descended
-        value_and_grad: Callable = functools.partial(evaluated, penalty)
-        off = None
-        if isinstance(penalty, Exponents):
-            # whose results need no check, which would take a part of a small network's epoch
-            value_and_grad, off = penalty.value_and_grad, penalty.off
-        loss = Descended(lambda r, cell, x: value_and_grad(cell, x, h0[r]), penalty.n_values, off)
-        return descend(
-            cells,
-            loss,
-            inputs,
-            h0,
-            range(done, self.epochs),
-            self.optimizer,
-            moments,
-            record,
-            blind,
-            training_epoch,
-        )
+def flossing_episode(
+    flossing: Flossing,
+    cells: Members,
+    inputs: Callable[[int], Sequence[ArrayLike]],
+    h0: Sequence[np.ndarray],
+    training_epoch: int,
+    done: int,
+    moments: list[Any],
+    record: Recorder,
+    blind: set[int],
+) -> Iterator[int]:
+    """Floss the cells of an ensemble, or one, by settings, from where `done` flossing epochs have left them.
+
+    Cells and moments change in place; the number of epochs that are done comes after each.
+    `blind` are the members that need no warning that their units keep still: those that had
+    one."""
+    penalty = flossing.descended
+    value_and_grad: Callable = functools.partial(evaluated, penalty)
+    off = None
+    if isinstance(penalty, Exponents):
+        # whose results need no check, which would take a part of a small network's epoch
+        value_and_grad, off = penalty.value_and_grad, penalty.off
+    loss = Descended(lambda r, cell, x: value_and_grad(cell, x, h0[r]), penalty.n_values, off)
+    return descend(
+        cells,
+        loss,
+        inputs,
+        h0,
+        range(done, flossing.epochs),
+        flossing.optimizer,
+        moments,
+        record,
+        blind,
+        training_epoch,
+    )

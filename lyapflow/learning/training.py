@@ -15,7 +15,7 @@ from lyapflow.ensemble import Ensemble, Members
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.adam import Adam
 from lyapflow.learning.bptt import accuracy, bptt, checked_data
-from lyapflow.learning.flossing import Flossing
+from lyapflow.learning.flossing import Flossing, flossing_episode
 from lyapflow.learning.history import Measurement, PenaltyRecord, Recorder, TrainingRecord
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.learning.optimizer import Optimizer, check_form, checked_optimizer
@@ -257,7 +257,8 @@ class Training:
             moments = [flossing.optimizer.init(cell) for cell in cells.now]
         else:
             moments = _members(state.flossing_moments).now
-        for done in flossing.episode(
+        for done in flossing_episode(
+            flossing,
             cells,
             functools.partial(
                 self._flossing_inputs, flossing, seeds, state.epoch, members[0].h0.dtype
