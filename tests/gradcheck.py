@@ -57,7 +57,7 @@ def random_loop(kinds, n, m, rng, g=1.0, dtype=np.float64):
 # cells made of cells: the function that draws one
 COMPOSED = {
     "loop gru": functools.partial(random_loop, (lf.GRU,)),
-    "loop of three": functools.partial(random_loop, (lf.TanhRNN, lf.RateRNN, lf.ElmanRNN)),
+    "loop of three": functools.partial(random_loop, (lf.TanhRNN,) * 3),
 }
 
 
