@@ -1,5 +1,6 @@
 """One step of a cell: equations, Jacobians, adjoint identities, second derivatives, and the interface."""
 
+import inspect
 import re
 import textwrap
 from typing import NamedTuple
@@ -265,9 +266,8 @@ def test_the_docstring_makes_a_cell_of_a_layer_of_torch(cell_class, theirs, dtyp
     shapes |= {"bias_hh_l0": (gates * n,), "bias_ih_l0": (gates * n,)}
     torch = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     names = {**torch, "np": np, "n": n, "m": m}
-    exec(
-        textwrap.dedent(re.search(r"::\n\n(.*?)\n    *$", cell_class.__doc__, re.DOTALL)[1]), names
-    )
+    recipe = re.search(r"::\n\n(.*?)(?=\n\S|\Z)", inspect.getdoc(cell_class), re.DOTALL)[1]
+    exec(textwrap.dedent(recipe), names)
     cell = cell_class(*(names[field] for field in cell_class._fields))
 
     x = rng.standard_normal((20, m)).astype(dtype)
