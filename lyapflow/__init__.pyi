@@ -1,3 +1,4 @@
+from . import plots
 from ._engine.pool import set_threads
 from .cells.elman import ElmanReluRNN, ElmanRNN
 from .cells.gru import GRU
@@ -92,6 +93,7 @@ __all__ = [
     "lyapunov_spectrum",
     "outputs",
     "penalties",
+    "plots",
     "predicted_condition",
     "product_spectrum",
     "qr",

@@ -91,6 +91,15 @@ class Audit(Result):
     checks : tuple of Check
     title : str
         Class, size and dtype of the network, and the length of the run.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(6, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((1000, 1))
+    >>> certificate = lf.audit(cell, x, k=2, transient=50, q_transient=200)
+    >>> certificate.passed, certificate.failed
+    (True, ())
     """
 
     spectrum: Spectrum

@@ -16,7 +16,17 @@ def printable(text: str) -> str:
 
 
 class LyapflowError(ValueError):
-    """Every error of a user's making, in one line: the rule, what was received, the way out."""
+    """Every error of a user's making, in one line: the rule, what was received, the way out.
+
+    Examples
+    --------
+    >>> import lyapflow as lf
+    >>> try:
+    ...     lf.tasks.DelayedCopy(0)
+    ... except lf.LyapflowError as error:
+    ...     print(error)
+    delay must be an integer at least 1, got 0
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(" ".join(line.strip() for line in message.splitlines())))
@@ -37,6 +47,16 @@ class Diverged(LyapflowError):
         Exponents that were left where a tangent block lost rank.
     history : object or None
         What was recorded before.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LinearRNN(np.array([[1e200]]), np.empty((1, 0)), np.zeros(1))
+    >>> try:
+    ...     lf.trajectory(cell, h0=np.ones(1), steps=5)
+    ... except lf.Diverged as error:
+    ...     print(error.step)
+    1
     """
 
     def __init__(
@@ -80,7 +100,16 @@ class Diverged(LyapflowError):
 
 
 class LyapflowWarning(UserWarning):
-    """What is probably not meant, or a number that cannot be trusted: one line with the rule and the way out."""
+    """What is probably not meant, or a number that cannot be trusted: one line with the rule and the way out.
+
+    Examples
+    --------
+    To silence what lyapflow warns of, or to make it an error:
+
+    >>> import warnings, lyapflow as lf
+    >>> warnings.filterwarnings("ignore", category=lf.LyapflowWarning)
+    >>> warnings.filterwarnings("error", category=lf.LyapflowWarning)
+    """
 
 
 _here = threading.local()

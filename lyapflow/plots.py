@@ -59,6 +59,15 @@ def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
     ------
     LyapflowError
         If it is the Spectrum of an ensemble.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((500, 1))
+    >>> axes = lf.plots.spectrum(lf.lyapunov_spectrum(cell, x), ax=Figure().subplots())
+    >>> axes.figure.savefig("spectrum.png")
     """
     ax, found = _axes(ax), _one(found)
     number = np.arange(1, len(found.exponents) + 1)
@@ -90,6 +99,15 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
     ------
     LyapflowError
         If an exponent is not there, or it is the Spectrum of an ensemble.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((500, 1))
+    >>> axes = lf.plots.convergence(lf.lyapunov_spectrum(cell, x), (1, 10), ax=Figure().subplots())
+    >>> axes.figure.savefig("convergence.png")
     """
     found = _one(found)
     k = len(found.exponents)
@@ -133,6 +151,16 @@ def finite_time(
     ------
     LyapflowError
         If an exponent is not there, or is -inf.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((500, 1))
+    >>> local = lf.lyapunov_spectrum(cell, x).finite_time(20)
+    >>> axes = lf.plots.finite_time(local, (1, 2), ax=Figure().subplots())
+    >>> axes.figure.savefig("finite_time.png")
     """
     ax, k = _axes(ax), found.exponents.shape[-1]
     for colour, i in zip(COLOURS * k, exponents):
@@ -159,6 +187,15 @@ def reach(found: Reach, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0), g=3.0)
+    >>> found = lf.gradient_reach(cell, np.random.default_rng(1).standard_normal((200, 1)), range(1, 21))
+    >>> axes = lf.plots.reach(found, ax=Figure().subplots())
+    >>> axes.figure.savefig("reach.png")
     """
     ax = _axes(ax)
     measured = {
@@ -195,6 +232,15 @@ def singular_values(found: Reach, ax: Axes | None = None, most: int = 8) -> Axes
     ------
     LyapflowError
         If most is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0), g=3.0)
+    >>> found = lf.gradient_reach(cell, np.random.default_rng(1).standard_normal((200, 1)), range(1, 21))
+    >>> axes = lf.plots.singular_values(found, ax=Figure().subplots())
+    >>> axes.figure.savefig("singular_values.png")
     """
     ax = _axes(ax)
     shown = min(_checks.integer("most", most, 1), found.log_singular_values.shape[2])
@@ -221,6 +267,15 @@ def horizon(found: Reach, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0), g=3.0)
+    >>> found = lf.gradient_reach(cell, np.random.default_rng(1).standard_normal((200, 1)), range(1, 21))
+    >>> axes = lf.plots.horizon(found, ax=Figure().subplots())
+    >>> axes.figure.savefig("horizon.png")
     """
     ax, off = _axes(ax), np.where(np.isnan(found.disagreement), 0.0, found.disagreement)
     low, median, high = np.quantile(off, (0.25, 0.5, 0.75), axis=0)
@@ -249,6 +304,16 @@ def condition(found: ConditionNumber, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((30, 1))
+    >>> found = lf.condition_number(cell, x, steps=[1, 5, 20])
+    >>> axes = lf.plots.condition(found, ax=Figure().subplots())
+    >>> axes.figure.savefig("condition.png")
     """
     ax = _axes(ax)
     steps, log_kappa, predicted = map(
@@ -276,6 +341,16 @@ def condition_of_subspaces(found: ConditionNumber, ax: Axes | None = None) -> Ax
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from matplotlib.figure import Figure
+    >>> cell = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((30, 1))
+    >>> found = lf.condition_number(cell, x, steps=[1, 5, 20])
+    >>> axes = lf.plots.condition_of_subspaces(found, ax=Figure().subplots())
+    >>> axes.figure.savefig("condition_of_subspaces.png")
     """
     ax = _axes(ax)
     steps, every = np.atleast_1d(found.steps), np.atleast_2d(found.log_singular_values)

@@ -43,14 +43,15 @@ PUBLIC = [
     for name in module.__all__
     if not inspect.ismodule(getattr(module, name)) and name not in PROTOCOLS
 ]
-# what a newcomer calls first
-WITH_EXAMPLES = """
-    Adam Flossing Model audit bptt_value_and_grad condition_number covariant_vectors digest floss
-    flossing_value_and_grad gradient_reach jacobian load lyapunov_spectrum predicted_condition product_spectrum qr
-    qr_pullback save stack train
-    trajectory
-    Exponents OneStepJacobian Penalty SpectralRadius
-""".split()
+
+
+# which have no __all__
+OF_MODULES = [
+    pytest.param(of, id=f"{module.__name__}.{name}")
+    for module in (lf.plots, lf.tasks)
+    for name, of in vars(module).items()
+    if getattr(of, "__module__", None) == module.__name__ and name[0] != "_"
+]
 
 
 def sections(documented):
@@ -77,13 +78,13 @@ def test_sections(public):
         assert sections(public.random)[:3] == ["Parameters", "Returns", "Raises"]
 
 
-@pytest.mark.parametrize("public", [*PUBLIC, *PROTOCOLS.values()])
+@pytest.mark.parametrize("public", [*PUBLIC, *PROTOCOLS.values(), *OF_MODULES])
 def test_example_of_a_docstring(public, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = doctest.DocTestParser().get_doctest(
         inspect.getdoc(public), {}, public.__name__, None, 0
     )
-    assert examples.examples or public.__name__ not in (*WITH_EXAMPLES, "check_cell", "cells")
+    assert examples.examples
     said = []
     runner = doctest.DocTestRunner()
     runner.run(examples, out=said.append)

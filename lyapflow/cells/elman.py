@@ -39,6 +39,16 @@ class ElmanRNN(NamedTuple):
         W, V = weight_hh_l0, weight_ih_l0
         b = bias_ih_l0 + bias_hh_l0
         leak = np.ones_like(b)
+
+    Examples
+    --------
+    The network of PyTorch's ``nn.RNN``, with the sum of its two biases:
+
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> W, V, b = rng.standard_normal((3, 3)), rng.standard_normal((3, 2)), np.zeros(3)
+    >>> lf.trajectory(lf.ElmanRNN(W, V, b, np.ones(3)), rng.standard_normal((5, 2))).shape
+    (5, 3)
     """
 
     W: np.ndarray
@@ -106,7 +116,15 @@ class ElmanReluRNN(NamedTuple):
     Notes
     -----
     The slope at 0 is 1, as that of `ReluRNN`. For a `torch.nn.RNN` with ``nonlinearity="relu"`` see
-    `ElmanRNN`."""
+    `ElmanRNN`.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.ElmanReluRNN(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1), np.ones(1))
+    >>> lf.trajectory(cell, np.ones((3, 1)))[:, 0].tolist()
+    [1.0, 1.5, 1.75]
+    """
 
     W: np.ndarray
     V: np.ndarray

@@ -66,6 +66,13 @@ class GRU(NamedTuple):
         b_ih, b_hh = bias_ih_l0.reshape(3, n), bias_hh_l0.reshape(3, n)
         b = np.stack([b_ih[0] + b_hh[0], b_ih[1] + b_hh[1], b_ih[2]])
         b_n = b_hh[2]
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.GRU.random(4, 1, rng=np.random.default_rng(0))
+    >>> lf.trajectory(cell, np.ones((10, 1))).shape
+    (10, 4)
     """
 
     W: np.ndarray

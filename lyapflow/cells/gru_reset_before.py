@@ -58,6 +58,13 @@ class GRUResetBefore(NamedTuple):
     -----
     Cho et al. (2014); Keras's GRU with ``reset_after=False``, ONNX's with ``linear_before_reset=0``,
     its default. PyTorch's is `GRU`, another map.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.GRUResetBefore.random(4, 1, rng=np.random.default_rng(0))
+    >>> lf.trajectory(cell, np.ones((10, 1))).shape
+    (10, 4)
     """
 
     W: np.ndarray

@@ -27,6 +27,17 @@ class Layers(NamedTuple):
     ----------
     layers : tuple of cells
         Bottom first.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> network = lf.layers(lf.LSTM.random(3, 1, rng=rng), lf.TanhRNN.random(2, 3, rng=rng))
+    >>> [type(layer).__name__ for layer in network.layers]
+    ['LSTM', 'TanhRNN']
+    >>> states = lf.trajectory(network, np.ones((10, 1)))
+    >>> [part.shape for part in network.split(states)]
+    [(10, 6), (10, 2)]
     """
 
     layers: tuple[Cell, ...]

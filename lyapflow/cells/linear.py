@@ -27,6 +27,14 @@ class LinearRNN(NamedTuple):
     Notes
     -----
     Paper, App. E.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LinearRNN(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
+    >>> spectrum = lf.lyapunov_spectrum(cell, np.ones((100, 1)))
+    >>> bool(np.isclose(spectrum.exponents[0], np.log(0.5)))
+    True
     """
 
     W: np.ndarray

@@ -62,6 +62,13 @@ class LSTM(NamedTuple):
 
         W, V = weight_hh_l0.reshape(4, n, n), weight_ih_l0.reshape(4, n, m)
         b = (bias_ih_l0 + bias_hh_l0).reshape(4, n)
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.LSTM.random(4, 1, rng=np.random.default_rng(0))
+    >>> lf.trajectory(cell, np.ones((10, 1))).shape  # h and c
+    (10, 8)
     """
 
     W: np.ndarray

@@ -28,6 +28,13 @@ class ReluRNN(NamedTuple):
     Notes
     -----
     Paper, App. B.1.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.ReluRNN(np.array([[0.5]]), np.ones((1, 1)), np.zeros(1))
+    >>> lf.trajectory(cell, np.ones((3, 1)))[:, 0].tolist()
+    [1.0, 1.5, 1.75]
     """
 
     W: np.ndarray

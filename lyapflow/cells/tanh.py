@@ -26,7 +26,15 @@ class TanhRNN(NamedTuple):
     -----
     The state h is the pre-activation. The state ``a = tanh(h)`` of other libraries' networks
     follows the same dynamics after the change of variables, with the same Lyapunov exponents at
-    long times. Paper, Eq. 9."""
+    long times. Paper, Eq. 9.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0), g=1.5)
+    >>> lf.trajectory(cell, np.ones((10, 1))).shape
+    (10, 4)
+    """
 
     W: np.ndarray
     V: np.ndarray

@@ -62,6 +62,13 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
         settings = lf.recommended(model.cell, floss=True)
         settings["flossing"] = dataclasses.replace(settings["flossing"], at=(0, 100, 200))
         lf.train(model, task, epochs=1000, seed=0, **settings)
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> settings = lf.recommended(lf.LSTM.random(40, 1, rng=np.random.default_rng(0)), floss=True)
+    >>> settings["flossing"].k, settings["optimizer"].lr
+    (5, 0.003)
     """
     layers = joined_layers(cell.cell if isinstance(cell, ClosedLoop) else cell)
     gated = [layer for layer in layers if isinstance(layer, GATED)]

@@ -11,7 +11,26 @@ from lyapflow.errors import LyapflowError
 
 
 class Task(Protocol):
-    """What `lyapflow.train` needs of a task; any object with these will do."""
+    """What `lyapflow.train` needs of a task; any object with these will do.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> class RunningMean:
+    ...     n_inputs = n_outputs = 1
+    ...     loss = "mse"
+    ...     def inputs(self, rng, T, batch, dtype=np.float64):
+    ...         return rng.random((T, batch, 1)).astype(dtype)
+    ...     def sample(self, rng, T, batch, dtype=np.float64):
+    ...         x = self.inputs(rng, T, batch, dtype)
+    ...         y = x.cumsum(axis=0) / np.arange(1, T + 1)[:, None, None]
+    ...         return x, y.astype(dtype), 0
+    >>> rng = np.random.default_rng(0)
+    >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=rng), 1, rng=rng)
+    >>> _, history = lf.train(model, RunningMean(), epochs=2, seed=0, T=20)
+    >>> len(history.training)
+    2
+    """
 
     @property
     def n_inputs(self) -> int:
@@ -123,7 +142,17 @@ class _DelayedTask(abc.ABC):
 
 
 class DelayedCopy(_DelayedTask):
-    """Target x_{t-d} of a stream uniform on (0, 1); mean squared error. Paper, App. H."""
+    """Target x_{t-d} of a stream uniform on (0, 1); mean squared error. Paper, App. H.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> x, y, first = lf.tasks.DelayedCopy(2).sample(np.random.default_rng(0), T=10, batch=3)
+    >>> x.shape, y.shape, first
+    ((10, 3, 1), (10, 3, 1), 2)
+    >>> bool((y[2:] == x[:-2]).all())
+    True
+    """
 
     def _target(self, streams: np.ndarray) -> np.ndarray:
         return self._lagged(streams, self.delay)
@@ -139,6 +168,15 @@ class ItemCopy(_DelayedTask):
 
     A network that knows when numbers come but keeps none reaches a squared error of 1/12 times
     items/d.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> x, y, first = lf.tasks.ItemCopy(4, items=2).sample(np.random.default_rng(0), T=10, batch=3)
+    >>> x.shape, y.shape, first
+    ((10, 3, 1), (10, 3, 1), 4)
+    >>> bool((y[4:] == x[:-4]).all())
+    True
     """
 
     items: int = 1
@@ -161,7 +199,17 @@ class ItemCopy(_DelayedTask):
 
 
 class TemporalXOR(_DelayedTask):
-    """Target abs(x_{t-d/2} - x_{t-d}) of a stream uniform on (0, 1); mean squared error. d even. Paper, App. H."""
+    """Target abs(x_{t-d/2} - x_{t-d}) of a stream uniform on (0, 1); mean squared error. d even. Paper, App. H.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> x, y, first = lf.tasks.TemporalXOR(4).sample(np.random.default_rng(0), T=10, batch=3)
+    >>> x.shape, y.shape, first
+    ((10, 3, 1), (10, 3, 1), 4)
+    >>> bool((y[4:] == np.abs(x[2:-2] - x[:-4])).all())
+    True
+    """
 
     halves = True
 
@@ -170,7 +218,17 @@ class TemporalXOR(_DelayedTask):
 
 
 class BinaryTemporalXOR(_DelayedTask):
-    """Target x_{t-d/2} xor x_{t-d} of a stream of bits; cross-entropy of logits. d even. Paper, App. H."""
+    """Target x_{t-d/2} xor x_{t-d} of a stream of bits; cross-entropy of logits. d even. Paper, App. H.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> x, y, first = lf.tasks.BinaryTemporalXOR(4).sample(np.random.default_rng(0), T=10, batch=3)
+    >>> x.shape, y.shape, first
+    ((10, 3, 1), (10, 3, 1), 4)
+    >>> bool((y[4:] == np.abs(x[2:-2] - x[:-4])).all())
+    True
+    """
 
     binary = True
     halves = True
@@ -183,6 +241,15 @@ class SpatialXOR(_DelayedTask):
     """Target x¹_{t-d} xor x²_{t-d} xor x³_{t-d} of three streams of bits, given as 0 and 1/3; cross-entropy of logits.
 
     Paper, App. H.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> x, y, first = lf.tasks.SpatialXOR(2).sample(np.random.default_rng(0), T=10, batch=3)
+    >>> x.shape, y.shape, first
+    ((10, 3, 3), (10, 3, 1), 2)
+    >>> bool((y[2:, :, 0] == (3 * x[:-2]).sum(axis=2) % 2).all())
+    True
     """
 
     binary = True

@@ -23,6 +23,17 @@ class FiniteTime(Result):
         In the units of the Spectrum, nats per step. NaN beyond the end of a sequence.
     window : int
         Steps of a window.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(10, 1, rng=np.random.default_rng(0), g=2.0)
+    >>> x = np.random.default_rng(1).standard_normal((2000, 1))
+    >>> local = lf.lyapunov_spectrum(cell, x, k=2).finite_time(50)
+    >>> local.exponents.shape, local.mean.shape
+    ((1, 40, 2), (2,))
+    >>> bool((local.quantiles([0.05])[0] < local.mean).all())
+    True
     """
 
     exponents: np.ndarray = field(repr=False)

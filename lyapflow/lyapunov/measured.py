@@ -79,6 +79,19 @@ class Spectrum(_presented.Presented, Result):
         In a network of layers: the Spectrum of each layer, in QR order.
     dt : float, optional
         Duration of a step, if exponents are in nats per unit of time (`per`).
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(30, 1, rng=np.random.default_rng(0), g=3.0)
+    >>> x = 0.3 * np.random.default_rng(1).standard_normal((2000, 1))
+    >>> spectrum = lf.lyapunov_spectrum(cell, x, transient=50, q_transient=50)
+    >>> spectrum.exponents.shape, spectrum.steps_counted
+    ((30,), 1900)
+    >>> bool(spectrum.exponents[0] > 2 * spectrum.stderr[0])  # chaotic, beyond its bar
+    True
+    >>> print(f"{spectrum.kaplan_yorke_dimension:.0f} dimensions")
+    7 dimensions
     """
 
     exponents: np.ndarray

@@ -65,6 +65,18 @@ class Reach(Result):
         that rounding errors would decide.
     change : float
         Size of the disturbance of these differences, relative to the state.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> model = lf.Model.random(lf.TanhRNN.random(10, 1, rng=rng), 1, rng=rng)
+    >>> reach = lf.gradient_reach(model, rng.standard_normal((500, 1)), range(1, 41))
+    >>> low, median, high = reach.quartiles("readout")
+    >>> median.shape
+    (40,)
+    >>> reach.lag(0.01)  # the first from which on less than a hundredth is left
+    11.0
     """
 
     lags: np.ndarray

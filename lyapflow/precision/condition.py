@@ -65,6 +65,15 @@ class ConditionNumber(Result):
         Whether states and Jacobians follow from the cell's equations in arbitrary precision. False
         for a cell of one's own without them: then the Jacobians that float64 arithmetic finds are
         multiplied exactly.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> cell = lf.TanhRNN.random(4, 1, rng=np.random.default_rng(0))
+    >>> x = np.random.default_rng(1).standard_normal((30, 1))
+    >>> found = lf.condition_number(cell, x, steps=[1, 20])
+    >>> found.log_kappa.shape, found.rank.tolist()
+    ((2,), [4, 4])
     """
 
     steps: Any

@@ -65,6 +65,15 @@ def collect(
 
         table = lf.collect("runs")
         table.groupby(["delay", "floss"]).accuracy.median()
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> import lyapflow as lf
+    >>> grid = {"task": "copy", "delay": [2, 3], "units": 4, "epochs": 2, "steps": 10, "floss": "none"}
+    >>> swept = lf.sweep("runs/delays", grid, executor=ThreadPoolExecutor(1))
+    >>> lf.collect("runs/delays")["delay"].tolist()
+    [2, 3]
     """
     pandas = _pandas()
     _checks.number("level", level, 0.0, 1.0)

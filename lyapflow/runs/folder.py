@@ -40,6 +40,19 @@ class RunFolder(_presented.Presented):
         A folder that holds a run, or is to hold one.
     cell : class, optional
         The class of the run's cell, needed if it is your own.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=rng), 1, rng=rng)
+    >>> task = lf.tasks.DelayedCopy(2)
+    >>> trained, _ = lf.train(model, task, epochs=3, seed=0, T=20, folder="runs/copy")
+    >>> run = lf.RunFolder("runs/copy")
+    >>> lf.digest(run.model()) == lf.digest(trained)
+    True
+    >>> len(run.history().training), run.settings()["training"]["epochs"]
+    (3, 3)
     """
 
     def __init__(self, path: str | os.PathLike, *, cell: type | None = None) -> None:

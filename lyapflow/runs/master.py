@@ -44,6 +44,15 @@ class Swept:
         By the speed so far; NaN while this cannot be told.
     stopped : str
         Why the sweep ended before its end; empty if it did not.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> import lyapflow as lf
+    >>> grid = {"task": "copy", "delay": 2, "units": 4, "epochs": 2, "steps": 10, "floss": "none"}
+    >>> swept = lf.sweep("runs/one", grid, executor=ThreadPoolExecutor(1))
+    >>> len(swept.done), swept.failed, swept.stopped
+    (1, {}, '')
     """
 
     total: int

@@ -224,6 +224,19 @@ def resume(
     RuntimeWarning
         If the run began with other versions or on another kind of processor, so that its bits may
         differ.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> rng = np.random.default_rng(0)
+    >>> model = lf.Model.random(lf.TanhRNN.random(4, 1, rng=rng), 1, rng=rng)
+    >>> task = lf.tasks.DelayedCopy(2)
+    >>> def two_epochs(record):
+    ...     return record.epoch == 1  # what returns True ends the run
+    >>> _ = lf.train(model, task, epochs=4, seed=0, T=20, folder="run", callbacks=two_epochs)
+    >>> _, history = lf.resume("run")
+    >>> len(history.training)
+    4
     """
     run = RunFolder(folder, cell=cell)
     training = run.training(task, optimizer, flossing, penalty)

@@ -17,6 +17,16 @@ class Report(NamedTuple):
         The largest relative error of each check, by kernel and what was compared.
     skipped : tuple of str
         Kernels that the class of the cell lacks.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from lyapflow.testing import check_cell
+    >>> report = check_cell(lf.LinearRNN.random(2, 1, rng=np.random.default_rng(0)))
+    >>> report.skipped
+    ()
+    >>> max(report.checks.values()) < 1e-9
+    True
     """
 
     checks: Mapping[str, float]
@@ -30,7 +40,16 @@ class Report(NamedTuple):
 
 
 class CellError(AssertionError):
-    """Kernels of a cell that contradict its `step`: a line for each check that failed, the worst first."""
+    """Kernels of a cell that contradict its `step`: a line for each check that failed, the worst first.
+
+    Examples
+    --------
+    It is an AssertionError, so that a test that calls `check_cell` fails with these lines:
+
+    >>> from lyapflow.testing import CellError
+    >>> issubclass(CellError, AssertionError)
+    True
+    """
 
 
 class _Fault(NamedTuple):

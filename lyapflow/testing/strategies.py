@@ -114,6 +114,17 @@ def inputs(cell: Any, T: int, batch: int | None = None) -> Any:
     ------
     LyapflowError
         If hypothesis is not installed, or it is no cell.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from hypothesis import given
+    >>> from lyapflow.testing import inputs
+    >>> cell = lf.LinearRNN.random(2, 1, rng=np.random.default_rng(0))
+    >>> @given(x=inputs(cell, T=5))
+    ... def test_states_have_the_length_of_the_input(x):
+    ...     assert lf.trajectory(cell, x).shape == (5, 2)
+    >>> test_states_have_the_length_of_the_input()
     """
     return _normal((T, *(() if batch is None else (batch,)), sizes(cell).inputs), cell[0].dtype)
 
@@ -135,5 +146,17 @@ def states(cell: Any, batch: int | None = None) -> Any:
     ------
     LyapflowError
         If hypothesis is not installed, or it is no cell.
+
+    Examples
+    --------
+    >>> import numpy as np, lyapflow as lf
+    >>> from hypothesis import given
+    >>> from lyapflow.testing import states
+    >>> cell = lf.LinearRNN.random(2, 0, rng=np.random.default_rng(0))
+    >>> @given(h0=states(cell))
+    ... def test_a_linear_network_keeps_its_scale(h0):
+    ...     doubled = lf.trajectory(cell, h0=2 * h0, steps=5)
+    ...     assert (doubled == 2 * lf.trajectory(cell, h0=h0, steps=5)).all()
+    >>> test_a_linear_network_keeps_its_scale()
     """
     return _normal((*(() if batch is None else (batch,)), sizes(cell).state), cell[0].dtype)
