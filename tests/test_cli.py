@@ -639,27 +639,27 @@ def test_names_that_look_like_markup(command):
     assert name in out
 
 
-def test_a_terminal_without_greek(tmp_path):
-    words = [sys.executable, "-c", "from lyapflow.cli import main; main()", "train", "run", *SMALL]
-    done = subprocess.run(
-        words,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+def in_a_process(folder, *words, **environment):
+    """The command in a process of its own, in this folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "lyapflow", *words],
+        cwd=folder,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_terminal_without_greek(tmp_path):
+    done = in_a_process(tmp_path, "train", "run", *SMALL, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "epoch 6/6" in done.stdout
 
 
 def test_python_m_lyapflow_is_the_command(tmp_path):
-    def run(*words):
-        words = [sys.executable, "-m", "lyapflow", *words]
-        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert run("--version").stdout == lf.__version__ + "\n"
-    done = run("spectrum", "absent")
+    assert in_a_process(tmp_path, "--version").stdout == lf.__version__ + "\n"
+    done = in_a_process(tmp_path, "spectrum", "absent")
     assert done.returncode == 2
     assert done.stderr == "lyapflow: there is no run folder and no file absent\n"
 
@@ -708,19 +708,11 @@ def test_help_explains_every_option(command, name, monkeypatch):
 
 
 def test_a_second_start_compiles_nothing(tmp_path):
-    words = [sys.executable, "-m", "lyapflow", "train", "run", *SMALL, "--force"]
-
     def start():
         """What is said of the cache: kernels that were compiled and stored, and those that were found."""
-        said = subprocess.run(
-            words,
-            cwd=tmp_path,
-            env=os.environ | {"NUMBA_DEBUG_CACHE": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        return said.count("data saved"), said.count("data loaded")
+        done = in_a_process(tmp_path, "train", "run", *SMALL, "--force", NUMBA_DEBUG_CACHE="1")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.count("data saved"), done.stdout.count("data loaded")
 
     start()
     saved, found = start()
