@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow._results import Result
-from lyapflow._trees import map_arrays, named_arrays
+from lyapflow._trees import arrays, like, map_arrays, named_arrays
 from lyapflow._version import __version__
-from lyapflow.cells.interface import DIFFERENTIABLE, checked, first_array, has, sizes, step, tangent
-from lyapflow.cells.layers import each_layer
+from lyapflow.cells.closed_loop import each_cell
+from lyapflow.cells.interface import DIFFERENTIABLE, checked, first_array, sizes, step, tangent
+from lyapflow.cells.layers import each_layer, split_states
 from lyapflow.cells.linearisation import jacobian_of
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import Diverged, LyapflowError, collected_warnings
@@ -154,7 +155,7 @@ class _Case(NamedTuple):
     cell: Any
     x: np.ndarray  # (T, B, m)
     h0: np.ndarray | None
-    k: int
+    k: Any
     times: dict[str, Any]  # transient, q_transient, t_ons
     spectrum: Spectrum
 
@@ -162,6 +163,11 @@ class _Case(NamedTuple):
     def before(self) -> int:
         """Steps before counting starts."""
         return self.times["transient"] + self.times["q_transient"]
+
+    @property
+    def numbers(self) -> list[int]:
+        """How many exponents of each layer were taken."""
+        return [len(of.exponents) for of in self.spectrum.by_layer or (self.spectrum,)]
 
     @property
     def float32(self) -> bool:
@@ -239,7 +245,7 @@ def audit(
     cell = checked(network, step, tangent)
     found, _ = inputs(x, sizes(cell), first_array(cell), steps, h0)
     start = None if h0 is None else np.asarray(h0)
-    case = _Case(cell, found, start, len(spectrum.exponents), times, spectrum)
+    case = _Case(cell, found, start, k, times, spectrum)
     checks: list[Check] = []
     with collected_warnings():  # of the runs that it is held against
         for check in (
@@ -276,18 +282,19 @@ def _kernels(case: _Case) -> Check:
     layers, limit = each_layer(case.cell), 1e-4 if case.float32 else TOLERANCE
     states = np.vstack([h[None], trajectory(case.cell, x, h)])
     worst = 0.0
-    for number, layer in enumerate(layers):
+    for number, (layer, own) in enumerate(zip(layers, split_states(case.cell, states))):
         errors, said = [], ""
         for t in np.linspace(0, len(x) - 1, SPANS).round().astype(int):
-            here = {} if len(layers) > 1 else {"h": states[t], "x": x[t]}
             try:
-                errors.append(max(check_cell(layer, **here).checks.values(), default=0.0))
+                report = check_cell(layer, own[t], np.ascontiguousarray(x[t]))
+                errors.append(max(report.checks.values(), default=0.0))
             except CellError as error:
                 said = " ".join(str(error).splitlines()[1].split())
         if not errors:
             where = f"layer {number}: " if len(layers) > 1 else ""
             return _check("kernels", against, np.inf, limit, where + said)
         worst = max(worst, min(errors))
+        x = own[1:, : sizes(layer).units]
     return _check("kernels", against, worst, limit)
 
 
@@ -299,26 +306,25 @@ def _in_float64(value: Any) -> Any:
 def _gradient(case: _Case) -> Check:
     """Along a random direction of all parameters, at three places of the run."""
     part, against = "flossing gradient", "a central difference of the loss, relative"
-    if len(each_layer(case.cell)) > 1 or not all(has(case.cell, of) for of in DIFFERENTIABLE):
-        return _left_out(part, against, "of a single cell that has its pullbacks")
-    length, k = FLOSSED[0], min(FLOSSED[1], case.k)
+    try:
+        cell = _in_float64(checked(case.cell, *DIFFERENTIABLE))
+    except LyapflowError as error:
+        return _left_out(part, against, str(error).partition(";")[0])
+    length, several = FLOSSED[0], len(case.numbers) > 1
+    ks = [min(FLOSSED[1], number) for number in case.numbers]
+    k = ks if several else ks[0]
     x, h = case.first(SPANS * length)
     states = np.vstack([h[None], trajectory(case.cell, x, h)]).astype(float)
-    cell, bounds, rng = _in_float64(case.cell), sizes(case.cell).bounds, np.random.default_rng(0)
-    errors, why = [], ""
+    direction, errors, why = _direction(cell), [], ""
     for first in range(0, len(x) - length + 1, length):
         how = {"h0": states[first], "target": 0.1}
         inputs_here = x[first : first + length].astype(float)
-        direction = {
-            name: np.zeros_like(a) if name in bounds else rng.standard_normal(a.shape)
-            for name, a in named_arrays(cell)
-        }
         try:
             _, gradient, _ = flossing_value_and_grad(cell, inputs_here, k, **how)
-            slope = sum(float((g * direction[name]).sum()) for name, g in named_arrays(gradient))
+            slope = sum(float((g * d).sum()) for g, d in zip(arrays(gradient), direction))
             size = 1e-6
             moved = [
-                cell._replace(**{n: a + s * size * direction[n] for n, a in named_arrays(cell)})
+                like(cell, (a + s * size * d for a, d in zip(arrays(cell), direction)))
                 for s in (1, -1)
             ]
             ahead, behind = (flossing_value_and_grad(c, inputs_here, k, **how)[0] for c in moved)
@@ -336,6 +342,16 @@ def _gradient(case: _Case) -> Check:
         1e-5,
         "a second derivative, or what a pullback makes of it, is wrong",
     )
+
+
+def _direction(network: Any) -> list[np.ndarray]:
+    """A random direction for each array of a network; parameters that have bounds stay where they are."""
+    bounds = {field for cell in each_cell(network) for field in sizes(cell).bounds}
+    rng = np.random.default_rng(0)
+    return [
+        np.zeros_like(a) if name.split(".")[-1] in bounds else rng.standard_normal(a.shape)
+        for name, a in named_arrays(network)
+    ]
 
 
 def _sum_rule(case: _Case) -> Check:
@@ -361,11 +377,12 @@ def _again(case: _Case, **changes: Any) -> Spectrum:
 
 def _starting_block(case: _Case) -> Check:
     part, against = "starting block", "another one, in standard errors"
-    if len(each_layer(case.cell)) > 1:
-        return _left_out(part, against, "of a network without layers")
     rng = np.random.default_rng(1)
-    q0 = qr(rng.standard_normal((case.spectrum.n_state, case.k)))[0].astype(case.x.dtype)
-    other = _again(case, q0=q0)
+    blocks = [
+        qr(rng.standard_normal((sizes(layer).state, number)))[0].astype(case.x.dtype)
+        for layer, number in zip(each_layer(case.cell), case.numbers)
+    ]
+    other = _again(case, q0=blocks if len(blocks) > 1 else blocks[0])
     least = 1e-4 if case.float32 else 1e-9
     there = np.isfinite(case.spectrum.exponents) & np.isfinite(case.spectrum.stderr)
     if (np.isneginf(case.spectrum.exponents) != np.isneginf(other.exponents)).any():

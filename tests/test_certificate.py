@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow._trees import map_arrays
 from tests.exact_systems import DelayedHenonMap, HenonMap
 from tests.test_testing import leaky
 
 RNG = np.random.default_rng(0)
+QUIET = lf.Model.random(
+    lf.TanhRNN.random(8, 3, rng=np.random.default_rng(2)), 1, rng=np.random.default_rng(3)
+)
 X = np.random.default_rng(1).standard_normal((1500, 2))
 TIMES = {"transient": 100, "q_transient": 100}
 SOUND = {
@@ -19,6 +23,7 @@ SOUND = {
     "lstm": lf.LSTM.random(6, 2, rng=RNG),
     "layers": lf.layers(lf.TanhRNN.random(5, 2, rng=RNG), lf.GRU.random(4, 5, rng=RNG)),
     "float32": lf.TanhRNN.random(10, 2, rng=RNG, dtype=np.float32),
+    "loop": lf.closed_loop(QUIET._replace(W_out=QUIET.W_out / 10), external=2),
     "outside": leaky(),
 }
 
@@ -36,11 +41,34 @@ def test_sound_spectra_pass(name):
     assert found.spectrum == lf.lyapunov_spectrum(cell, x, 3, **TIMES)
     left_out = {part for part, verdict in verdicts(found).items() if verdict == "not checked"}
     assert left_out == {
-        "layers": {"flossing gradient", "starting block", "float32"},
         "outside": {"replay", "float32"},
         "float32": set(),
     }.get(name, {"float32"})
     json.loads(found.to_json())
+
+
+def test_layers_in_float32_with_a_number_of_exponents_for_each():
+    network, x = map_arrays(np.float32, SOUND["layers"]), X.astype(np.float32)
+    found = lf.audit(network, x, (3, 1), **TIMES)
+    assert found.passed, found
+    assert found.spectrum == lf.lyapunov_spectrum(network, x, (3, 1), **TIMES)
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+@pytest.mark.parametrize("fault", [11, 61])
+def test_a_wrong_term_of_one_of_several_layers_is_named(fault, faulty):
+    """Of its tangent, or of what its input gets, which only the layer below notices."""
+    cells = [leaky(n=2), leaky(n=2)]
+    cells[faulty] = leaky(fault, n=2)
+    failed = {check.part: check.note for check in lf.audit(lf.layers(*cells), X[:600], 2).failed}
+    assert f"layer {faulty}: {'tangent' if fault == 11 else 'input_pullback'}" in failed["kernels"]
+
+
+def test_unaligned_blocks_of_layers_are_named():
+    slow = lf.LinearRNN(np.diag([0.9, 0.899, 0.5]), np.zeros((3, 2)), np.zeros(3))
+    network = lf.layers(slow, lf.LinearRNN(np.diag([0.1, 0.01]), np.ones((2, 3)), np.zeros(2)))
+    found = lf.audit(network, X[:150], (1, 2))
+    assert "starting block" in {check.part for check in found.failed}, found
 
 
 def test_autonomous_systems_batches_and_models():

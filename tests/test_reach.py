@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow._trees import arrays, like
 from tests.exact_systems import HenonMap
 
 X = np.random.default_rng(1).standard_normal((200, 2))
@@ -21,18 +22,21 @@ def product(cell, x, t, lag, h0=None):
 
 
 @pytest.mark.parametrize(
-    "cell",
+    ("cell", "seen_rows"),
     [
-        lf.TanhRNN.random(9, 2, rng=np.random.default_rng(0), g=1.5),
-        lf.LSTM.random(5, 2, rng=np.random.default_rng(0), g=2.0),
-        lf.layers(
-            lf.TanhRNN.random(4, 2, rng=np.random.default_rng(0)),
-            lf.GRU.random(3, 4, rng=np.random.default_rng(1)),
+        (lf.TanhRNN.random(9, 2, rng=np.random.default_rng(0), g=1.5), slice(9)),
+        (lf.LSTM.random(5, 2, rng=np.random.default_rng(0), g=2.0), slice(5)),
+        (
+            lf.layers(
+                lf.TanhRNN.random(4, 2, rng=np.random.default_rng(0)),
+                lf.GRU.random(3, 4, rng=np.random.default_rng(1)),
+            ),
+            slice(4, 7),
         ),
     ],
     ids=["tanh", "lstm", "layers"],
 )
-def test_singular_values_are_those_of_the_product(cell):
+def test_singular_values_are_those_of_the_product(cell, seen_rows):
     model = lf.Model.random(cell, 2, rng=np.random.default_rng(2))
     found = lf.gradient_reach(model, X, LAGS, transient=30, times=3)
     assert found.log_singular_values.shape[:2] == (3, 4)
@@ -46,29 +50,39 @@ def test_singular_values_are_those_of_the_product(cell):
             assert (sigma[~there] <= 1e-12 * sigma[0]).all()
             rank = (sigma**2).sum() ** 2 / (sigma**4).sum()
             assert found.effective_rank[a, i] == pytest.approx(rank, rel=1e-9)
-            seen = model.W_out @ M[: model.W_out.shape[1]]
+            seen = model.W_out @ M[seen_rows]
             assert found.log_readout[a, i] == pytest.approx(
                 np.log(np.linalg.norm(seen, 2)), rel=1e-9
             )
     np.testing.assert_array_equal(found.log_norms, found.log_singular_values[:, :, 0])
 
 
-def test_what_the_parameters_of_one_step_give_is_its_difference(monkeypatch):
-    """Against differences in every entry of W, V and b of the step; with many probes, to a few per cent."""
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lf.TanhRNN.random(4, 2, rng=np.random.default_rng(0)),
+        lf.layers(
+            lf.TanhRNN.random(3, 2, rng=np.random.default_rng(0)),
+            lf.TanhRNN.random(2, 3, rng=np.random.default_rng(1)),
+        ),
+    ],
+    ids=["tanh", "layers"],
+)
+def test_what_the_parameters_of_one_step_give_is_its_difference(cell, monkeypatch):
+    """Against differences in every parameter of the step; with many probes, to a few per cent."""
     monkeypatch.setattr("lyapflow.lyapunov.reach.PROBES", 4000)
-    rng = np.random.default_rng(0)
-    cell, x = lf.TanhRNN.random(4, 2, rng=rng), X[:40]
+    x = X[:40]
     found = lf.gradient_reach(cell, x, [1, 3], times=1)
     for i, lag in enumerate((1, 3)):
         before = lf.trajectory(cell, x)[40 - lag - 1]
         total = 0.0
-        for field in cell._fields:
-            for at in np.ndindex(getattr(cell, field).shape):
+        for number, array in enumerate(arrays(cell)):
+            for at in np.ndindex(array.shape):
                 ends = []
                 for sign in (1, -1):
-                    changed = getattr(cell, field).copy()
-                    changed[at] += sign * 1e-6
-                    other = cell._replace(**{field: changed})
+                    changed = [a.copy() for a in arrays(cell)]
+                    changed[number][at] += sign * 1e-6
+                    other = like(cell, iter(changed))
                     h = lf.trajectory(other, x[40 - lag : 40 - lag + 1], before)[-1]
                     ends.append(lf.trajectory(cell, x[40 - lag + 1 :], h)[-1] if lag > 1 else h)
                 total += (((ends[0] - ends[1]) / 2e-6) ** 2).sum()

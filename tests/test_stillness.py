@@ -83,6 +83,10 @@ def test_units_that_keep_still_for_another_reason():
     assert not keeps_still(
         cell._replace(V=np.empty((4, 3, 0))), np.empty((50, 0)), None, np.zeros(3)
     )
+    # of layers a readout sees those of the top one
+    below = lf.LinearRNN.random(3, 1, rng=np.random.default_rng(0))
+    above = lf.TanhRNN(np.zeros((3, 3)), np.zeros((3, 3)), np.full(3, 20.0))
+    assert keeps_still(lf.layers(below, above), x, None, np.zeros(6))
     exploding = lf.LinearRNN(np.diag([1e10]), np.ones((1, 1)), np.ones(1))
     assert not keeps_still(exploding, x, None, np.zeros(1))
 

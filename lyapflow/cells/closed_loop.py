@@ -43,6 +43,7 @@ from lyapflow.cells.joint import (
     for_driven,
     inputs_of_step,
     inputs_of_tangent,
+    joined_layers,
     parts,
     put,
 )
@@ -75,6 +76,11 @@ class ClosedLoop(NamedTuple):
 
 def fed_back(cell: Any, W_out: np.ndarray, b_out: np.ndarray) -> ClosedLoop:
     return ClosedLoop(cell, W_out, b_out, Lengths.of(cell))
+
+
+def each_cell(network: Any) -> tuple[Any, ...]:
+    """The cells that a network is made of, bottom first; those of a closed loop are those within."""
+    return joined_layers(network.cell if isinstance(network, ClosedLoop) else network)
 
 
 @sizes.register

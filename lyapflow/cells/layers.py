@@ -100,6 +100,11 @@ def split_states(cell: Any, states: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.split(states, ends[:-1], axis=-1))
 
 
+def seen_units(cell: Any, states: np.ndarray) -> np.ndarray:
+    """What a readout sees of states (..., n_state): the units (..., n_units) of the top layer."""
+    return split_states(cell, states)[-1][..., : sizes(cell).units]
+
+
 @contextmanager
 def of_layer(number: int, of: int) -> Iterator[None]:
     """Name the layer in the errors of a network of several."""

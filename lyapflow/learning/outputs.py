@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow.cells.interface import sizes, step, tangent
-from lyapflow.cells.layers import split_states
+from lyapflow.cells.layers import seen_units
 from lyapflow.ensemble import over_members
 from lyapflow.errors import Diverged
 from lyapflow.learning.model import Model, checked_model
@@ -91,8 +91,7 @@ def outputs(
     model, given, batched = _checked(model, x, h0, steps, lengths)
     if steps is None:
         doubt_layout(given.x)
-    top = split_states(model.cell, states_of(given))[-1]
-    units = np.ascontiguousarray(top[..., : model.W_out.shape[1]])
+    units = np.ascontiguousarray(seen_units(model.cell, states_of(given)))
     with one_blas_thread(), np.errstate(all="ignore"):  # BLAS raises flags over nothing
         found = units @ model.W_out.T + model.b_out
     lost = ~np.isfinite(found).all(axis=(1, 2))

@@ -3,12 +3,11 @@
 import dataclasses
 from typing import Any
 
-from lyapflow.cells.closed_loop import ClosedLoop
+from lyapflow.cells.closed_loop import each_cell
 from lyapflow.cells.elman import ElmanRNN
 from lyapflow.cells.gru import GRU
 from lyapflow.cells.gru_reset_before import GRUResetBefore
 from lyapflow.cells.interface import Cell, sizes
-from lyapflow.cells.joint import joined_layers
 from lyapflow.cells.layers import each_layer
 from lyapflow.cells.linear import LinearRNN
 from lyapflow.cells.lstm import LSTM
@@ -70,7 +69,7 @@ def recommended(cell: Cell, *, floss: bool | None = None) -> dict[str, Any]:
     >>> settings["flossing"].k, settings["optimizer"].lr
     (5, 0.003)
     """
-    layers = joined_layers(cell.cell if isinstance(cell, ClosedLoop) else cell)
+    layers = each_cell(cell)
     gated = [layer for layer in layers if isinstance(layer, GATED)]
     # gated layers decide: they are harmed sooner
     flossing = _flossing((gated or layers)[0])

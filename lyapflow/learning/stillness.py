@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow.cells.interface import Cell, sizes
+from lyapflow.cells.layers import seen_units
 from lyapflow.errors import Diverged, warn
 from lyapflow.lyapunov.trajectory import trajectory
 
@@ -34,7 +35,7 @@ def keeps_still(cell: Cell, x: ArrayLike | None, h0: ArrayLike | None, off: np.n
         return False
     varies, size = _variation(driving)
     pace = np.linalg.norm(varies) / np.linalg.norm(size)
-    varies, size = _variation(states[late, ..., : sizes(cell).units])
+    varies, size = _variation(seen_units(cell, states[late]))
     return bool(np.mean(varies < STILL_VARIATION * pace * size) > STILL_SHARE)
 
 

@@ -7,6 +7,7 @@ sees, and what the parameters add to it."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,6 @@ from lyapflow._trees import arrays
 from lyapflow.cells.interface import (
     accumulate,
     checked,
-    has,
     sizes,
     step,
     step_pullback,
@@ -30,7 +30,8 @@ from lyapflow.cells.interface import (
     transposed,
     zeros_like,
 )
-from lyapflow.cells.layers import Layers
+from lyapflow.cells.joint import as_one
+from lyapflow.cells.layers import seen_units
 from lyapflow.cells.linearisation import jacobian_of
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.model import Model, checked_model
@@ -55,10 +56,11 @@ class Reach(Result):
     effective_rank : array (A, L)
         ``(Σ σ²)² / Σ σ⁴``: in how many directions a change of the past arrives.
     log_readout : array (A, L), optional
-        For a Model: logarithm of the norm of ``W_out ∂h_t / ∂h_{t-l}``, which is what a loss sees.
+        For a Model: logarithm of the norm of ``W_out ∂u_t / ∂h_{t-l}``, u the units that it reads
+        (of layers those of the top one): what a loss sees.
     log_parameters : array (A, L), optional
         Logarithm of the Frobenius norm of ``∂h_t / ∂θ`` through the parameters θ of one step, l
-        steps back, from random vectors; of a cell that has gradients and no layers.
+        steps back, from random vectors; of a network that has gradients.
     disagreement : array (A, longest lag)
         After 1, 2, ... steps: the distance of the change of the state by its Jacobian from that by
         central differences, relative to the former; NaN where so little is left of the disturbance
@@ -112,7 +114,7 @@ class Reach(Result):
         values = getattr(self, of if of == "effective_rank" else f"log_{of}")
         if values is None:
             raise LyapflowError(
-                f"{of} was not measured: readout takes a Model, parameters a cell with gradients and no layers"
+                f"{of} was not measured: readout takes a Model, parameters a network with gradients"
             )
         return np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="inverted_cdf")
 
@@ -205,6 +207,13 @@ class _Parameters:
             total += sum(float((a**2).sum()) for a in arrays(gradient))
         with np.errstate(divide="ignore"):
             return 0.5 * float(np.log(total / len(bars)))
+
+
+def _parameters(network: Any) -> _Parameters | None:
+    """Of a network, layers as one cell; nothing where one of its cells has no gradients."""
+    with suppress(LyapflowError):
+        return _Parameters(checked(as_one(network), step_pullback, accumulate))
+    return None
 
 
 def _disagreement(
@@ -321,8 +330,7 @@ def gradient_reach(
         f"{times} windows of {longest} Jacobians", longest * n * n * 2 + times * len(lags) * n
     )
     states = np.concatenate([given.h0[None], states_of(given)])
-    gradients = not isinstance(cell, Layers) and has(cell, step_pullback) and has(cell, accumulate)
-    parameters = _Parameters(given.cell) if gradients else None
+    parameters = _parameters(given.cell)
     ends = np.linspace(len(given.x), transient + longest, times).round().astype(int)[::-1]
     found = [
         _at(given, states, lags, int(t), a % given.x.shape[1], W_out, parameters, change, a)
@@ -334,7 +342,7 @@ def gradient_reach(
         log_sigma,
         rank,
         None if W_out is None else readout,
-        of_parameters if gradients else None,
+        None if parameters is None else of_parameters,
         off,
         change,
     )
@@ -401,7 +409,7 @@ def _at(
             log_sigma[number, there] = log_scale + np.log(sigma[there])
             rank[number] = (sigma**2).sum() ** 2 / (sigma**4).sum() if sigma[0] > 0 else 0.0
             if W_out is not None:
-                seen = W_out @ M[: W_out.shape[1]]
+                seen = W_out @ seen_units(given.cell, M.T).T
                 readout[number] = log_scale + np.log(np.linalg.norm(seen, 2))
             number += 1
     off = _disagreement(given.cell, h[0], x, jacobians, change, rng)

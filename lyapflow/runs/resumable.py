@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from lyapflow._trees import named_arrays
-from lyapflow.cells.closed_loop import ClosedLoop
-from lyapflow.cells.joint import joined_layers
+from lyapflow.cells.closed_loop import each_cell
 from lyapflow.ensemble import Ensemble
 from lyapflow.errors import LyapflowError, warn
 from lyapflow.lyapunov.course import Course
@@ -136,8 +135,7 @@ class _File:
 
 def _classes(cell: Any) -> Any:
     """The class of a cell, or those of its layers, as `load` is given them."""
-    within = cell.cell if isinstance(cell, ClosedLoop) else cell
-    classes = [type(layer) for layer in joined_layers(within)]
+    classes = [type(of) for of in each_cell(cell)]
     return classes[0] if len(classes) == 1 else classes
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lyapflow._trees import map_arrays
+from lyapflow._trees import is_tree, map_arrays, named_arrays
 from lyapflow.cells.interface import (
     Sizes,
     accumulate,
     checked,
     driven_tangent,
+    first_array,
     has,
     input_pullback,
     sizes,
@@ -21,6 +22,8 @@ from lyapflow.cells.interface import (
     tangent,
     tangent_pullback,
 )
+from lyapflow.cells.layers import Layers
+from lyapflow.errors import LyapflowError
 from lyapflow.testing.derivatives import (
     Differences,
     check_second_derivatives,
@@ -68,7 +71,7 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
         If kernels contradict each other; the error names kernels, entries and deviations, the worst
         first.
     LyapflowError
-        If it is no cell, or h and x do not fit it.
+        If it is no cell, or several layers, or h and x do not fit it.
 
     Examples
     --------
@@ -80,6 +83,8 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
     >>> max(report.checks.values()) < 1e-9
     True
     """
+    if isinstance(cell, Layers):
+        raise LyapflowError("check_cell is of one cell; check the layers one by one")
     cell = checked(cell, step, tangent)
     rng = np.random.default_rng(0)
     findings, size = Findings(type(cell)), sizes(cell)
@@ -88,7 +93,7 @@ def check_cell(cell: Any, h: ArrayLike | None = None, x: ArrayLike | None = None
         _check_sizes(findings, cell, size)
         at = arrays(cell, size, h, x, rng)
         found = _check_float64(findings, as_float(cell), as_float(at), rng)
-        if cell[0].dtype == np.float32:
+        if first_array(cell).dtype == np.float32:
             _check_float32(findings, cell, at, found, rng)
             findings.stop_at_faults()
     return Report(findings.checks, skipped)
@@ -117,7 +122,7 @@ def _check_float64(
         check_second_derivatives(findings, cell, at, found, s, *along)
     of_chunk = [generic for generic in (accumulate, input_pullback) if has(cell, generic)]
     findings.stop_at_faults([generic.__name__ for generic in of_chunk])
-    with_entries = [field for field in cell._fields if getattr(cell, field).size]
+    with_entries = [field for field, array in named_arrays(cell) if array.size]
     in_fields = {
         field: in_field(cell, at, field, rng)
         for field in with_entries
@@ -138,7 +143,7 @@ def _check_float64(
 
 
 def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
-    """Sizes are counts, and know every field."""
+    """Sizes are counts, and know every field; a cell within another has sizes of its own."""
     counts = [number for number in size if not isinstance(number, Mapping)]
     if min(counts) < 0 or size.units > size.state or size.second > size.record:
         findings.fault(
@@ -146,7 +151,7 @@ def _check_sizes(findings: Findings, cell: Any, size: Sizes) -> None:
             "sizes",
             f"{size} must have nothing negative, no more units than the state, nor more second numbers than a record",
         )
-    if set(size.shapes) != set(cell._fields):
+    if not any(map(is_tree, cell)) and set(size.shapes) != set(cell._fields):
         fields = f"{', '.join(size.shapes)} in place of {', '.join(cell._fields)}"
         findings.fault("sizes", "shapes", f"shapes must have the fields of the class, got {fields}")
     findings.stop_at_faults()

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lyapflow._trees import like, named_arrays
 from lyapflow.cells.interface import driven_tangent, has
 from lyapflow.testing.differences import derivative, directions
 from lyapflow.testing.findings import Findings
@@ -67,11 +68,14 @@ class Differences(NamedTuple):
 
 def in_field(cell: Any, at: Arrays, field: str, rng: np.random.Generator) -> Differences:
     """Where a field of the cell is displaced."""
-    value = getattr(cell, field)
+    values = dict(named_arrays(cell))
+    value = values[field]
     names, along = directions(value.shape, rng)
 
     def weighed(distance: float) -> np.ndarray:
-        moved = (cell._replace(**{field: value + distance * one}) for one in along)
+        moved = (
+            like(cell, iter((values | {field: value + distance * one}).values())) for one in along
+        )
         return np.array([_weighed(each, at, at.x) for each in moved])
 
     return Differences(names, along, *derivative(weighed, value))
@@ -111,8 +115,8 @@ def compare_gradient(
 ) -> None:
     """What was added to the gradient in a field."""
     names, along, parts, doubt = differences
-    before = getattr(at.gradient, field)
-    added = getattr(found[f"gradient of {what}"], field) - before
+    before = dict(named_arrays(at.gradient))[field]
+    added = dict(named_arrays(found[f"gradient of {what}"]))[field] - before
     got = [(one * added).sum() for one in along]
     lost = EPS * max(np.abs(one * before).sum() for one in along)
     name = f"gradient of {what}, {field}"

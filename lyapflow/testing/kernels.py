@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from lyapflow._engine.jit import jit
-from lyapflow._trees import is_tree
+from lyapflow._trees import is_tree, named_arrays
 from lyapflow.cells.interface import (
     accumulate,
     accumulate_driven,
     driven_tangent,
     driven_tangent_pullback,
+    first_array,
     input_pullback,
     jacobian,
     sizes,
@@ -117,11 +118,7 @@ COMPILED = dict(
 
 def places(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
     """An array, or every array of a cell, by name."""
-    yield from (
-        ((f"{name}.{f}", a) for f, a in zip(value._fields, value))
-        if is_tree(value)
-        else [(name, value)]
-    )
+    yield from named_arrays(value, f"{name}.") if is_tree(value) else [(name, value)]
 
 
 def _guarded(value: Any) -> Any:
@@ -138,7 +135,9 @@ def run(findings: Findings, generic: Callable, cell: Any, **arrays: Any) -> dict
     """Run a kernel on guarded copies; arrays it has to write may be given as their shape. Returns what it may write."""
     given: dict[str, Any] = {"cell": cell, "turned": transposed(cell)}
     for name, value in arrays.items():
-        given[name] = np.full(value, np.nan, cell[0].dtype) if type(value) is tuple else value
+        given[name] = (
+            np.full(value, np.nan, first_array(cell).dtype) if type(value) is tuple else value
+        )
     passed = {name: _guarded(given[name]) for name in inspect.signature(generic).parameters}
     COMPILED[generic](*passed.values())
     kernel = generic.__name__

@@ -13,6 +13,7 @@ from lyapflow.cells.interface import (
     accumulate_driven,
     driven_tangent,
     driven_tangent_pullback,
+    first_array,
     has,
     input_pullback,
     jacobian,
@@ -46,7 +47,8 @@ def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> 
     """Checked states and inputs, and random numbers for the rest, in the dtype of the cell."""
     rows_given = [len(a) for a in (h, x) if _checks.ndim(a) == 2]
     count = max(rows_given, default=STATES if h is None else 1)
-    dtype = cell[0].dtype
+    like = first_array(cell)
+    dtype = like.dtype
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(dtype)
@@ -55,7 +57,7 @@ def arrays(cell: Any, size: Sizes, h: Any, x: Any, rng: np.random.Generator) -> 
         if value is None:
             value = normal(count, width)
         value = _checks.array(
-            name, value, (width,) if _checks.ndim(value) == 1 else ("S", width), like=cell[0]
+            name, value, (width,) if _checks.ndim(value) == 1 else ("S", width), like=like
         )
         if value.ndim == 2 and len(value) != count:
             raise LyapflowError(

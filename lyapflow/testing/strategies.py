@@ -7,7 +7,7 @@ import numpy as np
 
 from lyapflow import _checks
 from lyapflow._trees import map_arrays
-from lyapflow.cells.interface import sizes
+from lyapflow.cells.interface import first_array, sizes
 from lyapflow.errors import LyapflowError
 
 GAINS = (1e-3, 0.5, 1.0, 3.0, 30.0)  # from tiny to saturating
@@ -126,7 +126,9 @@ def inputs(cell: Any, T: int, batch: int | None = None) -> Any:
     ...     assert lf.trajectory(cell, x).shape == (5, 2)
     >>> test_states_have_the_length_of_the_input()
     """
-    return _normal((T, *(() if batch is None else (batch,)), sizes(cell).inputs), cell[0].dtype)
+    return _normal(
+        (T, *(() if batch is None else (batch,)), sizes(cell).inputs), first_array(cell).dtype
+    )
 
 
 def states(cell: Any, batch: int | None = None) -> Any:
@@ -159,4 +161,6 @@ def states(cell: Any, batch: int | None = None) -> Any:
     ...     assert (doubled == 2 * lf.trajectory(cell, h0=h0, steps=5)).all()
     >>> test_a_linear_network_keeps_its_scale()
     """
-    return _normal((*(() if batch is None else (batch,)), sizes(cell).state), cell[0].dtype)
+    return _normal(
+        (*(() if batch is None else (batch,)), sizes(cell).state), first_array(cell).dtype
+    )
