@@ -361,9 +361,13 @@ def _sum_rule(case: _Case) -> Check:
         return _left_out(part, against, f"of up to {LARGEST} states")
     # float32 cannot tell all of them
     cell, (x, h) = _in_float64(case.cell), map(_in_float64, case.first(PIECE))
-    states = np.vstack([h[None], trajectory(cell, x, h)[:-1]])
-    logs = [np.linalg.slogdet(jacobian_of(cell, *of))[1] for of in zip(states, x)]
-    whole, right = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), np.mean(logs)
+    states = np.vstack([h[None], trajectory(cell, x, h)])
+    whole, right, driving = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), 0.0, x
+    # the Jacobian of all layers is block triangular
+    for layer, own in zip(each_layer(cell), split_states(cell, states)):
+        logs = [np.linalg.slogdet(jacobian_of(layer, *of))[1] for of in zip(own, driving)]
+        right += np.mean(logs)
+        driving = own[1:, : sizes(layer).units]
     error = 0.0 if whole == right else abs(whole - right)
     return _check(part, against, error, 1e-8, "the tangent or the Jacobian is wrong")
 

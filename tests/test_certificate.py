@@ -1,12 +1,17 @@
 """Audits: sound spectra pass, and each thing that may be wrong is named."""
 
+import dataclasses
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import lyapflow as lf
+from lyapflow import certificate
 from lyapflow._trees import map_arrays
+from lyapflow.cells.interface import Sizes, implement, sizes, step, tangent
+from lyapflow.precision.cells import move as precise_move
 from tests.exact_systems import DelayedHenonMap, HenonMap
 from tests.test_testing import leaky
 
@@ -92,6 +97,85 @@ def test_a_wrong_term_of_a_cell_of_ones_own_is_named(fault, named, kernel):
     assert named in failed and kernel in failed[named]
     if fault == 43:  # a second derivative
         assert "flossing gradient" in failed
+
+
+def test_a_wrong_sum_of_exponents_is_named():
+    """Of a cell whose tangent is not its Jacobian."""
+    assert "sum of all exponents" in {
+        check.part for check in lf.audit(leaky(13), X[:600], 2, **TIMES).failed
+    }
+
+
+class Halving(NamedTuple):
+    """``h' = h / 2 + x``, of which arbitrary precision is told another equation, with the kernels it must have."""
+
+    h: np.ndarray  # (n,), says how many
+
+
+@sizes.register
+def _(cell: Halving) -> Sizes:
+    n = len(cell.h)
+    return Sizes(n, n, n, record=0, step_work=0, tangent_work=0, shapes={"h": (n,)})
+
+
+@implement(step, Halving)
+def halving_step(cell, turned, h, x, h_next, record):
+    h_next[:] = h / 2 + x
+
+
+@implement(tangent, Halving)
+def halving_tangent(cell, turned, record, Q, Q_next, work):
+    Q_next[:] = Q / 2
+
+
+@precise_move.register
+def _(cell: Halving, a, h, x, T, X=None):
+    factor = a.number(0.5 + 1e-6)
+    state = [factor * value + driven for value, driven in zip(h, x)]
+    return state, [[factor * value for value in row] for row in T]
+
+
+def test_a_step_that_is_not_its_equation_is_named():
+    found = lf.audit(Halving(np.ones(2)), np.zeros((200, 2)), h0=np.ones(2))
+    assert [check.part for check in found.failed] == ["replay"], found
+    assert found.failed[0].error == pytest.approx(20 * 2e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+def test_layers_of_ones_own_need_no_more_than_their_exponents_do(upper):
+    """What moves with the input of a layer is of the Jacobian of the whole, which a sum of exponents does not need."""
+    cells = [Halving(np.ones(2)), lf.TanhRNN.random(2, 2, rng=np.random.default_rng(0))]
+    network = lf.layers(*(cells[::-1] if upper else cells))
+    assert {check.part for check in lf.audit(network, X[:300], 2).failed} == {"replay"}
+    if upper:
+        with pytest.raises(lf.LyapflowError, match="layer 1: this needs driven_tangent of Halving"):
+            lf.gradient_reach(network, X, [1])
+    else:
+        found = lf.gradient_reach(network, X, [1], times=1)
+        D = lf.jacobian(network, lf.trajectory(network, X)[-2], X[-1])
+        assert found.log_norms[0, 0] == pytest.approx(np.log(np.linalg.norm(D, 2)))
+        assert found.log_parameters is None
+
+
+def test_intervals_that_lose_digits_are_named(monkeypatch):
+    def rough(*arguments, t_ons=1, **others):
+        found = lf.lyapunov_spectrum(*arguments, t_ons=t_ons, **others)
+        return dataclasses.replace(found, exponents=found.exponents + (1e-7 if t_ons == 5 else 0.0))
+
+    monkeypatch.setattr(certificate, "lyapunov_spectrum", rough)
+    found = lf.audit(SOUND["tanh"], X[:300], 3, **TIMES)
+    assert [check.part for check in found.failed] == ["intervals"], found
+
+
+def test_directions_that_only_one_block_loses_are_named(monkeypatch):
+    def keeping(*arguments, q0=None, **others):
+        found = lf.lyapunov_spectrum(*arguments, q0=q0, **others)
+        return dataclasses.replace(found, exponents=np.maximum(found.exponents, -40.0))
+
+    monkeypatch.setattr(certificate, "lyapunov_spectrum", keeping)
+    cell = lf.LinearRNN(np.diag([0.9, 0.5, 0.0]), np.zeros((3, 2)), np.zeros(3))
+    found = lf.audit(cell, X[:300], 3, **TIMES)
+    assert "starting block" in {check.part for check in found.failed}, found
 
 
 def test_an_unaligned_block_is_named():

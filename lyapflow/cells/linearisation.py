@@ -22,7 +22,8 @@ def _jacobian(cell, turned, h, x, D):
     interface.jacobian(cell, turned, h, x, D)
 
 
-def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
+def with_jacobian(cell: C) -> C:
+    """The cell, checked to have all that its Jacobian takes."""
     generics: tuple = (interface.step, interface.tangent)
     if interface.has(cell, interface.jacobian):
         generics = (interface.jacobian,)
@@ -31,21 +32,29 @@ def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
         for number, layer in enumerate(cell.layers[1:], 1):
             with of_layer(number, 2):
                 interface.checked(layer, interface.driven_tangent)
+    return cell
+
+
+def _checked(cell: C, h: Any, x: Any) -> tuple[C, np.ndarray, np.ndarray]:
+    cell = with_jacobian(cell)
     size = interface.sizes(cell)
     h = _checks.data("h", h, (size.state,), like=interface.first_array(cell))
     return cell, h, _checks.data("x", x, (size.inputs,), like=interface.first_array(cell))
 
 
 @jit
-def _driven(cell, turned, h, x, Q, X, h_next, record, Q_next, work):
+def _moved(cell, turned, h, x, Q, X, h_next, record, Q_next, work):
     interface.step(cell, turned, h, x, h_next, record)
-    interface.driven_tangent(cell, turned, record[0], Q, X, Q_next, work)
+    if X is None:
+        interface.tangent(cell, turned, record[0], Q, Q_next, work)
+    else:
+        interface.driven_tangent(cell, turned, record[0], Q, X, Q_next, work)
 
 
 def _of_layers(network: Layers, h: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The Jacobian of all layers: what unit vectors move in one layer moves the input of the next."""
     n, ends = h.size, np.cumsum([interface.sizes(layer).state for layer in network.layers])
-    DT, X = np.zeros((n, n), h.dtype), np.zeros((n, x.size), h.dtype)
+    DT, X = np.zeros((n, n), h.dtype), None
     for layer, end in zip(network.layers, ends):
         size = interface.sizes(layer)
         own = slice(end - size.state, end)
@@ -54,7 +63,7 @@ def _of_layers(network: Layers, h: np.ndarray, x: np.ndarray) -> np.ndarray:
         unit = np.eye(n, dtype=h.dtype)[:, own].copy()
         turned = interface.transposed(layer)
         with one_blas_thread():
-            _driven(layer, turned, h[None, own], x[None], unit, X, h_next, record, moved, work)
+            _moved(layer, turned, h[None, own], x[None], unit, X, h_next, record, moved, work)
         DT[:, own] = moved
         x, X = h_next[0, : size.units], moved[:, : size.units].copy()
     return np.ascontiguousarray(DT.T)

@@ -32,7 +32,7 @@ from lyapflow.cells.interface import (
 )
 from lyapflow.cells.joint import as_one
 from lyapflow.cells.layers import seen_units
-from lyapflow.cells.linearisation import jacobian_of
+from lyapflow.cells.linearisation import jacobian_of, with_jacobian
 from lyapflow.errors import LyapflowError
 from lyapflow.learning.model import Model, checked_model
 from lyapflow.lyapunov.problem import Problem, initial_state, inputs
@@ -319,6 +319,7 @@ def gradient_reach(
         cell, W_out, h0 = network.cell, network.W_out.astype(float), network.h0
     else:
         cell, W_out = checked(network, step, tangent), None
+    with_jacobian(cell)
     size = sizes(cell)
     given = _problem(cell, x, steps, h0)
     transient = _checks.integer("transient", transient, 0, len(given.x) - 1, why=" = steps - 1")
