@@ -15,7 +15,11 @@ probabilities.
 Three things more are taken from the rates. Trajectories that share their input are averaged first,
 so that they count as one. Where means of trajectories scatter more than their growth rates explain,
 the larger error holds. And a series whose longest stretches on one side of its mean take too much
-of the run has not seen enough of them: it is doubtful."""
+of the run has not seen enough of them: it is doubtful.
+
+What growth rates do not show is which of two nearly equal exponents is which. Of two vectors at a
+random angle θ, one gains ln |cos θ| at the expense of the other while they align, in 1 / g steps
+for exponents that are g apart: the root mean square is √(ln² 2 + π² / 12) nats (`exchanged`)."""
 
 import functools
 from typing import NamedTuple
@@ -33,6 +37,7 @@ DOMINANCE, DOMINANT_SHARE = (
     0.1,
 )  # a largest stretch so many times that of the other side, of such a share in all, is one of few
 TINY = float(np.finfo(float).tiny)
+EXCHANGED = float(np.sqrt(np.log(2) ** 2 + np.pi**2 / 12))  # nats
 FRESH = 1000  # QRs within which a starting block shows what it gains
 
 
@@ -69,12 +74,13 @@ def error_bars(
     groups: np.ndarray,
     unknown: np.ndarray | None = None,
     rounding: float = 0.0,
+    exchange: np.ndarray | None = None,
 ) -> Bars:
     """Standard errors of the mean rate of log_R (B, n_qr, k), whose QRs are `steps` (n_qr,) steps apart.
 
     Trajectories of one number in `groups` (B,) share their input. `unknown` (B, k) are nats of
     growth that are not known beyond what the rates say. A rate that varies less than `rounding` is
-    constant."""
+    constant. `exchange` (rows, k) are nats that exponents gain together, independently of other rows."""
     n_qr, k = log_R.shape[1:]
     if n_qr < 4:
         return Bars(np.full(k, np.nan), np.zeros((0, k)), False)
@@ -91,6 +97,7 @@ def error_bars(
             groups,
             None if unknown is None else unknown[:, finite],
             rounding,
+            None if exchange is None else exchange[:, finite],
         )
         stderr, deviations = np.full(k, np.nan), np.zeros((len(some.deviations), k))
         stderr[finite], deviations[:, finite] = some.stderr, some.deviations
@@ -118,7 +125,27 @@ def error_bars(
         rest = rest + (unknown.mean(axis=0) / total) ** 2
     if rest.any():
         rows = np.vstack([rows, np.sqrt(rest)])
+    if exchange is not None:
+        rows = np.vstack([rows, exchange / total])
     return Bars(np.sqrt((rows**2).sum(axis=0)), rows, doubtful)
+
+
+def exchanged(log_R: np.ndarray, steps: np.ndarray, before: int, sequences: int = 1) -> np.ndarray:
+    r"""Nats (k - 1, k) that neighbours may still exchange, whose block has moved so many steps before.
+
+    Of exponents g apart :math:`e^{-g\,before} - e^{-g (before + counted)}` of what two vectors
+    exchange while they align. g is known to a nat over the run, if growth rates vary as much."""
+    length, growth = _in_batches(steps, log_R)
+    total, counted = steps.sum(), steps.sum() / sequences
+    with np.errstate(invalid="ignore"):  # of -inf
+        apart = -np.diff(growth.mean(axis=0), axis=1)
+        gaps = apart.sum(axis=0) / total
+        varied = np.ptp(np.cumsum(apart - length[:, None] * gaps, axis=0), axis=0)
+        gaps = np.abs(gaps)
+        left = np.exp(-gaps * before) * -np.expm1(-gaps * counted - np.minimum(1.0, varied))
+    k = log_R.shape[2]
+    nats = sequences * EXCHANGED * np.where(np.isfinite(left), left, 0.0)
+    return (np.eye(k - 1, k) - np.eye(k - 1, k, 1)) * nats[:, None]
 
 
 def same_input(x: np.ndarray) -> np.ndarray:

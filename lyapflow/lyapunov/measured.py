@@ -16,7 +16,7 @@ from lyapflow.lyapunov import presented
 from lyapflow.lyapunov.course import Course, Run
 from lyapflow.lyapunov.dimension import entropy_rate, kaplan_yorke
 from lyapflow.lyapunov.doubts import Doubt, doubt
-from lyapflow.lyapunov.error_bars import error_bars
+from lyapflow.lyapunov.error_bars import error_bars, exchanged
 from lyapflow.lyapunov.finite_time import FiniteTime, finite_time
 from lyapflow.lyapunov.growth import End, Growth, Pace, side_by_side
 from lyapflow.lyapunov.padding import padded
@@ -340,33 +340,40 @@ def _spectrum(
     state: np.ndarray,
     block: np.ndarray | None,
     origin: Any = None,
+    widths: Sequence[int] = (),
 ) -> tuple[Spectrum, bool]:
     """What the growth of all trajectories says, and whether the run is too short for the error bars.
 
     Errors (B, k) are of exponents, beyond what their growth rates show. Trajectories of one number
-    in `groups` share their input."""
+    in `groups` share their input. `widths` are numbers of exponents of layers side by side, which
+    exchange nothing."""
     given, found, counted = course.begun, course.found, course.counted
+    aligning, ends = given.plan.before - given.plan.transient, np.cumsum(widths, dtype=int)[:-1]
     dtype = first_array(given.cell).dtype
     log_R = [rows.together()[len(rows.uncounted) :] for rows in course.rows]
     unknown = np.array([growth.unknown for growth in found]) + errors * counted[:, None]
     rounding = float(np.sqrt(np.finfo(dtype).eps))
     if given.lengths is None:
         log_growth, (_, intervals) = np.array(log_R), course.intervals
-        bars = error_bars(log_growth, intervals, groups, unknown, rounding)
         own = np.cumsum(log_growth, axis=1)[:, -1] / counted[:, None]
         exponents, steps_counted = own.mean(axis=0), int(counted[0])
+        exchange = np.delete(exchanged(log_growth, intervals, aligning), ends - 1, axis=0)
+        bars = error_bars(log_growth, intervals, groups, unknown, rounding, exchange)
     else:
         # sequences of different lengths follow one another, as one series
         each = [course.alone(b).intervals[1] for b in range(len(found))]
         rates, steps = np.concatenate(log_R)[None], np.concatenate(each)
-        bars = error_bars(rates, steps, np.zeros(1, int), unknown.sum(axis=0)[None], rounding)
-        # those that share their input say the same again
-        bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))
         own = np.array([of.sum(axis=0) for of in log_R]) / counted[:, None]
         longest = max(map(len, each))
         log_growth = padded([of[:, None] for of in log_R], longest, np.nan).swapaxes(0, 1)
         intervals = padded([of[:, None] for of in each], longest, 0).T
         exponents, steps_counted = _running_means(log_growth, intervals)[-1], int(steps.sum())
+        exchange = exchanged(rates, steps, aligning, sequences=len(found))
+        exchange = np.delete(exchange, ends - 1, axis=0)
+        nothing, nats = np.zeros(1, int), unknown.sum(axis=0)[None]
+        bars = error_bars(rates, steps, nothing, nats, rounding, exchange)
+        # those that share their input say the same again
+        bars = bars.times(np.sqrt(len(groups) / len(np.unique(groups))))
     spectrum = Spectrum(
         exponents=exponents.astype(dtype),
         stderr=bars.stderr.astype(dtype),
@@ -435,8 +442,9 @@ def of_layers(network: Network, run: Run, errors: list[np.ndarray]) -> tuple[Spe
     rows = [rows_side_by_side(of) for of in zip(*(course.rows for course in courses))]
     together = courses[0]._replace(begun=begun, found=found, rows=rows)
     state = np.hstack([course.states for course in courses])
-    spectrum, _ = _spectrum(together, groups, np.hstack(errors), state, None)
-    layer = np.repeat(np.arange(len(courses)), [len(course.begun.block) for course in courses])
+    widths = [len(course.begun.block) for course in courses]
+    spectrum, _ = _spectrum(together, groups, np.hstack(errors), state, None, widths=widths)
+    layer = np.repeat(np.arange(len(courses)), widths)
     order = np.argsort(-spectrum.exponents, kind="stable")[: network.wanted]
     spectrum = spectrum._of_columns(order, layer=layer[order], by_layer=by_layer, _origin=origin)
     return spectrum, list(shorts)
