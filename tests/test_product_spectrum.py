@@ -89,6 +89,45 @@ def test_large_states_take_the_memory_of_three_blocks():
     assert peak < 3 * n * k * 8
 
 
+def test_arrays_that_are_written_to_again_are_taken_as_they_were():
+    D = np.random.default_rng(0).standard_normal((90, 4, 4))
+    matrix, block = np.empty((4, 4)), np.empty((4, 2), order="F")
+
+    def jacobian(t):
+        matrix[:] = D[t]
+        return matrix
+
+    def move(t, V):
+        block[:] = D[t] @ V
+        return block
+
+    right = lf.product_spectrum(D, 2)
+    assert lf.product_spectrum(map(jacobian, range(90)), 2) == right
+    assert lf.product_spectrum(jacobian, 2, steps=90) == right
+    free = lf.product_spectrum(move, 2, n=4, steps=90)
+    assert free == lf.product_spectrum(lambda t, V: D[t] @ V, 2, n=4, steps=90)
+
+
+def test_blocks_that_vanish_or_nearly():
+    vanishing = lf.product_spectrum(lambda t, V: 0 * V if t == 50 else V, 2, n=3, steps=100)
+    assert np.isneginf(vanishing.exponents).all()
+    assert np.isneginf(vanishing.log_growth[0, 50:]).all()
+    np.testing.assert_allclose(vanishing.log_growth[0, :50], 0, atol=1e-12)
+    assert np.isnan(vanishing.block).all()
+    D = np.random.default_rng(0).standard_normal((100, 3, 3))
+    for scale in (1e-300, 1e-160, 1e150, 1e300):
+        right = lf.product_spectrum(scale * D, 3)
+        found = lf.product_spectrum(lambda t, V, scale=scale: scale * D[t] @ V, 3, n=3, steps=100)
+        np.testing.assert_allclose(found.exponents, right.exponents, rtol=1e-12)
+    # of so small numbers float64 has four digits
+    with pytest.warns(lf.LyapflowWarning, match="directions below rounding"):
+        found = lf.product_spectrum(lambda t, V: 1e-308 * (1e-12 * D[t] @ V), 3, n=3, steps=100)
+    off = np.abs(found.exponents - np.log(1e-20) - lf.product_spectrum(1e-300 * D).exponents)
+    assert (off < 1e-3).all() and (off > 0).all()
+    with pytest.warns(lf.LyapflowWarning, match="directions below rounding"):  # and of these one
+        lf.product_spectrum(lambda t, V: 1e-322 * (D[t] @ V), 3, n=3, steps=100)
+
+
 def test_blocks_that_are_changed_in_place_or_in_float32():
     D = np.random.default_rng(0).standard_normal((8, 8))
     right = lf.product_spectrum(lambda t, V: D @ V, 3, n=8, steps=50)
@@ -139,6 +178,12 @@ MOVE = {"n": 4, "k": 2, "steps": 3}
         (np.zeros((3, 2, 2), int), {}, "float64 or float32"),
         (np.full((3, 2, 2), np.nan), {}, "jacobians must be finite"),
         (np.zeros((3, 2, 2)), {"steps": 2}, "steps is for a function"),
+        (np.zeros((0, 2, 2)), {}, "jacobians must hold at least one, got none"),
+        (
+            np.ones((3, 4, 4)),
+            {"continue_from": lf.product_spectrum(lambda t, V: V, 2, n=4, steps=60)},
+            "nor one without Jacobians",
+        ),
         (iter([]), {}, "at least one, got an iterator at its end"),
         (iter([np.eye(2), np.eye(3)]), {}, r"Jacobian 1 must have shape \(2, 2\), got \(3, 3\)"),
         (iter([np.eye(2)]), {"until_stderr": 1.0}, "until_stderr is not for an iterator"),

@@ -5,6 +5,7 @@ so that no more than two of them are there beside the one it is given. What a st
 rounding of a product cannot be found from the Jacobian itself, as it is for networks: it is counted, and
 what is not known of its growth goes into the error bars."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ from lyapflow.lyapunov.schedule import Schedule, schedule
 Move = Callable[[int, np.ndarray], Any]
 ROUNDINGS = 64  # in units of ε, of what a function does to a vector
 EPS, TINY = float(np.finfo(float).eps), float(np.finfo(float).tiny)
+SMALLEST = float(np.finfo(float).smallest_subnormal)
 
 
 def matrix_free_spectrum(
@@ -51,9 +53,18 @@ def matrix_free_spectrum(
     log_growth = np.empty((plan.n_qr, k))
     unknown, below = np.zeros(k), np.zeros(k, np.int64)
     for t in range(plan.steps):
-        Q, R = _factors(_moved(move, t, Q))
-        error = ROUNDINGS * EPS * R.max() / np.maximum(R, TINY)
-        log_growth[t] = np.log(np.maximum(R, TINY))
+        moved = _moved(move, t, Q)
+        del Q  # before there is a third block
+        Q = np.array(moved, float, order="F")  # the function may write to its own again
+        del moved
+        exponent = int(np.frexp(max(Q.max(), -Q.min()))[1])
+        if not Q.any():  # nothing is left to grow
+            log_growth[t:], Q[:] = -np.inf, np.nan
+            break
+        Q, R = _factors(np.ldexp(Q, -exponent, out=Q))
+        least = np.ldexp(SMALLEST, -exponent)  # what the function could not tell from 0
+        error = ROUNDINGS * (EPS * R.max() + least) / np.maximum(R, TINY)
+        log_growth[t] = np.log(np.maximum(R, TINY)) + exponent * np.log(2)
         if t >= plan.uncounted:
             unknown += np.where(error < 1, np.log1p(error), UNKNOWN)
             below += error >= 1
@@ -61,7 +72,7 @@ def matrix_free_spectrum(
 
 
 def _moved(move: Move, t: int, Q: np.ndarray) -> np.ndarray:
-    """What the function makes of Q in step t, in an array of its own."""
+    """What the function makes of Q in step t."""
     moved = np.asarray(move(t, Q))
     if moved.shape != Q.shape or moved.dtype.kind not in "fiu":
         raise LyapflowError(
@@ -70,7 +81,7 @@ def _moved(move: Move, t: int, Q: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(moved).all():
         raise Diverged(f"the tangent block is not finite after step {t}", step=t)
-    return moved.astype(float, order="F", copy=np.shares_memory(moved, Q))
+    return moved
 
 
 def _factors(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +106,7 @@ def _assessed(
     course = Course(given, plan.steps, found, rows, [], given.h0)
     run = Run([course], np.zeros(1, np.int64))
     spectrum, (short,) = of_layers(Network(cell, None), run, [np.zeros((1, k))])
+    spectrum = dataclasses.replace(spectrum, _origin=None)  # nobody goes on without Jacobians
     if below.any():
         left = int(np.argmax(below > 0))
         way_out = f"ask for k <= {left}" if left else "give the Jacobians themselves"

@@ -113,6 +113,8 @@ def product_spectrum(
         return _of_iterator(jacobians, k, q0=q0, t_ons=t_ons, q_transient=q_transient)
     found = _checks.array("jacobians", jacobians, ("T", "n", "n"), like=None)
     _square(found.shape[1:])
+    if len(found) == 0:
+        raise LyapflowError("jacobians must hold at least one, got none")
     rows = found.reshape(len(found), -1)
     return lyapunov_spectrum(GivenJacobians(np.zeros(found.shape[1], found.dtype)), rows, k, **how)
 
@@ -139,8 +141,10 @@ def _of_function(jacobian: Callable, k: Any, steps: Any, how: dict[str, Any]) ->
     like = np.empty((len(state), len(state)), state.dtype)
 
     def rows(start: int, stop: int) -> np.ndarray:
-        found = [_checked(f"jacobians({t})", jacobian(t), like) for t in range(start, stop)]
-        return np.stack(found).reshape(stop - start, -1)
+        # copied one by one, for a function may write all of them to the same array
+        return np.stack(
+            [_checked(f"jacobians({t})", jacobian(t), like).flatten() for t in range(start, stop)]
+        )
 
     return lyapunov_spectrum(GivenJacobians(state), rows, k, steps=steps, **how)
 
@@ -157,9 +161,11 @@ def _of_iterator(jacobians: Iterator, k: Any, **how: Any) -> Spectrum:
     def pieces() -> Iterator[np.ndarray]:
         all_of_them = chain([first], jacobians)
         count = 0
-        while taken := list(islice(all_of_them, at_a_time)):
-            found = [_checked(f"Jacobian {count + i}", D, first) for i, D in enumerate(taken)]
+        while found := [
+            _checked(f"Jacobian {count + i}", D, first).flatten()
+            for i, D in enumerate(islice(all_of_them, at_a_time))
+        ]:
             count += len(found)
-            yield np.stack(found).reshape(len(found), -1)
+            yield np.stack(found)
 
     return spectrum_of_pieces(cell, pieces(), k, **how)
