@@ -136,6 +136,7 @@ def test_other_runs_are_refused(tmp_path):
         ({"transient": 6}, "another transient or q_transient"),
         ({"q_transient": 1}, "another transient or q_transient"),
         ({"t_ons": 2}, "another t_ons"),
+        ({"max_rows": 2000}, "begun with max_rows=1048576, got 2000"),
         ({"x": X[:100]}, "500 steps were taken before, got only 100 now"),
         ({"cell": lf.stack([cell])}, "an ensemble"),
         ({"continue_from": lf.load(path)}, "continue_from is not for"),
@@ -145,6 +146,10 @@ def test_other_runs_are_refused(tmp_path):
             lf.resumable_spectrum(path, **{"cell": cell} | of | changes)
     with pytest.raises(lf.LyapflowError, match="holds a cell of class TanhRNN, got cell=ReluRNN"):
         lf.resumable_spectrum(path, lf.ReluRNN(*cell), X, 3)
+    with pytest.raises(lf.LyapflowError, match="path must be that of a file, got None"):
+        lf.resumable_spectrum(None, cell, X, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'foo'"):
+        lf.resumable_spectrum(path, cell, X, 3, foo=3)
     assert path.read_bytes() == before
     lf.save(path, lf.load(path))
     with pytest.raises(lf.LyapflowError, match="was not written by resumable_spectrum"):

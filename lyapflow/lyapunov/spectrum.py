@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from lyapflow import _checks
 from lyapflow._trees import named_arrays
+from lyapflow.cells.closed_loop import each_cell
 from lyapflow.cells.interface import checked, sizes, step, tangent
 from lyapflow.cells.layers import each_layer
 from lyapflow.ensemble import over_members
@@ -22,7 +23,7 @@ from lyapflow.lyapunov.measured import Network, Spectrum, assess, lost_spectrum
 from lyapflow.lyapunov.problem import Problem, affordable_growth, doubt_layout
 from lyapflow.lyapunov.rows import FEWEST, MOST
 from lyapflow.lyapunov.supply import Supply, supply
-from lyapflow.lyapunov.until import FIRST, Goal, goal
+from lyapflow.lyapunov.until import Goal, first_steps, goal
 from lyapflow.lyapunov.watching import watched
 
 
@@ -31,7 +32,7 @@ class Reached(NamedTuple):
 
     run: Run
     stop: int  # the step after which bars are looked at
-    small: bool  # whether they were small when they were looked at before
+    bar: float  # what they were when they were looked at before, NaN if there was a doubt
 
 
 Seen = Callable[[Network, Reached], object]
@@ -103,7 +104,9 @@ def _checked(
     before = sum(_checks.integer(name, arguments[name], 0) for name in ("transient", "q_transient"))
     t_ons = 1 if isinstance(arguments["t_ons"], str) else arguments["t_ons"]
     t_ons = _checks.integer("t_ons", t_ons, 1)
-    most = of.piece(_batch(of, arguments["h0"]), t_ons) if until_stderr is None else FIRST * t_ons
+    most = (
+        of.piece(_batch(of, arguments["h0"]), t_ons) if until_stderr is None else first_steps(t_ons)
+    )
     first = min(of.stop, before + most)
     network, given = _problems(cell, k, x=of.between(0, first), steps=None, **arguments)
     number = network.wanted or sum(len(layer.block) for layer in given)
@@ -160,7 +163,7 @@ def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> t
     if not isinstance(spectrum, Spectrum) or spectrum._origin is None:
         raise LyapflowError(
             "continue_from must be a spectrum that lyapunov_spectrum has returned for one cell, "
-            "neither for an ensemble nor with lengths, and not per(dt)"
+            "neither for an ensemble nor with lengths, and not per(dt), nor one without Jacobians"
         )
     network, run = spectrum._origin
     for name, usual in SETTLED.items():
@@ -172,6 +175,13 @@ def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> t
             f"k is settled by continue_from, which has {len(spectrum.exponents)}; leave it out"
         )
     cell = checked(cell, step, tangent)
+    given, earlier = (
+        ", ".join(type(one).__name__ for one in each_cell(of)) for of in (cell, network.cell)
+    )
+    if type(cell) is not type(network.cell) or given != earlier:
+        raise LyapflowError(
+            f"continue_from is of another network, {earlier}, got {given}; give that one, or start anew"
+        )
     for (name, array), (_, before) in zip(named_arrays(cell), named_arrays(network.cell)):
         if not np.array_equal(array, before):
             raise LyapflowError(
@@ -190,32 +200,32 @@ def _as_long_as_asked(
     network, of, aim = asked.network, asked.supply, asked.goal
     if reached is None:
         run = begin(asked.given, asked.max_rows) if asked.run is None else asked.run
-        reached = Reached(run, run.steps, small=False)
+        reached = Reached(run, run.steps, bar=np.nan)
     run = reached.run
     if of is None:
         return assess(network, run)
     begun = asked.given[0].plan
     before, t_ons = begun.before, run.courses[0].begun.plan.t_ons
-    stop, small_before = reached.stop, reached.small
+    stop, last_bar = reached.stop, reached.bar
     if aim is None:
         stop = of.stop
     elif asked.run is not None:
-        stop = run.steps + FIRST * t_ons
+        stop = run.steps + first_steps(t_ons)
     while True:
         stop = min(stop, of.stop)
-        run = _further(asked, of, Reached(run, stop, small_before), seen)
+        run = _further(asked, of, Reached(run, stop, last_bar), seen)
         spectrum, doubts = assess(network, run)
         if aim is None or any(not why.may_pass for why in doubts):
             return spectrum, doubts
         bar = aim.bar(spectrum)
-        small = bar <= aim.stderr and not doubts
-        # a bar that is small by chance is not small twice
-        if small and (small_before or run.steps == of.stop):
-            return spectrum, doubts
-        if run.steps == of.stop:
+        if run.steps == of.stop and (doubts or not bar <= aim.stderr):
             return spectrum, [*doubts, aim.missed(bar, run.steps)]
-        small_before = small
-        counted = aim.next_steps(run.steps - before, np.nan if doubts else bar)
+        bar = np.nan if doubts else bar
+        # a bar that is small by chance is not small twice
+        if bar <= aim.stderr and (last_bar <= aim.stderr or run.steps == of.stop):
+            return spectrum, doubts
+        last_bar = bar
+        counted = aim.next_steps(run.steps - before, bar)
         stop = before + -(-counted // t_ons) * t_ons
 
 
@@ -231,7 +241,7 @@ def _further(asked: _Asked, of: Supply, reached: Reached, seen: Seen | None) -> 
         if seen is not None:
             seen(asked.network, reached._replace(run=run))
         try:
-            run = go_on(run, of.between(run.steps, min(run.steps + piece, stop)))
+            run = go_on(run, of.between(run.steps, min(run.steps + piece, stop), batch))
         except FromTheStart:
             run = _anew(asked, of, stop)
     if seen is not None:
@@ -247,7 +257,7 @@ def _anew(asked: _Asked, of: Supply, stop: int) -> Run:
             "lost exactly, float32 is not enough for what follows, or not one interval was complete; "
             "measure all steps in one run"
         ) from None
-    return begin(asked.problems(of.between(0, stop)), asked.max_rows)
+    return begin(asked.problems(of.between(0, stop, len(asked.given[0].h0))), asked.max_rows)
 
 
 def spectrum_and_doubts(
@@ -277,6 +287,11 @@ def interrupted_spectrum(
     pieces = 1 if watch is None else SHOWN
     asked = _checked(cell, k, x, pieces=pieces, **SETTLED | arguments)
     reached = before(asked.given)
+    if reached is not None and reached.run.max_rows != asked.max_rows:
+        raise LyapflowError(
+            f"the run was begun with max_rows={reached.run.max_rows}, got {asked.max_rows}; give the same, "
+            "or begin another run"
+        )
     if reached is not None and asked.supply is not None and reached.run.steps > asked.supply.stop:
         raise LyapflowError(
             f"{reached.run.steps} steps were taken before, got only {asked.supply.stop} now; "
@@ -387,8 +402,8 @@ def lyapunov_spectrum(
     max_rows : int
         Largest number of rows of `log_growth` to keep. If there are more counted
         reorthonormalisations, the growth of 2, 4, 8, ... neighbours is added up, so that memory
-        does not grow with the length of a run. Exponents and error bars stay the same up to
-        rounding.
+        does not grow with the length of a run. Exponents stay the same up to rounding, error bars
+        to about 1 %.
     progress : bool, or function
         Show how many steps are done, in a terminal or notebook; or a function that is called from
         time to time with the number of steps done and their total. With an ensemble the bar is that
@@ -441,8 +456,8 @@ def lyapunov_spectrum(
 
     >>> cell = lf.TanhRNN.random(8, 1, rng=np.random.default_rng(0), g=2.0)
     >>> x = np.random.default_rng(1).standard_normal((20_000, 1))
-    >>> spectrum = lf.lyapunov_spectrum(cell, x, k=2, until_stderr=0.01)
-    >>> bool((spectrum.stderr <= 0.01).all())
+    >>> spectrum = lf.lyapunov_spectrum(cell, x, k=2, until_stderr=0.02)
+    >>> bool((spectrum.stderr <= 0.02).all())
     True
     >>> more = x[spectrum.steps_counted :]
     >>> lf.lyapunov_spectrum(cell, more, continue_from=spectrum).steps_counted

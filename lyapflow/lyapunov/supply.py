@@ -28,14 +28,22 @@ class Supply(NamedTuple):
         most = PIECE // (batch * max(size.inputs, size.state))
         return max(min(most, (self.stop - self.first) // max(1, self.pieces)), 4 * t_ons)
 
-    def between(self, start: int, stop: int) -> np.ndarray:
-        """Inputs (stop - start, B, m)."""
+    def between(self, start: int, stop: int, batch: int | None = None) -> np.ndarray:
+        """Inputs (stop - start, B, m), of so many trajectories, if that is known."""
         if isinstance(self.of, np.ndarray):
             return self.of[start - self.first : stop - self.first]
-        found, _ = inputs(self.of(start, stop), sizes(self.cell), first_array(self.cell))
+        given = self.of(start, stop)
+        if given is None:
+            raise LyapflowError(f"x({start}, {stop}) must return inputs, got None")
+        found, _ = inputs(given, sizes(self.cell), first_array(self.cell))
         if len(found) != stop - start:
             raise LyapflowError(
                 f"x({start}, {stop}) must return the inputs of {stop - start} steps, got those of {len(found)}"
+            )
+        if batch not in (None, found.shape[1]):
+            raise LyapflowError(
+                f"x({start}, {stop}) must return the inputs of {batch} trajectories, as before, "
+                f"got those of {found.shape[1]}"
             )
         return found
 

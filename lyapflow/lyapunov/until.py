@@ -11,9 +11,10 @@ from lyapflow.lyapunov.doubts import Doubt
 if TYPE_CHECKING:
     from lyapflow.lyapunov.measured import Spectrum
 
-FIRST = 512  # counted intervals before a bar is looked at
+FIRST, FEWEST = 1024, 64  # counted steps before a bar is looked at, and intervals
 GROWTH = 1.25, 4.0  # how much longer a run becomes at a time, at least and at most
 MARGIN = 1.1  # of the steps that bars say it will take
+AGAIN = 2.0  # times as many steps after which a bar that is small, or in doubt, is looked at again
 
 
 class Goal(NamedTuple):
@@ -31,7 +32,7 @@ class Goal(NamedTuple):
 
     def next_steps(self, counted: int, bar: float) -> int:
         """How many counted steps to try after so many, whose bar this is: an error falls with their root."""
-        needed = MARGIN * (bar / self.stderr) ** 2 if np.isfinite(bar) else 2.0
+        needed = MARGIN * (bar / self.stderr) ** 2 if bar > self.stderr else AGAIN
         return int(np.ceil(counted * np.clip(needed, *GROWTH)))
 
     def missed(self, bar: float, steps: int) -> Doubt:
@@ -43,6 +44,11 @@ class Goal(NamedTuple):
             "length",
             may_pass=True,
         )
+
+
+def first_steps(t_ons: int) -> int:
+    """How many counted steps, in whole intervals, to take before bars are looked at."""
+    return max(-(-FIRST // t_ons), FEWEST) * t_ons
 
 
 def goal(until_stderr: Any, stderr_of: Any, k: int) -> Goal | None:

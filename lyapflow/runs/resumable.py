@@ -1,6 +1,7 @@
 """Spectra of long runs that save their progress to a file and go on from it after an interruption."""
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from lyapflow.errors import LyapflowError, warn
 from lyapflow.lyapunov.course import Course
 from lyapflow.lyapunov.measured import Network, Spectrum, assess
 from lyapflow.lyapunov.problem import Problem
-from lyapflow.lyapunov.spectrum import Reached, interrupted_spectrum
+from lyapflow.lyapunov.spectrum import Reached, interrupted_spectrum, lyapunov_spectrum
 from lyapflow.lyapunov.watching import watched
 from lyapflow.runs import weights
 
@@ -41,15 +42,15 @@ def resumable_spectrum(
     Returns
     -------
     Spectrum
-        Equal, to the bit, to that of an uninterrupted run. If the file holds all that is asked for,
-        it is returned at once.
+        Equal, to the bit, to that of an uninterrupted run with the same arguments. If the file
+        holds all that is asked for, it is returned at once.
 
     Raises
     ------
     LyapflowError
         As for `lyapunov_spectrum`; if the file is damaged, or holds another run (another cell,
-        other first inputs, initial states, k, transients or intervals). The number of steps and
-        `until_stderr` may differ.
+        other first inputs, initial states, k, transients, intervals or max_rows). The number of
+        steps and `until_stderr` may differ; then the run goes on from where it was.
 
     Notes
     -----
@@ -70,11 +71,15 @@ def resumable_spectrum(
     for name in ("continue_from", "lengths"):
         if arguments.pop(name, None) is not None:
             raise LyapflowError(f"{name} is not for resumable_spectrum; leave it out")
+    inspect.signature(lyapunov_spectrum).bind(cell, x, k, **arguments)  # raises a TypeError
     if isinstance(cell, Ensemble):
         raise LyapflowError(
             "resumable_spectrum takes one cell, got an ensemble; give each a file of its own"
         )
-    file = _File(Path(path))
+    try:
+        file = _File(Path(path))
+    except TypeError:
+        raise LyapflowError(f"path must be that of a file, got {path!r:.80}") from None
     with watched(arguments.pop("progress", False)) as watch:
         spectrum, doubts = interrupted_spectrum(
             cell,
@@ -111,7 +116,7 @@ class _File:
         network, reached = self.latest
         run = reached.run.without_inputs(most=math.inf)
         spectrum = dataclasses.replace(spectrum, _origin=(network, run))
-        past = {"stop": reached.stop, "small": reached.small}
+        past = {"stop": reached.stop, "bar": reached.bar}
         weights.write(self.path, spectrum, reached=json.dumps(past))
         self.written = time.monotonic()
 
@@ -130,7 +135,8 @@ class _File:
             raise LyapflowError(
                 f"{self.path} is of a run with another {other}; give another path, or delete that file"
             )
-        return Reached(run, **json.loads(metadata["reached"]))
+        past = json.loads(metadata["reached"])
+        return Reached(run, past["stop"], past.get("bar", np.nan))
 
 
 def _classes(cell: Any) -> Any:
