@@ -5,7 +5,7 @@ import lyapflow.plots as plots
 ax = plots.convergence(spectrum)
 ax.figure.savefig("convergence.pdf")"""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ from lyapflow.lyapunov.measured import Spectrum
 from lyapflow.lyapunov.reach import DISAGREEMENT, Reach
 from lyapflow.precision.condition import ConditionNumber
 
+_R = TypeVar("_R")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # told apart by colour-blind readers, too
 DECADE = float(np.log(10.0))
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -35,10 +36,21 @@ def _lambda(i: int) -> str:
     return "λ" + str(i).translate(SUBSCRIPTS)
 
 
-def _one(spectrum: Spectrum) -> Spectrum:
-    if spectrum.exponents.ndim > 1:
+def _checked(found: Any, kind: type[_R]) -> _R:
+    """What is to be drawn, which must be a result of the kind that a plot is of."""
+    if not isinstance(found, kind):
+        raise LyapflowError(
+            f"this plot is of a {kind.__name__}, got {type(found).__name__} {found!r:.40}"
+        )
+    if isinstance(found, Spectrum) and found.exponents.ndim > 1:
         raise LyapflowError("a plot is of one network; give the members' spectra one by one")
-    return spectrum
+    return found
+
+
+def _numbers(exponents: Any, k: int) -> list[int]:
+    """Numbers of exponents, counted from 1; one of them may stand alone."""
+    several = [exponents] if np.ndim(exponents) == 0 else exponents
+    return [_checks.integer("an exponent", i, 1, k) for i in several]
 
 
 def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
@@ -58,7 +70,7 @@ def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
     Raises
     ------
     LyapflowError
-        If it is the Spectrum of an ensemble.
+        If it is no Spectrum, or that of an ensemble.
 
     Examples
     --------
@@ -69,7 +81,8 @@ def spectrum(found: Spectrum, ax: Axes | None = None, **style: Any) -> Axes:
     >>> axes = lf.plots.spectrum(lf.lyapunov_spectrum(cell, x), ax=Figure().subplots())
     >>> axes.figure.savefig("spectrum.png")
     """
-    ax, found = _axes(ax), _one(found)
+    found = _checked(found, Spectrum)
+    ax = _axes(ax)
     number = np.arange(1, len(found.exponents) + 1)
     usual: dict[str, Any] = {"fmt": ".", "capsize": 2, "color": COLOURS[0]}
     ax.errorbar(number, found.exponents, 2 * found.stderr, **usual | style)
@@ -87,7 +100,7 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
     Parameters
     ----------
     found : Spectrum
-    exponents : sequence of int, optional
+    exponents : int, or sequence of int, optional
         Which ones, counted from 1; the first, the last and one or two between by default.
     ax : matplotlib.axes.Axes, optional
 
@@ -98,7 +111,7 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
     Raises
     ------
     LyapflowError
-        If an exponent is not there, or it is the Spectrum of an ensemble.
+        If an exponent is not there, or it is no Spectrum, or that of an ensemble.
 
     Examples
     --------
@@ -109,13 +122,14 @@ def convergence(found: Spectrum, exponents: Any = None, ax: Axes | None = None) 
     >>> axes = lf.plots.convergence(lf.lyapunov_spectrum(cell, x), (1, 10), ax=Figure().subplots())
     >>> axes.figure.savefig("convergence.png")
     """
-    found = _one(found)
+    found = _checked(found, Spectrum)
     k = len(found.exponents)
-    wanted = sorted({1, k // 4 + 1, k // 2 + 1, k}) if exponents is None else list(exponents)
-    ax, history, per_row = _axes(ax), found.history, np.ravel(found.intervals)
+    usual = sorted({1, k // 4 + 1, k // 2 + 1, k})
+    wanted = _numbers(usual if exponents is None else exponents, k)
+    ax, per_row = _axes(ax), np.ravel(found.intervals)
     steps = np.cumsum(per_row[per_row > 0])
-    for colour, i in zip((COLOURS * k)[: len(wanted)], wanted):
-        i = _checks.integer("an exponent", i, 1, k)
+    history = found.history[-len(steps) :]  # of sequences of different lengths it begins with NaN
+    for colour, i in zip(COLOURS * k, wanted):
         if not np.isfinite(history[-1, i - 1]):
             continue
         off = np.abs(history[:-1, i - 1] - history[-1, i - 1])
@@ -137,7 +151,7 @@ def finite_time(
     ----------
     found : FiniteTime
         As `Spectrum.finite_time` returns it.
-    exponents : sequence of int
+    exponents : int, or sequence of int
         Which ones, counted from 1.
     ax : matplotlib.axes.Axes, optional
     **style
@@ -162,9 +176,9 @@ def finite_time(
     >>> axes = lf.plots.finite_time(local, (1, 2), ax=Figure().subplots())
     >>> axes.figure.savefig("finite_time.png")
     """
-    ax, k = _axes(ax), found.exponents.shape[-1]
-    for colour, i in zip(COLOURS * k, exponents):
-        i = _checks.integer("an exponent", i, 1, k)
+    k = _checked(found, FiniteTime).exponents.shape[-1]
+    wanted, ax = _numbers(exponents, k), _axes(ax)
+    for colour, i in zip(COLOURS * k, wanted):
         values = found.exponents[..., i - 1].ravel()
         values = values[~np.isnan(values)]
         if not np.isfinite(values).all():
@@ -197,6 +211,7 @@ def reach(found: Reach, ax: Axes | None = None) -> Axes:
     >>> axes = lf.plots.reach(found, ax=Figure().subplots())
     >>> axes.figure.savefig("reach.png")
     """
+    found = _checked(found, Reach)
     ax = _axes(ax)
     measured = {
         "norms": "state, ∂h(t)/∂h(t - l)",
@@ -242,6 +257,7 @@ def singular_values(found: Reach, ax: Axes | None = None, most: int = 8) -> Axes
     >>> axes = lf.plots.singular_values(found, ax=Figure().subplots())
     >>> axes.figure.savefig("singular_values.png")
     """
+    found = _checked(found, Reach)
     ax = _axes(ax)
     shown = min(_checks.integer("most", most, 1), found.log_singular_values.shape[2])
     values = np.where(np.isnan(found.log_singular_values), -np.inf, found.log_singular_values)
@@ -277,6 +293,7 @@ def horizon(found: Reach, ax: Axes | None = None) -> Axes:
     >>> axes = lf.plots.horizon(found, ax=Figure().subplots())
     >>> axes.figure.savefig("horizon.png")
     """
+    found = _checked(found, Reach)
     ax, off = _axes(ax), np.where(np.isnan(found.disagreement), 0.0, found.disagreement)
     low, median, high = np.quantile(off, (0.25, 0.5, 0.75), axis=0)
     steps = np.arange(1, off.shape[1] + 1)
@@ -315,6 +332,7 @@ def condition(found: ConditionNumber, ax: Axes | None = None) -> Axes:
     >>> axes = lf.plots.condition(found, ax=Figure().subplots())
     >>> axes.figure.savefig("condition.png")
     """
+    found = _checked(found, ConditionNumber)
     ax = _axes(ax)
     steps, log_kappa, predicted = map(
         np.atleast_1d, (found.steps, found.log_kappa, found.predicted)
@@ -352,6 +370,7 @@ def condition_of_subspaces(found: ConditionNumber, ax: Axes | None = None) -> Ax
     >>> axes = lf.plots.condition_of_subspaces(found, ax=Figure().subplots())
     >>> axes.figure.savefig("condition_of_subspaces.png")
     """
+    found = _checked(found, ConditionNumber)
     ax = _axes(ax)
     steps, every = np.atleast_1d(found.steps), np.atleast_2d(found.log_singular_values)
     seen = np.flatnonzero(~np.isnan(every[:, 0]))

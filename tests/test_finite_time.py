@@ -63,6 +63,11 @@ def test_sequences_of_different_lengths():
         rows = spectrum.intervals[b] > 0
         np.testing.assert_array_equal(spectrum.log_growth[b, rows], alone.log_growth[0])
         np.testing.assert_array_equal(spectrum.state[b], alone.state[0])
+    # sequences that are shorter than a window, or than an interval, have none
+    spectrum = lf.lyapunov_spectrum(CELL, X, 3, t_ons=5, lengths=np.array([100, 3, 8]))
+    for window, number in ((5, [20, 0, 1]), (10, [10, 0, 0])):
+        found = spectrum.finite_time(window).exponents
+        assert np.isfinite(found).all(axis=2).sum(axis=1).tolist() == number
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,20 @@ def test_what_is_drawn():
     assert [line.get_label() for line in one.lines][-1] == "infinite or out of sight"
 
 
+def test_sequences_of_different_lengths_converge_as_one_series():
+    x, lengths = np.random.default_rng(2).standard_normal((60, 2, X.shape[-1])), np.array([60, 25])
+    spectrum = lf.lyapunov_spectrum(CELL, x, 2, lengths=lengths)
+    off, _ = plots.convergence(spectrum, 1, Figure().subplots()).lines
+    assert off.get_xdata().tolist() == list(range(1, 85))
+    np.testing.assert_array_equal(
+        off.get_ydata(), np.abs(spectrum.history[-85:-1, 0] - spectrum.exponents[0])
+    )
+
+
 def test_bad_input():
+    for plot, _ in PLOTS.values():
+        with pytest.raises(lf.LyapflowError, match=r"this plot is of a .*, got ndarray"):
+            plot(X)
     with pytest.raises(lf.LyapflowError, match="an exponent must be an integer between 1 and 4"):
         plots.convergence(SPECTRUM, (5,), Figure().subplots())
     with pytest.raises(lf.LyapflowError, match="a plot is of one network"):

@@ -51,6 +51,26 @@ def test_an_exponent_that_is_zero_within_its_bar_is_not_called_positive():
     assert repr(few).endswith("needs a larger k; exponents: 1 positive")
 
 
+def test_local_exponents_and_reach_say_what_they_come_to():
+    local = lf.lyapunov_spectrum(CELL, X, 2).finite_time(50)
+    first, *others = repr(local).splitlines()
+    assert first == "FiniteTime, 12 windows of 50 steps, 2 exponents"
+    low, high = local.quantiles([0.05, 0.95])[:, 1]
+    assert f"{local.mean[1]:.4g}, standard deviation {local.std[1]:.2g}" in others[1]
+    assert others[1].endswith(f"from {low:.4g} to {high:.4g} in 90 % of the windows")
+    assert local._repr_html_().count("<tr>") == 3
+    model = lf.Model.random(CELL, 1, rng=np.random.default_rng(2))
+    found = lf.gradient_reach(model, X, [1, 5, 30])
+    first, norms, readout, horizon = repr(found).splitlines()
+    assert first == "Reach, 32 times, lags from 1 to 30"
+    median = found.quartiles()[1, -1] / np.log(10)
+    assert norms.startswith(f"  norms   10^{median:.1f} over 30 steps")
+    assert readout.startswith("  readout 10^")
+    far = found.horizon()
+    steps = "more than 30" if np.isinf(far) else f"{far:.0f}"
+    assert horizon == f"  horizon {steps} steps for changes of 0.001"
+
+
 def test_pandas_has_a_row_for_each_exponent():
     spectrum = lf.lyapunov_spectrum(CELL, X, 4)
     table = spectrum.to_pandas()

@@ -111,6 +111,11 @@ def test_gradients_through_chaos_mean_nothing_beyond_a_horizon():
         lf.gradient_reach(cell, steps=4000, h0=start, transient=100, times=200, change=c).horizon()
         for c in (1e-3, 1e-6)
     ]
+    tiny = [
+        lf.gradient_reach(cell, steps=4000, h0=start, transient=100, times=200, change=c).horizon()
+        for c in (1e-9, 1e-11, 1e-12)
+    ]
+    assert found[1] < tiny[0] < tiny[1] < tiny[2]
     assert 4 <= found[0] <= np.log(1e3) / 0.419 + 2
     assert 0.6 * np.log(1e3) / 0.419 <= found[1] - found[0] <= 1.4 * np.log(1e3) / 0.419
 
@@ -143,6 +148,7 @@ CELL = lf.TanhRNN.random(4, 2, rng=np.random.default_rng(0))
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ({"lags": np.array([3, 2], np.uint8)}, "lags must be ascending"),
         ({"lags": [0, 1]}, "lags must be ascending integers from 1 to the 200 steps"),
         ({"lags": [2, 2]}, "lags must be ascending"),
         ({"lags": [1, 201]}, "lags must be ascending"),
@@ -150,7 +156,7 @@ CELL = lf.TanhRNN.random(4, 2, rng=np.random.default_rng(0))
         ({"lags": []}, "lags must be ascending"),
         ({"transient": 200}, "transient must be an integer between 0 and 199"),
         ({"times": 0}, "times must be an integer at least 1"),
-        ({"change": 0.0}, "change must be a finite number above 0"),
+        ({"change": 0.0}, "change must be a finite number at least 1e-12"),
         ({"x": None}, "give either x"),
     ],
 )

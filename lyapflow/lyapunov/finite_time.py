@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
+from lyapflow._presented import Lines, Presented
 from lyapflow._results import Result
 from lyapflow.errors import LyapflowError
 
 
-@dataclass(frozen=True, eq=False)
-class FiniteTime(Result):
+@dataclass(frozen=True, eq=False, repr=False)
+class FiniteTime(Presented, Result):
     """Exponents over successive windows of a run, for each trajectory.
 
     Attributes
@@ -36,8 +37,20 @@ class FiniteTime(Result):
     True
     """
 
-    exponents: np.ndarray = field(repr=False)
+    exponents: np.ndarray
     window: int
+
+    def _summary(self) -> Lines:
+        """What one wants to know first: the scatter of the first and the last exponent."""
+        windows, k = self._all().shape
+        size = f"{windows} windows of {self.window} steps, {k} exponent{'s' if k > 1 else ''}"
+        found = [("FiniteTime", size)]
+        for name, i in {"first": 0, "last": k - 1}.items():
+            if windows > 1 and np.isfinite(self.mean[i]) and (i > 0 or name == "first"):
+                low, high = self.quantiles([0.05, 0.95])[:, i]
+                said = f"{self.mean[i]:.4g}, standard deviation {self.std[i]:.2g}"
+                found.append((name, f"{said}, from {low:.4g} to {high:.4g} in 90 % of the windows"))
+        return found
 
     @property
     def mean(self) -> np.ndarray:
@@ -67,8 +80,8 @@ def finite_time(log_growth: np.ndarray, intervals: np.ndarray, window: Any) -> F
     """Local exponents from growth rates (B, n_qr, k) over intervals (n_qr,), or (B, n_qr)."""
     per_row = np.broadcast_to(intervals, log_growth.shape[:2])
     # a last interval may be shorter
-    counted = (per_row >= per_row[:, :1]).sum(axis=1)
     row = int(per_row.max())
+    counted = (per_row == row).sum(axis=1)
     longest = int(counted.max()) * row
     window = _checks.integer("window", window, 1, longest, why=" = the steps that were counted")
     rows, left = divmod(window, row)
@@ -79,7 +92,7 @@ def finite_time(log_growth: np.ndarray, intervals: np.ndarray, window: Any) -> F
     number = longest // window
     found = np.full((len(log_growth), number, log_growth.shape[2]), np.nan)
     for b, whole in enumerate(counted // rows):
-        growth = log_growth[b, : whole * rows].reshape(whole, rows, -1).sum(axis=1)
+        growth = log_growth[b, : whole * rows].reshape(whole, rows, found.shape[2]).sum(axis=1)
         steps = per_row[b, : whole * rows].reshape(whole, rows).sum(axis=1)
         found[b, :whole] = growth / steps[:, None]
     return FiniteTime(found, window)

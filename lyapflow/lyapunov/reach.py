@@ -8,7 +8,7 @@ sees, and what the parameters add to it."""
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from lyapflow import _checks
 from lyapflow._engine.blas import one_blas_thread
 from lyapflow._engine.jit import jit
 from lyapflow._engine.pool import check_interrupt
+from lyapflow._presented import Lines, Presented
 from lyapflow._results import Result
 from lyapflow._trees import arrays
 from lyapflow.cells.interface import (
@@ -41,11 +42,12 @@ from lyapflow.lyapunov.trajectory import no_tangents, states_of
 PROBES = 8  # random vectors that the norm of a derivative in the parameters is found from
 DISAGREEMENT = 0.1
 EPS = float(np.finfo(float).eps)
+SMALLEST_CHANGE = 1e-12  # of which float64 states show three digits
 ROUNDINGS = 8  # of a state after a step, in units of ε
 
 
-@dataclass(frozen=True, eq=False)
-class Reach(Result):
+@dataclass(frozen=True, eq=False, repr=False)
+class Reach(Presented, Result):
     """Long-term Jacobians ``∂h_t / ∂h_{t-l}`` of A times t, over L lags l.
 
     Attributes
@@ -82,12 +84,28 @@ class Reach(Result):
     """
 
     lags: np.ndarray
-    log_singular_values: np.ndarray = field(repr=False)
-    effective_rank: np.ndarray = field(repr=False)
-    log_readout: np.ndarray | None = field(repr=False)
-    log_parameters: np.ndarray | None = field(repr=False)
-    disagreement: np.ndarray = field(repr=False)
+    log_singular_values: np.ndarray
+    effective_rank: np.ndarray
+    log_readout: np.ndarray | None
+    log_parameters: np.ndarray | None
+    disagreement: np.ndarray
     change: float
+
+    def _summary(self) -> Lines:
+        """What one wants to know first: what the longest lag leaves, from where on it is little, the horizon."""
+        last, horizon = int(self.lags[-1]), self.horizon()
+        found = [("Reach", f"{len(self.log_norms)} times, lags from {self.lags[0]} to {last}")]
+        measured = {"norms": self.log_norms, "readout": self.log_readout}
+        for of in (of for of, values in measured.items() if values is not None):
+            low, median, high = self.quartiles(of)[:, -1] / np.log(10.0)
+            lag = self.lag(of=of)
+            from_where = "not below 1 %" if np.isinf(lag) else f"below 1 % from lag {lag:.0f} on"
+            said = (
+                f"10^{median:.1f} over {last} steps (quartiles {low:.1f}, {high:.1f}), {from_where}"
+            )
+            found.append((of, said))
+        far = f"more than {self.disagreement.shape[1]}" if np.isinf(horizon) else f"{horizon:.0f}"
+        return [*found, ("horizon", f"{far} steps for changes of {self.change:g}")]
 
     @property
     def log_norms(self) -> np.ndarray:
@@ -229,6 +247,7 @@ def _disagreement(
     direction /= np.linalg.norm(direction)
     size = change * (float(np.linalg.norm(h)) or 1.0)
     starts = h + size * np.array([[1.0], [-1.0]]) * direction
+    direction = (starts[0] - starts[1]) / (2 * size)  # as it is after rounding
     both = np.ascontiguousarray(np.repeat(x[:, None], 2, axis=1))
     ahead, behind = states_of(no_tangents(cell, both, starts)).swapaxes(0, 1)
     off, log_scale = np.full(len(x), np.nan), 0.0
@@ -325,7 +344,7 @@ def gradient_reach(
     transient = _checks.integer("transient", transient, 0, len(given.x) - 1, why=" = steps - 1")
     lags = _lags(lags, len(given.x) - transient)
     times = _checks.integer("times", times, 1)
-    change = _checks.number("change", change, 0.0, open_low=True)
+    change = _checks.number("change", change, SMALLEST_CHANGE)
     longest, n = int(lags[-1]), size.state
     _checks.affordable(
         f"{times} windows of {longest} Jacobians", longest * n * n * 2 + times * len(lags) * n
@@ -362,11 +381,12 @@ def _lags(lags: Any, most: int) -> np.ndarray:
         return np.unique(np.geomspace(1, last, min(last, 25)).round().astype(int))
     found = np.asarray(lags)
     whole = found.ndim == 1 and found.size > 0 and np.issubdtype(found.dtype, np.integer)
+    found = found.astype(np.int64) if whole else found  # differences of unsigned numbers wrap
     if not whole or found[0] < 1 or (np.diff(found) <= 0).any() or found[-1] > most:
         raise LyapflowError(
             f"lags must be ascending integers from 1 to the {most} steps after the transient, got {lags!r:.80}"
         )
-    return found.astype(np.int64)
+    return found
 
 
 def _at(
