@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lyapflow._engine.blas import one_blas_thread
 from lyapflow._results import Result
 from lyapflow._trees import arrays, like, map_arrays, named_arrays
 from lyapflow._version import __version__
@@ -25,7 +26,7 @@ from lyapflow.errors import Diverged, LyapflowError, collected_warnings
 from lyapflow.learning.model import Model
 from lyapflow.linalg.stacks import qr
 from lyapflow.lyapunov.doubts import Doubt
-from lyapflow.lyapunov.error_bars import error_bars
+from lyapflow.lyapunov.error_bars import error_bars, same_input
 from lyapflow.lyapunov.flossing_loss import flossing_value_and_grad
 from lyapflow.lyapunov.measured import Spectrum
 from lyapflow.lyapunov.problem import inputs
@@ -36,13 +37,18 @@ from lyapflow.precision.cells import exact_cell, known
 from lyapflow.precision.cells import step as exact_step
 
 AGREES, DIFFERS, LEFT_OUT = "agrees", "DIFFERS", "not checked"
-SPANS = 3  # places of the trajectory where kernels are checked: at one of them all must fit
+PLACES, TOGETHER = 12, 3  # states where kernels are checked, and how many at a time
+TRIES, ASIDE = 3, 0.02  # checks of a state, and how far aside, for it may be near a kink
+SPANS = 3  # places of the trajectory where the gradient is
 PIECE = 200  # steps that are taken with all exponents, and at other intervals
+DISPLACED = 1e-3  # of all parameters together; differences take a tenth to a millionth of it
+ROUGH = 1e-2  # relative doubt beyond which differences, or sums, say nothing
+EPS = float(np.finfo(float).eps)
 FLOSSED = 20, 5  # steps and exponents of the gradient
 REPLAYED, BITS = 20, 256  # steps in arbitrary precision, and its digits
 LARGEST = 256  # states of which all exponents, or a replay, are taken
-FEWEST = 32  # QRs that error bars can be told from
-APART = 4.5  # standard errors that halves of a run may be apart
+FEWEST, FEWEST_ROWS = 32, 4  # steps, and QRs, that error bars can be told from
+APART = 4.5  # standard errors that two results may be apart
 
 
 class Check(NamedTuple):
@@ -201,7 +207,7 @@ def audit(
     ----------
     network : cell or Model
     x, k, steps, h0, transient, q_transient, t_ons
-        As of `lyapunov_spectrum`; of a Model, h0 is its own unless it is given.
+        As of `lyapunov_spectrum`, x an array; of a Model, h0 is its own unless it is given.
 
     Returns
     -------
@@ -231,6 +237,8 @@ def audit(
     >>> lf.audit(cell, x, 3, transient=50, q_transient=50).passed
     True
     """
+    if callable(x):
+        raise LyapflowError("an audit goes over its inputs again and again; give x as an array")
     if isinstance(network, Ensemble):
         raise LyapflowError("an audit is of one network; audit the members one by one")
     if isinstance(network, Model):
@@ -273,29 +281,42 @@ def _without_divergence(check: Callable[[_Case], Check], case: _Case) -> Check:
 
 
 def _kernels(case: _Case) -> Check:
-    """Of each layer, at states of the trajectory; a kink may spoil one place, a wrong term spoils all."""
-    from lyapflow.testing.checks import check_cell  # here, since the package takes no testing
-    from lyapflow.testing.findings import TOLERANCE, CellError
+    """Of each layer, at states of the trajectory: what is wrong for some inputs only is wrong."""
+    from lyapflow.testing.findings import TOLERANCE  # here, since the package takes no testing
 
     against = "differences of step, relative"
     x, h = case.first(PIECE)
     layers, limit = each_layer(case.cell), 1e-4 if case.float32 else TOLERANCE
     states = np.vstack([h[None], trajectory(case.cell, x, h)])
-    worst = 0.0
+    places = np.unique(np.linspace(0, len(x) - 1, PLACES).round().astype(int))
+    worst, said = 0.0, ""
     for number, (layer, own) in enumerate(zip(layers, split_states(case.cell, states))):
-        errors, said = [], ""
-        for t in np.linspace(0, len(x) - 1, SPANS).round().astype(int):
-            try:
-                report = check_cell(layer, own[t], np.ascontiguousarray(x[t]))
-                errors.append(max(report.checks.values(), default=0.0))
-            except CellError as error:
-                said = " ".join(str(error).splitlines()[1].split())
-        if not errors:
-            where = f"layer {number}: " if len(layers) > 1 else ""
-            return _check("kernels", against, np.inf, limit, where + said)
-        worst = max(worst, min(errors))
+        for some in (places[i : i + TOGETHER] for i in range(0, len(places), TOGETHER)):
+            error, fault = _at_places(layer, own[some], x[some])
+            worst = max(worst, error)
+            if fault and not said:
+                said = f"layer {number}: {fault}" if len(layers) > 1 else fault
         x = own[1:, : sizes(layer).units]
-    return _check("kernels", against, worst, limit)
+    return _check("kernels", against, worst, limit, said)
+
+
+def _at_places(cell: Any, h: np.ndarray, x: np.ndarray) -> tuple[float, str]:
+    """The largest error of a cell's kernels at some states, and the worst fault; infinite where there is one.
+
+    Differences fail at a kink, so the states are tried a little aside as well."""
+    from lyapflow.testing.checks import check_cell
+    from lyapflow.testing.findings import CellError
+
+    rng, fault = np.random.default_rng(0), ""
+    for _ in range(TRIES):
+        try:
+            report = check_cell(cell, np.ascontiguousarray(h), np.ascontiguousarray(x))
+            return max(report.checks.values(), default=0.0), ""
+        except CellError as error:
+            fault = fault or " ".join(str(error).splitlines()[1].split())
+        aside = ASIDE * (float(np.abs(h).max()) or 1.0) * rng.standard_normal(h.shape)
+        h = h + aside.astype(h.dtype)
+    return np.inf, fault
 
 
 def _in_float64(value: Any) -> Any:
@@ -312,46 +333,53 @@ def _gradient(case: _Case) -> Check:
         return _left_out(part, against, str(error).partition(";")[0])
     length, several = FLOSSED[0], len(case.numbers) > 1
     ks = [min(FLOSSED[1], number) for number in case.numbers]
-    k = ks if several else ks[0]
     x, h = case.first(SPANS * length)
     states = np.vstack([h[None], trajectory(case.cell, x, h)]).astype(float)
-    direction, errors, why = _direction(cell), [], ""
+    worst, why = -np.inf, "the run is too short"
     for first in range(0, len(x) - length + 1, length):
-        how = {"h0": states[first], "target": 0.1}
-        inputs_here = x[first : first + length].astype(float)
+        how = {"k": ks if several else ks[0], "h0": states[first], "target": 0.1}
         try:
-            _, gradient, _ = flossing_value_and_grad(cell, inputs_here, k, **how)
-            slope = sum(float((g * d).sum()) for g, d in zip(arrays(gradient), direction))
-            size = 1e-6
-            moved = [
-                like(cell, (a + s * size * d for a, d in zip(arrays(cell), direction)))
-                for s in (1, -1)
-            ]
-            ahead, behind = (flossing_value_and_grad(c, inputs_here, k, **how)[0] for c in moved)
-        except Diverged as error:
-            why = str(error)
+            off, doubt = _gradient_error(cell, x[first : first + length].astype(float), how)
+        except Diverged as diverged:
+            why = str(diverged)
             continue
-        difference = (ahead - behind) / (2 * size)
-        errors.append(abs(slope - difference) / max(abs(difference), 1e-8))
-    if not errors:
-        return _left_out(part, against, why or "the run is too short")
-    return _check(
-        part,
-        against,
-        min(errors),
-        1e-5,
-        "a second derivative, or what a pullback makes of it, is wrong",
-    )
+        if doubt < ROUGH:
+            worst = max(worst, off)
+        else:
+            why = "the loss is too rough for differences"
+    if worst == -np.inf:
+        return _left_out(part, against, why)
+    note = "a second derivative, or what a pullback makes of it, is wrong"
+    return _check(part, against, worst, 1e-5, note)
+
+
+def _gradient_error(cell: Any, x: np.ndarray, how: dict[str, Any]) -> tuple[float, float]:
+    """How far the slope of the flossing loss along a direction is off differences, beyond their doubt; and that."""
+    from lyapflow.testing.differences import derivative
+
+    direction = _direction(cell)
+
+    def loss(distance: float) -> np.ndarray:
+        moved = like(cell, (a + distance * d for a, d in zip(arrays(cell), direction)))
+        return np.array([flossing_value_and_grad(moved, x, **how)[0]])
+
+    _, gradient, _ = flossing_value_and_grad(cell, x, **how)
+    slope = sum(float((g * d).sum()) for g, d in zip(arrays(gradient), direction))
+    difference, doubt = derivative(loss, np.array([DISPLACED]))
+    size = max(abs(float(difference[0])), 1e-8)
+    return max(0.0, abs(slope - float(difference[0])) - doubt) / size, doubt / size
 
 
 def _direction(network: Any) -> list[np.ndarray]:
-    """A random direction for each array of a network; parameters that have bounds stay where they are."""
+    """A random direction of length 1 for all arrays of a network; parameters that have bounds stay where they are."""
     bounds = {field for cell in each_cell(network) for field in sizes(cell).bounds}
     rng = np.random.default_rng(0)
-    return [
+    found = [
         np.zeros_like(a) if name.split(".")[-1] in bounds else rng.standard_normal(a.shape)
         for name, a in named_arrays(network)
     ]
+    length = np.sqrt(sum(float((a**2).sum()) for a in found)) or 1.0
+    return [a / length for a in found]
 
 
 def _sum_rule(case: _Case) -> Check:
@@ -362,14 +390,31 @@ def _sum_rule(case: _Case) -> Check:
     # float32 cannot tell all of them
     cell, (x, h) = _in_float64(case.cell), map(_in_float64, case.first(PIECE))
     states = np.vstack([h[None], trajectory(cell, x, h)])
-    whole, right, driving = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), 0.0, x
+    whole, right, unsure, driving = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), 0.0, 0.0, x
     # the Jacobian of all layers is block triangular
     for layer, own in zip(each_layer(cell), split_states(cell, states)):
-        logs = [np.linalg.slogdet(jacobian_of(layer, *of))[1] for of in zip(own, driving)]
-        right += np.mean(logs)
+        found, doubt = _log_determinant(
+            np.array([jacobian_of(layer, *of) for of in zip(own, driving)])
+        )
+        right, unsure = right + found, unsure + doubt
         driving = own[1:, : sizes(layer).units]
+    if whole != right and not unsure < ROUGH:
+        return _left_out(part, against, "float64 cannot tell the Jacobians from singular ones")
     error = 0.0 if whole == right else abs(whole - right)
-    return _check(part, against, error, 1e-8, "the tangent or the Jacobian is wrong")
+    return _check(part, against, error, 1e-8 + unsure, "the tangent or the Jacobian is wrong")
+
+
+def _log_determinant(jacobians: np.ndarray) -> tuple[float, float]:
+    """The mean of log |det D| over matrices D (T, n, n), and how far rounding may put it off."""
+    lengths = np.linalg.norm(
+        jacobians, axis=1, keepdims=True
+    )  # of columns, which may be of any size
+    with one_blas_thread():  # these are small
+        sigma = np.linalg.svd(jacobians / np.where(lengths > 0, lengths, 1), compute_uv=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = float(np.linalg.slogdet(jacobians)[1].mean())
+        doubt = float(np.log1p(sigma.shape[1] * EPS * sigma[:, :1] / sigma).sum(axis=1).mean())
+    return found, np.inf if np.isnan(doubt) else doubt
 
 
 def _again(case: _Case, **changes: Any) -> Spectrum:
@@ -396,8 +441,14 @@ def _starting_block(case: _Case) -> Check:
     off = np.abs(case.spectrum.exponents[there] - other.exponents[there])
     errors = off / np.maximum(case.spectrum.stderr[there], least)
     worst = int(np.flatnonzero(there)[np.argmax(errors)]) + 1
-    note = f"exponent {worst} has not forgotten the block: use a longer q_transient, or more steps"
-    return _check(part, against, float(errors.max()), 1.0, note)
+    apart = np.abs(case.spectrum.exponents[there] - case.spectrum.exponents[worst - 1])
+    nearest = float(apart[apart > 0].min(initial=np.inf))
+    steps = f"; the next exponent is {nearest:.1g} away, which takes some {3 / nearest:.0f} steps"
+    note = (
+        f"exponent {worst} has not forgotten the block: use a longer q_transient, or more steps"
+        + (steps if np.isfinite(nearest) else "")
+    )
+    return _check(part, against, float(errors.max()), APART, note)
 
 
 def _intervals(case: _Case) -> Check:
@@ -426,7 +477,7 @@ def _halves(case: _Case) -> Check:
     for half in (slice(0, middle), slice(middle, None)):
         rates, spans = growth[:, half][:, :, ~lost], intervals[half]
         means.append(rates.sum(axis=1).mean(axis=0) / spans.sum())
-        bars.append(error_bars(rates, spans, np.arange(len(rates))).stderr)
+        bars.append(error_bars(rates, spans, same_input(case.x)).stderr)
     least = 1e-4 if case.float32 else 1e-9
     apart = np.abs(means[0] - means[1]) / np.maximum(np.hypot(*bars), least)
     note = f"exponent {int(np.flatnonzero(~lost)[np.argmax(apart)]) + 1} drifts: use a longer transient, or more steps"
@@ -460,34 +511,34 @@ def _replay(case: _Case) -> Check:
     if case.spectrum.n_state > LARGEST:
         return _left_out(part, "", f"of up to {LARGEST} states")
     x, h = case.first(REPLAYED)
-    states, a = trajectory(case.cell, x, h), arithmetic(None)
-    error = 0.0
+    states, a = np.vstack([h[None], trajectory(case.cell, x, h)]), arithmetic(None)
+    error, radius = 0.0, 0.0
     with a.precision(BITS):
-        cell, state = exact_cell(a, case.cell), [a.number(float(value)) for value in h]
-        for driven, found in zip(x, states):
-            state = exact_step(cell, a, state, [a.number(float(value)) for value in driven])
+        cell = exact_cell(a, case.cell)
+        # each from the state that the run was in: chaos makes much of one rounding error
+        for before, driven, found in zip(states, x, states[1:]):
+            numbers = ([a.number(float(value)) for value in of] for of in (before, driven))
+            state = exact_step(cell, a, *numbers)
             right = np.array([a.to_float(value) for value in state])
-            error = max(
-                error, float(np.abs(found - right).max() / max(np.abs(right).max(), 1e-300))
-            )
-        digits = f"{BITS} bits"
-        if a.proves:
-            widest = max(float(a.radius(value)) for value in state) / max(
-                np.abs(right).max(), 1e-300
-            )
-            digits = f"{int(-np.log10(max(widest, 1e-300)))} proved digits"
+            size = float(np.abs(right).max()) or 1.0
+            error = max(error, float(np.abs(found - right).max()) / size)
+            if a.proves:
+                radius = max(radius, *(float(a.radius(value)) / size for value in state))
+    digits = f"{BITS} bits"
+    if a.proves:
+        digits = f"{int(-np.log10(max(radius, 1e-300)))} proved digits"
     against = f"{len(x)} steps with {digits}, relative"
-    return _check(
-        part, against, error, 1e-3 if case.float32 else 1e-8, "`step` is not the equation"
-    )
+    limit = 1e-3 if case.float32 else 1e-8
+    return _check(part, against, error, limit, "`step` is not the equation")
 
 
 def _warnings(case: _Case, doubts: list[Doubt]) -> list[Check]:
     """What the spectrum itself says of itself."""
     against = "what a run of this length can tell"
-    rows = int((case.spectrum.intervals > 0).sum()) * len(case.spectrum.trajectories)
-    note = f"{rows} reorthonormalisations are too few for error bars; use more steps"
-    length = _check("length", against, FEWEST / rows, 1.0, note)
+    steps = case.spectrum.steps_counted * len(case.spectrum.trajectories)
+    rows = case.spectrum.log_growth.shape[1]
+    note = f"{steps} steps with {rows} reorthonormalisations are too few for error bars; use more steps"
+    length = _check("length", against, max(FEWEST / steps, FEWEST_ROWS / rows), 1.0, note)
     found = {"length": length}
     for doubt in doubts:
         found[doubt.about] = Check(

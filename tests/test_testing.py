@@ -81,6 +81,8 @@ def leaky_tangent(cell, turned, record, Q, Q_next, work):
                 p += w * Q[0 if fault == 12 else j, u]
             kept = 1.0 if fault == 13 else 1 - cell.leak[i]
             Q_next[j, i] = kept * Q[j, i] + cell.leak[i] * record[n + i] * p
+            if fault == 15 and record[0] > 0.5:  # at some states only
+                Q_next[j, i] *= 1.01
     if fault == 14:
         work[len(Q) - 1, 2 * n] = 0.0
 
