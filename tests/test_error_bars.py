@@ -7,7 +7,15 @@ import pytest
 from scipy.signal import lfilter
 
 import lyapflow as lf
-from lyapflow.lyapunov.error_bars import error_bars, excess, returns, same_input
+from lyapflow.errors import collected_warnings
+from lyapflow.lyapunov.error_bars import (
+    EXCHANGED,
+    error_bars,
+    excess,
+    exchanged,
+    returns,
+    same_input,
+)
 from tests.exact_systems import CatMap, LogisticMap, MatrixProduct, autonomous, gaussian_product
 
 SHORT = "growth rates stay"
@@ -356,3 +364,53 @@ def test_error_bars_of_trajectories(trajectories, steps):
     )
     assert 0.93 < coverage(errors, stderr) < 0.975
     assert np.sqrt((stderr**2).mean()) == pytest.approx(1 / np.sqrt(trajectories * steps), rel=0.1)
+
+
+def test_two_vectors_exchange_a_nat_or_so_while_they_align():
+    """From many starting blocks: the scatter of λ_1 is what its bar says, and that of the sum nothing."""
+    gap, T = 0.005, 4000
+    cell = lf.LinearRNN(np.diag([0.9, 0.9 * np.exp(-gap)]), np.empty((2, 0)), np.zeros(2))
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 400)
+    nats = []
+    for c, s in zip(np.cos(angles), np.sin(angles)):
+        with collected_warnings():
+            found = lf.lyapunov_spectrum(cell, steps=T, q0=np.array([[c, -s], [s, c]]))
+        nats.append(T * (found.exponents - np.log([0.9, 0.9 * np.exp(-gap)])))
+    rms = np.sqrt(np.mean(np.square(nats), axis=0))
+    np.testing.assert_allclose(rms, EXCHANGED, rtol=0.15)
+    np.testing.assert_allclose(np.sum(nats, axis=1), 0, atol=1e-9)
+    shared = T * found.deviations[-1]
+    np.testing.assert_allclose(shared, [EXCHANGED, -EXCHANGED], rtol=1e-6)
+    with collected_warnings():
+        later = lf.lyapunov_spectrum(cell, steps=T, q_transient=400)
+    aligned = EXCHANGED * (np.exp(-gap * 400) - np.exp(-gap * T))
+    assert (T - 400) * later.deviations[-1, 0] == pytest.approx(aligned, rel=0.03)
+
+
+def test_bars_of_gated_networks_cover_what_another_block_changes():
+    """Exponents 10^-3 apart: another block moved λ_1 by 1.8 nats, and bars were 0.2."""
+    cell = lf.GRU.random(47, 1, rng=np.random.default_rng(839881), g=10.0)
+    x = np.random.default_rng(839882).standard_normal((4000, 1))
+    times = {"transient": 100, "q_transient": 200}
+    found = lf.lyapunov_spectrum(cell, x, 3, **times)
+    for seed in range(4):
+        q0 = lf.qr(np.random.default_rng(seed).standard_normal((47, 3)))[0]
+        other = lf.lyapunov_spectrum(cell, x, 3, q0=q0, **times)
+        assert (np.abs(other.exponents - found.exponents) < 5 * found.stderr).all()
+
+
+def test_layers_exchange_nothing_and_neither_do_constant_rates():
+    half = lf.LinearRNN(np.array([[0.5]]), np.zeros((1, 1)), np.zeros(1))
+    found = lf.lyapunov_spectrum(lf.layers(half, half, half), np.zeros((100, 1)))
+    assert (found.stderr < 1e-15).all()
+    turning = lf.LinearRNN(np.array([[0.0, -1.0], [1.0, 0.0]]), np.empty((2, 0)), np.zeros(2))
+    assert (lf.lyapunov_spectrum(turning, steps=100, h0=np.ones(2)).stderr < 1e-15).all()
+
+
+def test_sequences_exchange_each_for_itself():
+    rates = np.random.default_rng(1).standard_normal((3, 300, 4)) * 1e-3 + [0.0, -0.5, -0.5, -0.5]
+    steps = np.ones(300, np.int64)
+    alone = exchanged(rates[:1], steps, 0)
+    joined = exchanged(rates.reshape(1, 900, 4), np.ones(900, np.int64), 0, sequences=3)
+    assert alone[0, 0] == pytest.approx(EXCHANGED) and joined[0, 0] == pytest.approx(3 * EXCHANGED)
+    assert (alone.sum(axis=1) == 0).all() and (np.abs(alone[1]) <= EXCHANGED).all()
