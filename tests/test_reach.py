@@ -112,10 +112,10 @@ def test_gradients_through_chaos_mean_nothing_beyond_a_horizon():
         for c in (1e-3, 1e-6)
     ]
     tiny = [
-        lf.gradient_reach(cell, steps=4000, h0=start, transient=100, times=200, change=c).horizon()
-        for c in (1e-9, 1e-11, 1e-12)
+        lf.gradient_reach(cell, steps=4000, h0=start, transient=100, times=50, change=c).horizon()
+        for c in (1e-9, 1e-12)
     ]
-    assert found[1] < tiny[0] < tiny[1] < tiny[2]
+    assert found[1] < tiny[0] < tiny[1]
     assert 4 <= found[0] <= np.log(1e3) / 0.419 + 2
     assert 0.6 * np.log(1e3) / 0.419 <= found[1] - found[0] <= 1.4 * np.log(1e3) / 0.419
 
