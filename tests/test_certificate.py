@@ -105,6 +105,12 @@ def test_a_wrong_term_of_a_cell_of_ones_own_is_named(fault, named, kernel):
         assert "flossing gradient" in failed
 
 
+def test_a_run_that_begins_on_a_kink_passes():
+    """All units of a ReLU network are at their kink in the state 0."""
+    found = lf.audit(SOUND["relu"], X, 3)
+    assert found.passed, found
+
+
 def test_a_wrong_sum_of_exponents_is_named():
     """Of a cell whose tangent is not its Jacobian."""
     assert "sum of all exponents" in {
