@@ -6,7 +6,7 @@ differences, determinants, another starting block, other intervals, half of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -287,17 +287,30 @@ def _kernels(case: _Case) -> Check:
     against = "differences of step, relative"
     x, h = case.first(PIECE)
     layers, limit = each_layer(case.cell), 1e-4 if case.float32 else TOLERANCE
-    states = np.vstack([h[None], trajectory(case.cell, x, h)])
     places = np.unique(np.linspace(0, len(x) - 1, PLACES).round().astype(int))
     worst, said = 0.0, ""
-    for number, (layer, own) in enumerate(zip(layers, split_states(case.cell, states))):
+    for number, (layer, own, driving) in enumerate(_layers_along(case.cell, x, h)):
         for some in (places[i : i + TOGETHER] for i in range(0, len(places), TOGETHER)):
-            error, fault = _at_places(layer, own[some], x[some])
+            error, fault = _at_places(layer, own[some], driving[some])
             worst = max(worst, error)
             if fault and not said:
                 said = f"layer {number}: {fault}" if len(layers) > 1 else fault
-        x = own[1:, : sizes(layer).units]
     return _check("kernels", against, worst, limit, said)
+
+
+def _states(cell: Any, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """The states (T + 1, n_state) from h on, before and after each step."""
+    return np.vstack([h[None], trajectory(cell, x, h)])
+
+
+def _layers_along(
+    cell: Any, x: np.ndarray, h: np.ndarray
+) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Each layer, its states (T + 1, n) and its inputs (T, m) along the trajectory from h."""
+    driving = x
+    for layer, own in zip(each_layer(cell), split_states(cell, _states(cell, x, h))):
+        yield layer, own, driving
+        driving = own[1:, : sizes(layer).units]
 
 
 def _at_places(cell: Any, h: np.ndarray, x: np.ndarray) -> tuple[float, str]:
@@ -334,7 +347,7 @@ def _gradient(case: _Case) -> Check:
     length, several = FLOSSED[0], len(case.numbers) > 1
     ks = [min(FLOSSED[1], number) for number in case.numbers]
     x, h = case.first(SPANS * length)
-    states = np.vstack([h[None], trajectory(case.cell, x, h)]).astype(float)
+    states = _states(case.cell, x, h).astype(float)
     worst, why = -np.inf, "the run is too short"
     for first in range(0, len(x) - length + 1, length):
         how = {"k": ks if several else ks[0], "h0": states[first], "target": 0.1}
@@ -389,15 +402,13 @@ def _sum_rule(case: _Case) -> Check:
         return _left_out(part, against, f"of up to {LARGEST} states")
     # float32 cannot tell all of them
     cell, (x, h) = _in_float64(case.cell), map(_in_float64, case.first(PIECE))
-    states = np.vstack([h[None], trajectory(cell, x, h)])
-    whole, right, unsure, driving = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), 0.0, 0.0, x
+    whole, right, unsure = lyapunov_spectrum(cell, x, h0=h).exponents.sum(), 0.0, 0.0
     # the Jacobian of all layers is block triangular
-    for layer, own in zip(each_layer(cell), split_states(cell, states)):
+    for layer, own, driving in _layers_along(cell, x, h):
         found, doubt = _log_determinant(
             np.array([jacobian_of(layer, *of) for of in zip(own, driving)])
         )
         right, unsure = right + found, unsure + doubt
-        driving = own[1:, : sizes(layer).units]
     if whole != right and not unsure < ROUGH:
         return _left_out(part, against, "float64 cannot tell the Jacobians from singular ones")
     error = 0.0 if whole == right else abs(whole - right)
@@ -511,7 +522,7 @@ def _replay(case: _Case) -> Check:
     if case.spectrum.n_state > LARGEST:
         return _left_out(part, "", f"of up to {LARGEST} states")
     x, h = case.first(REPLAYED)
-    states, a = np.vstack([h[None], trajectory(case.cell, x, h)]), arithmetic(None)
+    states, a = _states(case.cell, x, h), arithmetic(None)
     error, radius = 0.0, 0.0
     with a.precision(BITS):
         cell = exact_cell(a, case.cell)

@@ -338,7 +338,7 @@ def gradient_reach(
         cell, W_out, h0 = network.cell, network.W_out.astype(float), network.h0
     else:
         cell, W_out = checked(network, step, tangent), None
-    with_jacobian(cell)
+    cell = with_jacobian(cell)
     size = sizes(cell)
     given = _problem(cell, x, steps, h0)
     transient = _checks.integer("transient", transient, 0, len(given.x) - 1, why=" = steps - 1")

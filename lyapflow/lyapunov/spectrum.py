@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lyapflow import _checks
-from lyapflow._trees import named_arrays
+from lyapflow._trees import classes, named_arrays
 from lyapflow.cells.closed_loop import each_cell
 from lyapflow.cells.interface import checked, sizes, step, tangent
 from lyapflow.cells.layers import each_layer
@@ -175,10 +175,10 @@ def _continued(cell: Any, k: Any, spectrum: Any, arguments: dict[str, Any]) -> t
             f"k is settled by continue_from, which has {len(spectrum.exponents)}; leave it out"
         )
     cell = checked(cell, step, tangent)
-    given, earlier = (
-        ", ".join(type(one).__name__ for one in each_cell(of)) for of in (cell, network.cell)
-    )
-    if type(cell) is not type(network.cell) or given != earlier:
+    if classes(cell) != classes(network.cell):
+        given, earlier = (
+            ", ".join(type(one).__name__ for one in each_cell(of)) for of in (cell, network.cell)
+        )
         raise LyapflowError(
             f"continue_from is of another network, {earlier}, got {given}; give that one, or start anew"
         )
